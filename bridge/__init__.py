@@ -1,0 +1,51 @@
+"""Call async code from sync code, whichever async world it comes from.
+
+One asyncio loop runs in a thread of its own, with Twisted's asyncio reactor on it, and :func:`block_on` waits for
+coroutines, Deferreds and Futures alike.
+"""
+
+from ._border import as_deferred, as_future, deferring, in_thread, serialized
+from ._bridge import (
+    Bridge,
+    block_on,
+    blocking,
+    configure,
+    default_bridge,
+    enter,
+    install,
+    iterate,
+    new_event_loop,
+    run,
+    submit,
+)
+from ._errors import BridgeClosed, BridgeError, DeadlockError, ReactorConflict, StrategyUnavailable, WrongThreadError
+from .strategies import Strategy, Waiter, register_strategy, strategies
+
+__all__ = [
+    "Bridge",
+    "BridgeClosed",
+    "BridgeError",
+    "DeadlockError",
+    "ReactorConflict",
+    "Strategy",
+    "StrategyUnavailable",
+    "Waiter",
+    "WrongThreadError",
+    "as_deferred",
+    "as_future",
+    "block_on",
+    "blocking",
+    "configure",
+    "default_bridge",
+    "deferring",
+    "enter",
+    "in_thread",
+    "install",
+    "iterate",
+    "new_event_loop",
+    "register_strategy",
+    "run",
+    "serialized",
+    "strategies",
+    "submit",
+]

@@ -1,0 +1,111 @@
+"""The command line, ``python -m bridge <command>``.
+
+A command is an entry of COMMANDS. What it needs is imported when it runs, so ``--help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A subcommand: what ``--help`` says of it, its arguments, and what runs it and returns the exit status."""
+
+    summary: str
+    description: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name and return the exit status.
+
+    :raises SystemExit: after ``--help``, with status 0, and for wrong arguments, with status 2.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m bridge",
+        description="Call Twisted, asyncio and anyio code from sync code.",
+        epilog="'python -m bridge <command> --help' says more about a command.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="<command>", required=True)
+    for name, command in COMMANDS.items():
+        subparser = commands.add_parser(
+            name,
+            help=command.summary,
+            description=textwrap.dedent(command.description).strip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(subparser)
+        subparser.set_defaults(run=command.run)
+    arguments = parser.parse_args(argv)
+    status: int = arguments.run(arguments)
+    return status
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--calls",
+        type=_count,
+        default=5000,
+        metavar="N",
+        help="calls to time in each strategy, as far as the time lasts (default: %(default)s)",
+    )
+
+
+def _run_demo(arguments: argparse.Namespace) -> int:
+    from . import _demo
+
+    return _demo.main(arguments.calls)
+
+
+def _count(text: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "python -m bridge run (script | -m module) [argument ...]"
+    parser.add_argument("-m", dest="as_module", action="store_true", help="run a module, as python -m does")
+    parser.add_argument("target", metavar="script", help="the script, or the module's name")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="argument", help="for the script's sys.argv")
+
+
+def _run_script(arguments: argparse.Namespace) -> int:
+    from . import _run
+
+    return _run.main(arguments.target, arguments.arguments, as_module=arguments.as_module)
+
+
+COMMANDS = {
+    "demo": Command(
+        "run servers and clients of both worlds on one loop, and time the strategies",
+        """
+        Start a Twisted web server and an asyncio server on the loopback interface, call each
+        from sync code with Twisted's, asyncio's and anyio's client, run one coroutine that awaits
+        all of them, and time block_on in every strategy.
+
+        Takes a few seconds and needs no network. Every step checks its result: the exit status
+        is 0 if all of them succeeded, else 1.
+        """,
+        _demo_arguments,
+        _run_demo,
+    ),
+    "run": Command(
+        "run a sync script on the loop's thread, where block_on switches stacks",
+        """
+        Run a whole script, or with -m a module, as plain python does, on the loop's own thread.
+        Whatever it blocks on switches stacks, and the reactor is its own: block_on(treq.get(url))
+        is safe as written. Exit status, tracebacks, sys.argv and Ctrl-C are as under plain python.
+        """,
+        _run_arguments,
+        _run_script,
+    ),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

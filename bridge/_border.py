@@ -1,0 +1,253 @@
+"""For code that stands on the loop: as_deferred, as_future and in_thread, deferring and serialized.
+
+Only the signatures and contracts stand here, so that importing the package does not import Twisted.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+
+from ._bridge import block_on, bridge_here
+from ._errors import BridgeError
+
+if TYPE_CHECKING:
+    import asyncio
+    import concurrent.futures
+
+    from twisted.internet.defer import Deferred
+
+P = ParamSpec("P")
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+@overload
+def as_deferred(x: Awaitable[T]) -> Deferred[T]: ...
+@overload
+def as_deferred(x: concurrent.futures.Future[T]) -> Deferred[T]: ...
+@overload
+def as_deferred(x: Callable[P, Awaitable[T]]) -> Callable[P, Deferred[T]]: ...
+@overload
+def as_deferred(x: Callable[P, T]) -> Callable[P, Deferred[T]]: ...
+def as_deferred(x: Any) -> Any:
+    """Return an awaitable as a Deferred, on the loop; or, as a decorator, a function that returns one.
+
+    A coroutine runs as a task, so it may await asyncio's Futures and Deferreds alike, which it may not under
+    ``ensureDeferred`` (twisted/twisted#11841). ``cancel()`` of the Deferred cancels the work; the Deferred then fires
+    when the work has cleaned up, with Twisted's ``CancelledError`` if it was cancelled. A decorated function's errors
+    and plain values become the Deferred's.
+
+    ::
+
+        class Page(Resource):
+            def render_GET(self, request):
+                as_deferred(self.answer(request)).addErrback(request.processingFailed)
+                return NOT_DONE_YET
+
+        @as_deferred
+        async def sleep(seconds):      # for callers that want a Deferred, such as inlineCallbacks
+            await asyncio.sleep(seconds)
+
+    :param x: a coroutine, an awaitable, a Future of this loop, a concurrent Future, a Deferred (which is returned as it
+        is), or a function to decorate.
+    :raises WrongThreadError: no loop runs in this thread.
+    :raises BridgeError: x is a Future of another loop, or a coroutine that was awaited before.
+    :raises TypeError: x is none of these.
+    """
+    if _is_function(x):
+
+        @functools.wraps(x)
+        def call(*args: Any, **kwargs: Any) -> Deferred[Any]:
+            from .loop import border
+
+            return border.deferred_result(x, args, kwargs)
+
+        return call
+    from .loop import border
+
+    return border.as_deferred(x)
+
+
+@overload
+def as_future(x: Awaitable[T]) -> asyncio.Future[T]: ...
+@overload
+def as_future(x: concurrent.futures.Future[T]) -> asyncio.Future[T]: ...
+@overload
+def as_future(x: Callable[P, Awaitable[T]]) -> Callable[P, asyncio.Future[T]]: ...
+@overload
+def as_future(x: Callable[P, T]) -> Callable[P, asyncio.Future[T]]: ...
+def as_future(x: Any) -> Any:
+    """Return an awaitable as an asyncio Future, on the loop; or, as a decorator, a function that returns one.
+
+    A Deferred keeps its result for its other callbacks. Cancelling the Future cancels the work, a Deferred's too. On a
+    loop that is not ours this is how a coroutine awaits a Deferred: ``await as_future(deferred)``.
+
+    ::
+
+        done, pending = await asyncio.wait([as_future(deferred), as_future(coroutine)])
+
+    :param x: as for :func:`as_deferred`; a Future of this loop is returned as it is.
+    :raises WrongThreadError: no loop runs in this thread.
+    :raises BridgeError: x is a Future of another loop, or a coroutine that was awaited before.
+    :raises TypeError: x is none of these.
+    """
+    if _is_function(x):
+
+        @functools.wraps(x)
+        def call(*args: Any, **kwargs: Any) -> asyncio.Future[Any]:
+            from .loop import border
+
+            return border.future_result(x, args, kwargs)
+
+        return call
+    from .loop import border
+
+    return border.as_future(x)
+
+
+async def in_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a sync function in a worker thread and return its result; ``block_on`` in it comes back to this loop.
+
+    The thread is one of anyio's. What the function blocks on runs inside the cancel scope that ``in_thread`` stands
+    in: cancelling the task that awaits it, or the scope, makes the blocked call raise. The function itself cannot be
+    stopped and is waited for. It sees the caller's context variables; what it sets in them stays in the thread.
+
+    ::
+
+        async def handler(request):
+            return await in_thread(legacy_view, request)    # which may call block_on
+
+    :param fn: the function, with its arguments after it.
+    :raises BaseException: what the function raised.
+    :raises BridgeError: the loop that runs here is not a bridge's.
+    """
+    import asyncio
+
+    if bridge_here(asyncio.get_running_loop()) is None:
+        raise BridgeError(
+            "in_thread was awaited on a loop that is no bridge's, which block_on in the thread could not come back to; "
+            "write 'await asyncio.to_thread(...)', or run this code on a bridge: block_on(coroutine)"
+        )
+    from .loop import border
+
+    return await border.in_thread(border.partial_of(fn, args, kwargs))
+
+
+@overload
+def deferring(fn: Callable[P, Deferred[T]]) -> Callable[P, Deferred[T]]: ...
+@overload
+def deferring(fn: Callable[P, T]) -> Callable[P, Deferred[T]]: ...
+def deferring(fn: Callable[..., Any]) -> Callable[..., Deferred[Any]]:
+    """Return a function that calls a sync function on a stack of its own, and returns a Deferred of its result at once.
+
+    While a protocol's method blocks, its connection is not read. A responder that blocks on an answer over that very
+    connection would therefore wait for ever; on a stack of its own it holds nothing up::
+
+        class Peer(amp.AMP):
+            @Sum.responder
+            @deferring
+            def sum(self, a, b):
+                return {"total": a + block_on(self.callRemote(Offset))["offset"]}
+
+    The function runs in a task, in a copy of the caller's context variables and in its ``twisted.python.context``. It
+    begins in one of the loop's next turns, in the order of the calls. What it raises is the Deferred's failure; a
+    Deferred or an awaitable that it returns is waited for. ``cancel()`` of the Deferred cancels what the function
+    blocks on, which raises ``asyncio.CancelledError`` there; the Deferred fires when the function has ended. A function
+    that is cancelled before it begins is not called.
+
+    :param fn: a sync function or method.
+    :raises TypeError: fn is no sync function.
+    :raises WrongThreadError: by the function that is returned: no loop runs in this thread.
+    :raises BridgeError: by the function that is returned: the loop that runs here is not one of ours.
+    """
+    _check_sync(fn, "deferring", "for an async function there is @as_deferred, for a generator @inlineCallbacks")
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Deferred[Any]:
+        from .loop import border
+
+        return border.deferring(fn, args, kwargs)
+
+    return call
+
+
+def serialized(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """Return a sync method whose calls wait for each other: those of one instance run one after the other.
+
+    A method that blocks on the loop lets others run, which may call the same instance in the middle of its work. With
+    this decorator they queue up, first come, first served, behind the blocked call; all the serialized methods of an
+    instance share one queue. ::
+
+        class Account:
+            @serialized
+            def withdraw(self, amount):
+                balance = block_on(self.store.get(self.name))
+                block_on(self.store.set(self.name, balance - amount))
+
+    The owner may call again: the stack that runs the method, and the coroutine that it blocks on. Other tasks are
+    others, those that the owner started included: a method that blocks on a ``gather`` whose parts call the same
+    instance waits for ever. On the loop's thread a call in the queue switches stacks, as ``block_on`` does. In any
+    other thread it waits as for an ``RLock``, and both kinds stand in the same queue. A call that is cancelled or
+    interrupted leaves the queue.
+
+    It needs neither weak references to the instance nor its hash, and nothing is stored in it.
+
+    :param method: a sync method; of a class, if ``@classmethod`` stands above. Its first argument is the instance.
+    :raises TypeError: method is no sync function.
+    :raises DeadlockError: by the method: it was called on the loop's root stack, where it would have to wait.
+    :raises BaseException: by the method: what ended the wait, as from :func:`block_on`.
+    """
+    _check_sync(method, "serialized", "an async method has asyncio.Lock for this")
+
+    @functools.wraps(method)
+    def call(instance: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        from .loop import turns
+
+        turn = turns.enter(instance, block_on, _calls_for)
+        try:
+            return method(instance, *args, **kwargs)
+        finally:
+            turn.leave()
+
+    return call
+
+
+def _calls_for(thread: int) -> bool:
+    """Return whether the caller, on a loop, runs for a call that is open on it and that the thread waits for."""
+    import asyncio
+
+    from . import _call
+
+    bridge = bridge_here(asyncio.get_running_loop())
+    if bridge is None:
+        return False
+    calls = [call for call in list(bridge._life.open) if getattr(call, "caller", None) == thread]
+    if any(call.work is asyncio.current_task() for call in calls):
+        return True
+    # The call has no task yet while the first step of that is running, inside the very call.
+    frame: Any = sys._getframe() if calls else None
+    while frame is not None:
+        if frame.f_code is _call.Call.start.__code__ and frame.f_locals["self"] in calls:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _check_sync(function: Any, verb: str, instead: str) -> None:
+    if not callable(function):
+        hint = "; put it below @classmethod, @staticmethod or @property" if hasattr(function, "__get__") else ""
+        raise TypeError(f"{verb} takes a function, not {function!r}{hint}")
+    for is_wrong in (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction):
+        if is_wrong(function):
+            what = "a generator" if is_wrong is inspect.isgeneratorfunction else "async"
+            raise TypeError(
+                f"{verb} takes a sync function, and {getattr(function, '__qualname__', function)} is {what}; {instead}"
+            )
+
+
+def _is_function(x: Any) -> bool:
+    return callable(x) and not hasattr(x, "__await__")

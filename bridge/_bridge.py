@@ -1,0 +1,676 @@
+"""Bridge: a loop in a thread of its own and the calls into it; and the default one, behind the plain functions.
+
+Importing this module starts nothing and imports neither Twisted nor asyncio: the first call does.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import threading
+import warnings
+import weakref
+from collections.abc import Awaitable, Callable
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from ._errors import BridgeClosed, BridgeError
+from ._facade import Caller, Facade
+from ._outcome import trim
+from ._seconds import checked_seconds
+from .strategies import resolve
+
+if TYPE_CHECKING:
+    import asyncio
+    import concurrent.futures
+
+    from anyio.from_thread import BlockingPortal
+
+    from .loop.life import Life
+    from .loop.thread import LoopThread
+    from .strategies import Strategy
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_bridges: weakref.WeakSet[Bridge] = weakref.WeakSet()
+_lock = threading.RLock()
+
+
+def _engine() -> ModuleType:
+    """Return the module of the calls, which imports Twisted and asyncio."""
+    global _loaded
+    if _loaded is None:
+        from . import _call
+
+        _loaded = _call
+        atexit.register(_close_all)
+    return _loaded
+
+
+_loaded: ModuleType | None = None
+
+
+class Bridge(Facade):
+    """A loop thread of its own, with the calls into it; the first call starts it, or ``with``.
+
+    ::
+
+        with Bridge() as bridge:
+            page = bridge.block_on(lambda: treq.get(url))
+
+    :param name: of the thread; in logs and stacks.
+    :param strategy: how callers wait, by name or as an object; see :func:`strategies`.
+    :param install_reactor: None installs this bridge's reactor as ``twisted.internet.reactor`` if none is installed,
+        adopts an idle one that is, and keeps a private one beside another bridge's; True insists on the installed one;
+        False keeps it private. The reactor is :attr:`reactor` in every case.
+    :param loop_factory: makes the asyncio loop, which must be a selector loop; None for ours.
+    :param stall_after: seconds after which a call that still waits is logged once as a warning, with the stacks of both
+        threads; None for never.
+    :param shutdown_timeout: seconds that work which was cancelled is given to clean up, by a call that timed out and by
+        :meth:`close`.
+    :raises StrategyUnavailable: there is no such strategy.
+    :raises ValueError: a number of seconds is negative or NaN.
+    :raises TypeError: an argument is of the wrong type.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        strategy: str | Strategy = "auto",
+        install_reactor: bool | None = None,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+        stall_after: float | None = 30.0,
+        shutdown_timeout: float = 5.0,
+    ) -> None:
+        self.name = name or "bridge"
+        self.strategy = resolve(strategy)
+        self._install_reactor = install_reactor
+        self._loop_factory = loop_factory
+        self.stall_after = checked_seconds(stall_after, "stall_after")
+        seconds = checked_seconds(shutdown_timeout, "shutdown_timeout")
+        if seconds is None:
+            raise ValueError("shutdown_timeout must be a finite number of seconds: it bounds how long a close may take")
+        self._shutdown_timeout = seconds
+        self._life: Any = None  # the LoopThread that runs or ran last
+        self._closed = False
+        # Re-entrant: a signal handler that interrupts the start of the loop may call block_on.
+        self._starting = threading.RLock()
+
+    # The calls.
+
+    @overload
+    def block_on(
+        self, x: Awaitable[T], *, timeout: float | None = None, strategy: str | Strategy | None = None
+    ) -> T: ...
+    @overload
+    def block_on(
+        self, x: concurrent.futures.Future[T], *, timeout: float | None = None, strategy: str | Strategy | None = None
+    ) -> T: ...
+    @overload
+    def block_on(
+        self, x: Callable[[], Awaitable[T]], *, timeout: float | None = None, strategy: str | Strategy | None = None
+    ) -> T: ...
+    @overload
+    def block_on(
+        self,
+        x: Callable[[], concurrent.futures.Future[T]],
+        *,
+        timeout: float | None = None,
+        strategy: str | Strategy | None = None,
+    ) -> T: ...
+    @overload
+    def block_on(
+        self, x: Callable[[], T], *, timeout: float | None = None, strategy: str | Strategy | None = None
+    ) -> T: ...
+    def block_on(self, x: Any, *, timeout: float | None = None, strategy: str | Strategy | None = None) -> Any:
+        """Wait for x in this thread, while the loop runs it in its own, and return its result.
+
+        ::
+
+            bridge.block_on(asyncio.sleep(1, "done"))                  # a coroutine: 'done'
+            bridge.block_on(lambda: treq.get(url), timeout=10)         # called on the loop's thread
+
+        The awaited code sees the caller's context variables, and what it sets in them is set for the caller when the
+        call ends.
+
+        :param x: a coroutine, any awaitable, a Deferred, an asyncio or concurrent Future, or a callable without
+            arguments, which is called on the loop's thread and returns one of these or a plain value.
+        :param timeout: seconds, 0 for one turn of the loop, None to wait for ever. Then the work is cancelled and
+            given ``shutdown_timeout`` seconds to clean up. A result that comes all the same is returned.
+        :param strategy: how to wait, if not in the bridge's own way.
+        :returns: the result of x.
+        :raises BaseException: what the awaited code raised, the very object.
+        :raises TimeoutError: the time is up.
+        :raises TypeError: x cannot be waited for, or timeout is not a number.
+        :raises ValueError: timeout is negative or NaN.
+        :raises BridgeError: x is a coroutine that was awaited before, or bound to a loop that does not run.
+        :raises BridgeClosed: the bridge is closed, or its loop ended during the call.
+        :raises DeadlockError: called on the loop's own thread, or for a Future of a loop that runs in this thread.
+        :raises StrategyUnavailable: there is no such strategy, or it cannot be used here.
+        :raises ReactorConflict: another reactor runs in this process; raised by the call that would start the bridge.
+        """
+        try:
+            return (_loaded or _engine()).block_on(self, _find_bridge, x, timeout, strategy)
+        except BaseException as error:
+            trim(error)
+            raise
+
+    @overload
+    def submit(self, x: Awaitable[T]) -> concurrent.futures.Future[T]: ...
+    @overload
+    def submit(self, x: concurrent.futures.Future[T]) -> concurrent.futures.Future[T]: ...
+    @overload
+    def submit(self, x: Callable[[], Awaitable[T]]) -> concurrent.futures.Future[T]: ...
+    @overload
+    def submit(self, x: Callable[[], concurrent.futures.Future[T]]) -> concurrent.futures.Future[T]: ...
+    @overload
+    def submit(self, x: Callable[[], T]) -> concurrent.futures.Future[T]: ...
+    def submit(self, x: Any) -> concurrent.futures.Future[Any]:
+        """Start x on the loop and return a Future of its result at once.
+
+        ::
+
+            futures = [bridge.submit(fetch(url)) for url in urls]
+            pages = [future.result() for future in futures]
+
+        The work sees the caller's context variables; what it sets in them stays with it. ``cancel()`` of the Future
+        asks for the work to be cancelled, and the Future is cancelled when the work has ended. May be called in any
+        thread, the loop's own included.
+
+        :param x: as for :meth:`block_on`.
+        :raises TypeError: x cannot be waited for.
+        :raises BridgeError: x is a coroutine that was awaited before, or bound to a loop that does not run.
+        :raises BridgeClosed: the bridge is closed. A loop that ends later is the Future's exception.
+        :raises ReactorConflict: as for :meth:`block_on`.
+        """
+        try:
+            future: concurrent.futures.Future[Any] = _engine().submit(self, _find_bridge, x)
+        except BaseException as error:
+            trim(error)
+            raise
+        return future
+
+    def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a sync function on the loop's thread, in a task, and return its result.
+
+        ``block_on`` in it switches stacks, so the loop goes on meanwhile; and what it calls may touch the reactor, as
+        in ``block_on(treq.get(url))``. On that thread already, the function is just called.
+
+        ::
+
+            bridge.run(main)
+
+        :param fn: the function, with its arguments after it.
+        :raises BaseException: what the function raised.
+        :raises BridgeClosed: as for :meth:`block_on`.
+        :raises ReactorConflict: as for :meth:`block_on`.
+        """
+        try:
+            result: T = _engine().run(self, _find_bridge, functools.partial(fn, *args, **kwargs))
+        except BaseException as error:
+            trim(error)
+            raise
+        return result
+
+    @staticmethod
+    def attach(
+        loop_or_reactor: Any = None, *, strategy: str | Strategy = "auto", stall_after: float | None = 30.0
+    ) -> Bridge:
+        """Return a bridge on a loop that someone else runs: uvicorn's, Jupyter's, or one of :func:`new_event_loop`'s.
+
+        Other threads have all the verbs on it. On the loop's own thread ``block_on`` works if the loop is of ours, and
+        is refused otherwise. ``close()`` only detaches. If the loop stops, open calls fail; when it runs again the
+        bridge serves again.
+
+        ::
+
+            bridge = Bridge.attach()                       # in a coroutine
+            await asyncio.to_thread(legacy, bridge)        # which calls bridge.block_on(...)
+
+        :param loop_or_reactor: an asyncio loop, or a reactor that stands on one; None for the loop that runs here.
+        :param strategy: as for :class:`Bridge`.
+        :param stall_after: as for :class:`Bridge`.
+        :raises BridgeError: no loop runs here, the loop is closed, or the reactor has no asyncio loop.
+        :raises TypeError: it is neither a loop nor a reactor.
+        """
+        _engine()
+        from .loop.alone import loop_of
+
+        loop = loop_of(loop_or_reactor)
+        return bridge_here(loop) or _AttachedBridge(loop, strategy=strategy, stall_after=stall_after)
+
+    def caller(self) -> Caller:
+        """Return the bridge itself: blocking(), iterate() and enter() call this one."""
+        return self
+
+    # Its life.
+
+    @property
+    def running(self) -> bool:
+        """Whether the loop runs; looking does not start it."""
+        life = self._life
+        return life is not None and life.over is None
+
+    @property
+    def was_started(self) -> bool:
+        """Whether a loop of this bridge runs or has run."""
+        life = self._life
+        return life is not None and life.is_ready
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The asyncio loop, which is started if need be.
+
+        :raises BridgeClosed: the bridge is closed.
+        :raises ReactorConflict: as for :meth:`block_on`.
+        """
+        return self.life().loop
+
+    @property
+    def reactor(self) -> Any:
+        """The Twisted reactor on this bridge's loop, which is started if need be.
+
+        It belongs to the loop's thread: call its methods there, as in ``block_on(lambda: reactor.listenTCP(...))``.
+
+        :raises BridgeClosed: the bridge is closed.
+        :raises ReactorConflict: as for :meth:`block_on`.
+        """
+        return self.life().reactor
+
+    @property
+    def portal(self) -> BlockingPortal:
+        """A ``BlockingPortal`` of anyio's on this bridge's loop, which is started if need be.
+
+        It serves until the loop ends; the next life has another one. Use it where a library asks for a portal.
+
+        :raises BridgeClosed: the bridge is closed.
+        :raises ReactorConflict: as for :meth:`block_on`.
+        """
+        life = self.life()
+        if life.portal is None:
+            from .loop.border import open_portal
+
+            opened = self.block_on(open_portal())
+            with self._starting:
+                if life.portal is None:
+                    life.portal = opened
+            if life.portal is not opened:  # somebody else was faster
+                self.submit(opened.stop())
+        portal: BlockingPortal = life.portal
+        return portal
+
+    @property
+    def thread(self) -> threading.Thread | None:
+        """The loop's thread; None while the bridge does not run."""
+        life = self._life
+        return life.thread if life is not None and life.over is None else None
+
+    def start(self) -> None:
+        """Start the loop, if it does not run. The first call does so by itself.
+
+        :raises BridgeClosed: the bridge is closed.
+        :raises ReactorConflict: as for :meth:`block_on`.
+        """
+        self.life()
+
+    def close(self) -> None:
+        """End the loop for good; ``BridgeClosed`` is what every open call and every later one gets.
+
+        Tasks are cancelled and given ``shutdown_timeout`` seconds to clean up, asynchronous generators closed, and the
+        shutdown triggers of the reactor run; this waits for all that. On the loop's own thread it only starts the
+        closing. Closing a closed bridge does nothing.
+        """
+        self._closed = True
+        life = self._life
+        if life is not None:
+            life.close(f"{self!r} was closed", final=True)
+
+    def __enter__(self) -> Bridge:
+        self.start()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "running" if self.running else "not started"
+        return f"<Bridge {self.name!r}, {state}>"
+
+    def __del__(self) -> None:
+        life = getattr(self, "_life", None)
+        if life is not None and life.over is None:
+            warnings.warn(f"unclosed {self!r}; call close(), or use 'with Bridge()'", ResourceWarning, 1, self)
+            life.end("its Bridge was dropped without close()")
+            with contextlib.suppress(RuntimeError):
+                life.post(life.stop_serving)
+
+    # For the calls.
+
+    def life(self) -> Life:
+        """Return the loop thread that runs; start one if none does.
+
+        :raises BridgeClosed: the bridge is closed, or the loop ended as it started.
+        :raises BaseException: what kept the loop from starting.
+        """
+        life: Life | None = self._life
+        if life is not None and life.over is None and life.is_ready:
+            return life
+        return self._start()
+
+    def _start(self) -> LoopThread:
+        engine = _engine()
+        from .loop.thread import LoopThread
+
+        life: LoopThread | None = self._life
+        if life is not None and life.over is not None and life.has(engine.loop_here()):
+            # The loop's own thread, or a worker that it waits for, while it is shutting down.
+            raise life.closed_error()
+        with self._starting:
+            if self._closed:
+                raise BridgeClosed(f"{self!r} takes no more calls; make a new Bridge()")
+            life = self._life
+            if life is None or life.over is not None:
+                if life is not None:
+                    life.wait_ended()
+                new = LoopThread(
+                    name=self.name,
+                    loop_factory=self._loop_factory,
+                    install_reactor=self._install_reactor,
+                    owner=self,
+                    previous=life,
+                    shutdown_timeout=self._shutdown_timeout,
+                )
+                if self._life is life:  # else a signal handler has started one since
+                    self._life = new
+                    _bridges.add(self)
+                    new.start()
+                life = self._life or new
+        started: Any = life
+        started.wait_ready()
+        if started.over is not None:
+            raise started.closed_error()
+        new_life: LoopThread = started
+        return new_life
+
+
+class _DefaultBridge(Bridge):
+    """The bridge behind the plain functions: after ``close()`` the next call starts it again."""
+
+    def close(self) -> None:
+        """End the loop; the next call starts a new one."""
+        life = self._life
+        if life is not None:
+            life.close("the default bridge was closed")
+
+    def __del__(self) -> None:
+        pass
+
+
+class _AttachedBridge(Bridge):
+    """A bridge on a loop that someone else runs."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__("attached", **options)
+        self._attached = loop
+        self._life = self._attach()
+        _bridges.add(self)
+
+    def _attach(self) -> Life:
+        from .loop.alone import AttachedLoop
+
+        return AttachedLoop(self._attached, self._shutdown_timeout)
+
+    def life(self) -> Life:
+        life: Life = self._life
+        if life.over is None and self._attached.is_running():
+            return life
+        with self._starting:
+            if self._closed:
+                raise BridgeClosed(f"{self!r} takes no more calls; attach another: Bridge.attach(loop)")
+            life = self._life
+            if not self._attached.is_running():
+                state = "is closed" if self._attached.is_closed() else "does not run"
+                raise BridgeError(
+                    f"the loop that {self!r} is attached to {state}; run it, or use a Bridge() of its own"
+                )
+            if life.over is not None:
+                self._life = life = self._attach()
+            return life
+
+    @property
+    def reactor(self) -> Any:
+        """The Twisted reactor on the loop.
+
+        :raises BridgeError: there is none.
+        """
+        reactor = self.life().reactor
+        if reactor is None:
+            raise BridgeError("no Twisted reactor stands on the loop that the bridge is attached to")
+        return reactor
+
+    @property
+    def thread(self) -> threading.Thread | None:
+        """None: the thread is someone else's."""
+        return None
+
+    def close(self) -> None:
+        """Detach from the loop, which goes on; open calls fail with ``BridgeClosed``."""
+        self._closed = True
+        self._life.detach(f"{self!r} was closed")
+
+    def __del__(self) -> None:
+        life = getattr(self, "_life", None)
+        if life is not None:
+            life.detach("its Bridge was dropped")
+
+
+def _close_all() -> None:
+    """Close every bridge, as the process exits."""
+    for bridge in list(_bridges):
+        bridge.close()
+
+
+_options: dict[str, Any] = {}
+_default: Bridge | None = None
+
+
+def configure(**options: Any) -> None:
+    """Set options of the default bridge, before its first use.
+
+    ::
+
+        bridge.configure(strategy="event", stall_after=5)
+
+    :param options: those of :class:`Bridge`; a later call adds to the earlier ones.
+    :raises BridgeError: the default bridge is in use already.
+    :raises TypeError: there is no such option, or its value is of the wrong type.
+    :raises ValueError: a value is out of range.
+    :raises StrategyUnavailable: there is no such strategy.
+    """
+    global _options
+    with _lock:
+        if _default is not None and _default.was_started:
+            raise BridgeError(
+                "the default bridge is in use already; call bridge.configure() before the first call, or make a "
+                "Bridge(...) of your own with these options"
+            )
+        merged = _options | options
+        _DefaultBridge(**merged)  # refuses what is wrong; nothing starts
+        _options = merged
+        if _default is not None:
+            Bridge.__init__(_default, **merged)
+
+
+def default_bridge() -> Bridge:
+    """Return the bridge behind the plain functions. It starts with its first call, and again after a ``close()``."""
+    global _default
+    if _default is None:
+        with _lock:
+            if _default is None:
+                _default = _DefaultBridge(**_options)
+    return _default
+
+
+def use_as_default(bridge: Bridge) -> None:
+    """Put a bridge behind the plain functions; for a program that is run on the loop."""
+    global _default
+    _default = bridge
+
+
+def bridge_here(loop: asyncio.AbstractEventLoop | None) -> Bridge | None:
+    """Return the bridge whose loop that is, None if it is no bridge's."""
+    if loop is not None:
+        for bridge in list(_bridges):
+            life = bridge._life
+            if life is not None and life.has(loop):
+                return bridge
+    return None
+
+
+def _find_bridge(loop: asyncio.AbstractEventLoop | None) -> Bridge:
+    """Return the bridge of that loop, which runs in this thread or handed it its work; else the default one."""
+    found = bridge_here(loop)
+    if found is None and loop is not None and _loaded is not None and _loaded.is_ours(loop):
+        # A worker thread of a loop of ours that the program runs. The loop keeps the bridge for the next call.
+        found = loop.bridge = Bridge.attach(loop)  # type: ignore[attr-defined]
+    return found or _default or default_bridge()
+
+
+@overload
+def block_on(x: Awaitable[T], *, timeout: float | None = None, strategy: str | Strategy | None = None) -> T: ...
+@overload
+def block_on(
+    x: concurrent.futures.Future[T], *, timeout: float | None = None, strategy: str | Strategy | None = None
+) -> T: ...
+@overload
+def block_on(
+    x: Callable[[], Awaitable[T]], *, timeout: float | None = None, strategy: str | Strategy | None = None
+) -> T: ...
+@overload
+def block_on(
+    x: Callable[[], concurrent.futures.Future[T]],
+    *,
+    timeout: float | None = None,
+    strategy: str | Strategy | None = None,
+) -> T: ...
+@overload
+def block_on(x: Callable[[], T], *, timeout: float | None = None, strategy: str | Strategy | None = None) -> T: ...
+def block_on(x: Any, *, timeout: float | None = None, strategy: str | Strategy | None = None) -> Any:
+    """Wait for x and return its result: ``default_bridge().block_on(x)``, or in a worker thread of another bridge its.
+
+    ::
+
+        from bridge import block_on
+        page = block_on(lambda: treq.get(url))        # Twisted
+        rows = block_on(connection.fetch(query))      # asyncio
+
+    Arguments and errors are those of :meth:`Bridge.block_on`.
+    """
+    try:
+        return (_loaded or _engine()).block_on(None, _find_bridge, x, timeout, strategy)
+    except BaseException as error:
+        trim(error)
+        raise
+
+
+def run(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a sync function on the loop's thread, in a task, and return its result.
+
+    ::
+
+        @run
+        def main(): ...                       # in which block_on(treq.get(url)) is safe as written
+
+    Arguments and errors are those of :meth:`Bridge.run`.
+    """
+    try:
+        result: T = _engine().run(None, _find_bridge, functools.partial(fn, *args, **kwargs))
+    except BaseException as error:
+        trim(error)
+        raise
+    return result
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return a new asyncio loop of ours, for the program to run.
+
+    Tasks on it await Deferreds, ``block_on`` works in everything that it runs, with no second thread, and it has a
+    Twisted reactor from the moment it runs: the installed one, if that is idle or none is installed, else its own.
+
+    ::
+
+        with asyncio.Runner(loop_factory=bridge.new_event_loop) as runner:
+            runner.run(main())
+    """
+    _engine()
+    from .loop.alone import new_event_loop as make
+
+    return make()
+
+
+def install() -> Any:
+    """Put the reactor on a loop of ours, in this thread, and return it; the program runs it.
+
+    ::
+
+        reactor = bridge.install()
+        reactor.callWhenRunning(main)          # in which block_on works
+        reactor.run()
+
+    :raises ReactorConflict: a reactor runs already, belongs to a bridge, or cannot be adopted.
+    """
+    _engine()
+    from .loop.alone import install as put
+
+    return put()
+
+
+@overload
+def submit(x: Awaitable[T]) -> concurrent.futures.Future[T]: ...
+@overload
+def submit(x: concurrent.futures.Future[T]) -> concurrent.futures.Future[T]: ...
+@overload
+def submit(x: Callable[[], Awaitable[T]]) -> concurrent.futures.Future[T]: ...
+@overload
+def submit(x: Callable[[], concurrent.futures.Future[T]]) -> concurrent.futures.Future[T]: ...
+@overload
+def submit(x: Callable[[], T]) -> concurrent.futures.Future[T]: ...
+def submit(x: Any) -> concurrent.futures.Future[Any]:
+    """Start x and return a ``concurrent.futures.Future`` of its result at once.
+
+    Arguments and errors are those of :meth:`Bridge.submit`.
+    """
+    try:
+        future: concurrent.futures.Future[Any] = _engine().submit(None, _find_bridge, x)
+    except BaseException as error:
+        trim(error)
+        raise
+    return future
+
+
+class _Plain(Facade):
+    """The default bridge, or in a worker thread of another bridge that one."""
+
+    if not TYPE_CHECKING:
+        block_on = staticmethod(block_on)
+
+    def caller(self) -> Caller:
+        """Return the bridge that serves this thread."""
+        return _find_bridge(_engine().loop_here())
+
+    def __reduce__(self) -> str:
+        return "_plain"
+
+    def __repr__(self) -> str:
+        return "<the default bridge>"
+
+
+_plain = _Plain()
+blocking = _plain.blocking
+iterate = _plain.iterate
+enter = _plain.enter

@@ -1,0 +1,602 @@
+"""One call: post it to the loop, wait for it, time it out, cancel it, and take its outcome back.
+
+The two threads share one object, the call. The caller's thread makes it and reads its outcome after the waiter's
+``wait()``; the loop's thread starts it, and settles it before the waiter's ``notify()``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import functools
+import logging
+import threading
+from asyncio import _get_running_loop
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import CancelledError as DeferredCancelled
+from twisted.python.failure import Failure
+
+from . import _stacks
+from ._adapt import Kind, describe, discard, kind_of, returned_kind
+from ._errors import BridgeClosed, BridgeError, DeadlockError, StrategyUnavailable
+from ._outcome import set_traceback, trim
+from ._seconds import checked_seconds
+from .loop import home, inline
+from .loop.base import BridgeLoop, start_task
+from .loop.life import Life
+from .loop.swap import SwapLoop, missing
+from .loop.task import Contained, error_of, mark_handled
+from .loop.variables import take_variables
+from .strategies import Strategy, Waiter, refused, resolve
+
+if TYPE_CHECKING:
+    from ._bridge import Bridge
+
+    Find = Callable[[asyncio.AbstractEventLoop | None], Bridge]
+
+log = logging.getLogger("bridge")
+
+_CANCELLATIONS = (asyncio.CancelledError, DeferredCancelled, concurrent.futures.CancelledError)
+
+# What needs no copy of the caller's context: nothing of it is called or awaited on the loop.
+_WITHOUT_CONTEXT = frozenset({Kind.DEFERRED, Kind.FUTURE, Kind.CONCURRENT})
+# What may live elsewhere than on the bridge's loop.
+_ROUTED = frozenset({Kind.FUTURE, Kind.CONCURRENT})
+# How often a call that waits for someone else's loop looks whether that loop still runs, in seconds.
+_FOREIGN_CHECK = 0.1
+
+_STILL_RUNS = "The work was cancelled but has not ended; it still runs."
+
+
+class Call:
+    """What a caller waits for, and what came of it.
+
+    Subclasses say who is told (:meth:`_tell`). ``x`` is what was passed; ``work`` what the loop made of it: a task, a
+    Deferred or a Future, whose ``cancel()`` cancels the call. ``route`` carries a callback to where the work lives.
+    """
+
+    __slots__ = (
+        "cancel_asked", "context", "error", "kind", "life", "one_turn", "route", "scope", "still_runs", "value",
+        "work", "x",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        life: Life,
+        x: Any,
+        kind: Kind,
+        route: Callable[[Callable[[], object]], object],
+        context: Context | None,
+    ) -> None:
+        self.life = life
+        self.x = x
+        self.kind = kind
+        self.route = route
+        self.context = context
+        self.scope: Any = None  # the anyio cancel scope that the caller works in
+        self.work: Any = None
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.one_turn = False
+        self.cancel_asked = False
+        self.still_runs = False  # the work was cancelled but cannot be stopped
+
+    def _tell(self) -> None:
+        raise NotImplementedError
+
+    # On the caller's thread.
+
+    def begin(self) -> None:
+        """Post the call. If its loop has ended meanwhile, the call is settled by that."""
+        try:
+            self.route(self.start)
+        except RuntimeError as error:  # the loop is closed
+            self.fail(self._foreign_loop_stopped(error))
+            return
+        if self.kind is Kind.FUTURE and self.route != self.life.post:
+            self.life.post(self._watch_foreign_loop)
+
+    def ask_to_cancel(self) -> None:
+        """Post the cancellation of the work."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and the call settled by that
+            self.route(self.cancel)
+
+    # Where the work lives: most often on the loop's thread.
+
+    def start(self) -> None:
+        """Begin the work; for a coroutine, take its first step."""
+        if self not in self.life.open:  # given up meanwhile, by its caller or by the loop's end
+            discard(self.x)
+            return
+        try:
+            if self.kind is Kind.COROUTINE:
+                self._start_task(self.x)
+            else:
+                self._start(self.kind, self.x)
+        except BaseException as raised:
+            error: BaseException | None = raised
+        else:
+            error = None
+        if error is not None:
+            trim(error)  # as in _future_done
+            self.settle(None, error)
+            del error  # the frames in its traceback have been called by this one, and keep it
+            return
+        if self.one_turn and not self.is_settled:
+            loop = _get_running_loop()
+            if loop is None:
+                self.cancel()
+            else:
+                loop.call_soon(self.cancel)
+
+    def _start(self, kind: Kind, x: Any) -> None:
+        if kind is Kind.CALLABLE:
+            assert self.context is not None
+            x = self.context.run(x)
+            returned = returned_kind(x)
+            if returned is None:
+                self.settle(x, None)
+                return
+            kind = returned
+            if kind is Kind.FUTURE and not x.done() and x.get_loop() is not self.life.loop:
+                self.kind, self.x, self.route = kind, x, _route(self.life, x, kind)
+                self.route(functools.partial(self._follow, x))
+                self._watch_foreign_loop()
+                return
+            if kind is Kind.FUTURE or kind is Kind.CONCURRENT:
+                self.x = x
+        if kind is Kind.COROUTINE:
+            self._start_task(x)
+        elif kind is Kind.AWAITABLE:
+            self._start_task(_await(x))
+        elif self.scope is not None:
+            self._start_task(_await(asyncio.wrap_future(x) if kind is Kind.CONCURRENT else x))
+        elif kind is Kind.DEFERRED:
+            self.work = x
+            x.addBoth(self._fired)
+        else:
+            self._follow(x)
+
+    def _start_task(self, coro: Coroutine[Any, Any, Any]) -> None:
+        if self.scope is not None:
+            coro = home.within(self.scope, coro)
+        context = copy_context() if self.context is None else self.context  # an empty context is false
+        self._follow(start_task(self.life.loop, coro, context))
+
+    def _follow(self, future: Any) -> None:
+        self.work = future
+        if future.done():
+            self._future_done(future)
+        else:
+            future.add_done_callback(self._future_done)
+
+    def _future_done(self, future: Any) -> None:
+        """Take the outcome of a task or of a Future of either kind."""
+        if self not in self.life.open:  # the caller has gone; an error is left for asyncio to log
+            return
+        # Nobody is told in an except block: what he raises then would have our error as its context.
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            value = future.result()
+        except BaseException as raised:
+            error = raised
+        if error is not None:
+            trim(error)  # of this frame too, which would make a reference cycle
+            if future is self.x:
+                set_traceback(error, _kept_traceback(future, error))
+            self.settle(None, error)
+        elif type(value) is Contained:
+            self.settle(None, value.error)
+        else:
+            self.settle(value, None)
+
+    def _fired(self, result: Any) -> Any:
+        if isinstance(result, Failure):
+            # Twisted notes a failure as unhandled when all callbacks have run, so this waits until they have.
+            self.life.post(functools.partial(self._failed, result))
+        else:
+            self.settle(result, None)
+        return result
+
+    def _failed(self, failure: Failure) -> None:
+        if getattr(self.work, "result", None) is failure:
+            mark_handled(self.work)
+        self.settle(None, error_of(failure))
+
+    def cancel(self) -> None:
+        """Cancel the work, which settles the call when it has ended."""
+        if self.is_settled and self.work is None:  # it has ended; a call that its caller has left still has its work
+            return
+        self.cancel_asked = True
+        if self.work is None:  # interrupted before its start was posted
+            self.settle(None, asyncio.CancelledError())
+            return
+        try:
+            cancelled = self.work.cancel()
+        except BaseException as error:
+            self.settle(None, error)
+            return
+        if cancelled is False and isinstance(self.work, concurrent.futures.Future):
+            # It runs in an executor, where nothing can stop it; so there is no cleanup to wait for either.
+            self.still_runs = True
+            self.settle(None, concurrent.futures.CancelledError())
+
+    # On any thread.
+
+    def settle(self, value: Any, error: BaseException | None) -> None:
+        """Set the outcome and tell who waits for it, unless the call has ended already."""
+        try:
+            self.life.open.remove(self)
+        except KeyError:
+            return
+        self.value = value
+        self.error = error
+        self.work = None  # which holds the error as well: see the end of start_task
+        self._tell()
+
+    def fail(self, error: BaseException) -> None:
+        """End the call with an error of ours."""
+        self.settle(None, error)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the call has ended."""
+        return self not in self.life.open
+
+    def _watch_foreign_loop(self) -> None:
+        """Fail the call when the loop of the Future has stopped. Nothing tells us of that, so this looks."""
+        if self.is_settled:
+            return
+        if self.x.get_loop().is_running():
+            self.life.loop.call_later(_FOREIGN_CHECK, self._watch_foreign_loop)
+        else:
+            self.fail(self._foreign_loop_stopped(None))
+
+    def _foreign_loop_stopped(self, cause: BaseException | None) -> BridgeClosed:
+        error = BridgeClosed(f"the loop that {describe(self.x)} is bound to has stopped; the call was not completed")
+        error.__cause__ = cause
+        return error
+
+
+class BlockedCall(Call):
+    """A call whose caller waits in its thread."""
+
+    __slots__ = ("caller", "waiter")
+
+    def __init__(
+        self,
+        life: Life,
+        x: Any,
+        kind: Kind,
+        route: Callable[[Callable[[], object]], object],
+        context: Context | None,
+        waiter: Waiter,
+    ) -> None:
+        Call.__init__(self, life, x, kind, route, context)
+        self.waiter = waiter
+        self.caller = threading.get_ident()
+
+    def _tell(self) -> None:
+        self.waiter.notify()
+
+
+class SubmittedCall(Call):
+    """A call whose outcome goes to a Future."""
+
+    __slots__ = ("future",)
+
+    def __init__(
+        self,
+        life: Life,
+        x: Any,
+        kind: Kind,
+        route: Callable[[Callable[[], object]], object],
+        context: Context | None,
+    ) -> None:
+        super().__init__(life, x, kind, route, context)
+        self.future = WorkFuture(self)
+
+    def _tell(self) -> None:
+        future = self.future
+        if self.error is None:
+            future.set_result(self.value)
+        elif self.cancel_asked and isinstance(self.error, _CANCELLATIONS):
+            future.end_cancelled()
+        else:
+            future.set_exception(self.error)
+        future.forget()
+        # The frames in the error's traceback may have been called by one that holds this call.
+        del self.error, self.value, self.future
+
+
+class WorkFuture(concurrent.futures.Future[Any]):
+    """The Future of submitted work. ``cancel()`` asks; the Future is cancelled when the work has ended."""
+
+    def __init__(self, call: SubmittedCall) -> None:
+        super().__init__()
+        self._call: SubmittedCall | None = call
+
+    def forget(self) -> None:
+        """Let go of the call, which has ended."""
+        self._call = None
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the result of the work or raise its error, as any Future; the traceback does not grow."""
+        try:
+            return super().result(timeout)
+        except BaseException as error:
+            trim(error)
+            if self.done() and not self.cancelled() and self.exception() is error:
+                set_traceback(error, _kept_traceback(self, error))
+            raise
+
+    def running(self) -> bool:
+        """Return whether the work has not ended; it starts at once."""
+        return not self.done()
+
+    def cancel(self) -> bool:
+        """Ask the loop to cancel the work. Return False if it has ended already."""
+        call = self._call
+        if call is None or self.done():
+            return False
+        call.ask_to_cancel()
+        return True
+
+    def end_cancelled(self) -> None:
+        """Set the Future cancelled. Called once, when the work has ended."""
+        super().cancel()
+        self.set_running_or_notify_cancel()
+
+
+def _kept_traceback(future: Any, error: BaseException) -> TracebackType | None:
+    """Return the traceback that the error of a user's Future had when it was first seen.
+
+    The user may wait for it again. Its error then has the frames of the first caller as well, and an asyncio Future
+    written in C forgets the traceback with its first ``result()``.
+    """
+    try:
+        kept: TracebackType | None = future._bridge_traceback
+    except AttributeError:
+        kept = error.__traceback__
+        with contextlib.suppress(AttributeError):  # a Future of someone's own that takes no attributes
+            future._bridge_traceback = kept
+    return kept
+
+
+async def _await(x: Any) -> Any:
+    return await x
+
+
+def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, how: str | Strategy | None) -> Any:
+    """Wait for x in this thread; :meth:`bridge.Bridge.block_on` has the contract.
+
+    :param find: returns the bridge by the loop that this thread stands in, if none is given.
+    """
+    try:
+        kind = kind_of(x)
+        if timeout is not None:
+            timeout = checked_seconds(timeout, "timeout")
+        running = _get_running_loop()
+        home_loop = home.loop_of_this_thread()
+        if bridge is None:
+            if isinstance(running, SwapLoop):
+                return _block_here(running, x, kind, timeout, how)
+            bridge = find(running or home_loop)
+        life = bridge.life()
+        if running is life.loop:
+            return _block_here(running, x, kind, timeout, how)
+        if threading.get_ident() == life.ident:
+            raise DeadlockError(
+                f"block_on({describe(x)}) was called on the thread of a loop that does not run: it is starting or "
+                "ending; call it before or after"
+            )
+        strategy = bridge.strategy if how is None else resolve(how)
+        if isinstance(running, SwapLoop) and strategy.name == "greenlet":
+            # The greenlets of a loop's thread are the loop's: none of them runs a hub for others.
+            strategy = resolve("auto")
+        reason = strategy.unavailable()
+        if reason is not None:
+            raise refused(strategy, reason)
+        before = context = None
+        if kind not in _WITHOUT_CONTEXT:
+            before = copy_context()
+            context = before.copy()
+        while True:
+            route = life.post if kind not in _ROUTED else _route(life, x, kind)
+            waiter = strategy.waiter()
+            call = BlockedCall(life, x, kind, route, context, waiter)
+            if home_loop is life.loop and (route == life.post or kind is Kind.CONCURRENT):
+                call.scope = home.scope_of_this_thread()
+                if call.scope is not None:
+                    call.route = life.post
+            life.open.add(call)
+            if life.over is None:
+                break
+            life.open.discard(call)
+            life = bridge.life()
+    except BaseException:
+        discard(x)
+        raise
+    patience = life.shutdown_timeout
+    stall_after = bridge.stall_after
+    if timeout == 0:
+        call.one_turn = True
+        limit: float | None = patience
+    else:
+        limit = timeout
+    try:
+        call.begin()
+        if stall_after is None or (limit is not None and limit <= stall_after):
+            done = waiter.wait(limit)
+        else:
+            done = waiter.wait(stall_after) or _wait_on(call, limit, stall_after)
+        if not done:
+            call.ask_to_cancel()
+            done = waiter.wait(patience if timeout != 0 else 0.0)
+    except BaseException as error:
+        _interrupted(call, error, patience)
+        if before is not None and context is not None:
+            take_variables(before, context)
+        raise
+    try:
+        if before is not None and context is not None:
+            take_variables(before, context)
+        if not done:
+            life.open.discard(call)
+            raise _timed_out(x, timeout, still_runs=True)
+        if call.error is None:
+            return call.value
+        if call.cancel_asked and isinstance(call.error, _CANCELLATIONS):
+            raise _timed_out(x, timeout, call.still_runs) from call.error
+        if isinstance(call.error, BridgeClosed):
+            discard(x)
+        raise call.error
+    finally:
+        # The error's traceback holds this frame: with these in it, frame and error would be a reference cycle.
+        call.error = None
+        del call, x
+
+
+def _block_here(loop: Any, x: Any, kind: Kind, timeout: float | None, how: str | Strategy | None) -> Any:
+    """Wait for x on the loop's own thread, where the stack switches."""
+    if how is not None and resolve(how).name not in ("auto", "greenlet"):
+        raise DeadlockError(
+            f"block_on({describe(x)}, strategy={how!r}) was called on the loop's own thread, which cannot wait in that "
+            "way for what it has to run itself; leave the strategy out, and the stack switches"
+        )
+    if not isinstance(loop, SwapLoop):
+        lacking = ", ".join(missing())
+        raise StrategyUnavailable(
+            f"block_on({describe(x)}) was called on the loop's own thread, where only a loop of ours can switch "
+            f"stacks, and this is a {type(loop).__name__}"
+            + (f": this Python lacks {lacking}" if lacking else " of the user's loop_factory")
+            + "; write 'await' in a coroutine, or call the blocking code in a thread: await asyncio.to_thread(function)"
+        )
+    try:
+        return inline.block(loop, x, kind, timeout)
+    finally:
+        if loop.interrupted and asyncio.current_task(loop) is not None:
+            # Ctrl-C in a program that shares its thread with the loop: what it waited for was cancelled.
+            loop.interrupted = False
+            raise KeyboardInterrupt
+
+
+def run(bridge: Bridge | None, find: Find, function: Callable[[], Any]) -> Any:
+    """Call a function in a task on the loop's thread; :meth:`bridge.Bridge.run` has the contract."""
+    running = _get_running_loop()
+    if bridge is None and isinstance(running, SwapLoop):
+        return function()
+    if bridge is None:
+        bridge = find(running or home.loop_of_this_thread())
+    if running is not None and running is bridge.life().loop:
+        return function()
+    return block_on(bridge, find, _called(function), None, None)
+
+
+async def _called(function: Callable[[], Any]) -> Any:
+    return function()
+
+
+def submit(bridge: Bridge | None, find: Find, x: Any) -> WorkFuture:
+    """Start x and return its Future; :meth:`bridge.Bridge.submit` has the contract.
+
+    :param find: as for :func:`block_on`.
+    """
+    try:
+        kind = kind_of(x)
+        if bridge is None:
+            bridge = find(loop_here())
+        context = copy_context()
+        while True:
+            life = bridge.life()
+            route = life.post if kind not in _ROUTED else _route(life, x, kind)
+            call = SubmittedCall(life, x, kind, route, context)
+            life.open.add(call)
+            if life.over is None:
+                break
+            life.open.discard(call)
+    except BaseException:
+        discard(x)
+        raise
+    future = call.future
+    call.begin()
+    return future
+
+
+def is_ours(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return whether that is a loop of ours that runs."""
+    return isinstance(loop, BridgeLoop) and loop.is_running()
+
+
+def loop_here() -> asyncio.AbstractEventLoop | None:
+    """Return the loop that runs in this thread, or that this worker thread got its work from."""
+    return _get_running_loop() or home.loop_of_this_thread()
+
+
+def _route(life: Life, x: Any, kind: Kind) -> Callable[[Callable[[], object]], object]:
+    """Return what carries a callback to where a Future's callbacks run.
+
+    :raises DeadlockError: the Future is bound to the loop that runs in this thread.
+    :raises BridgeError: the Future is bound to a loop that does not run.
+    """
+    if kind is Kind.CONCURRENT or x.done():
+        return _here
+    loop: asyncio.AbstractEventLoop = x.get_loop()
+    if loop is life.loop:
+        return life.post
+    if loop is _get_running_loop():
+        raise DeadlockError(
+            f"{describe(x)} is bound to the loop that runs in this very thread, and that loop stands still while the "
+            "thread waits; write 'await' in a coroutine of that loop instead, or let the bridge make it on its own "
+            "loop: block_on(coroutine), block_on(lambda: asyncio.gather(...))"
+        )
+    if loop.is_closed() or not loop.is_running():
+        state = "is closed" if loop.is_closed() else "does not run"
+        raise BridgeError(
+            f"{describe(x)} is bound to a loop that {state}, so it can never finish; let the bridge make "
+            "it on its own loop: block_on(coroutine), block_on(lambda: asyncio.gather(...))"
+        )
+    return loop.call_soon_threadsafe
+
+
+def _here(callback: Callable[[], object]) -> None:
+    callback()
+
+
+def _wait_on(call: BlockedCall, timeout: float | None, stall_after: float) -> bool:
+    """Log a warning with the stacks, as the call has taken longer than stall_after seconds, and wait for the rest."""
+    log.warning("%s", _stacks.stalled(call, stall_after))
+    return call.waiter.wait(None if timeout is None else timeout - stall_after)
+
+
+def _interrupted(call: BlockedCall, error: BaseException, patience: float) -> None:
+    """Cancel the work and let it clean up, as the wait was ended by an exception in the caller's thread.
+
+    Another exception meanwhile, such as that of a second Ctrl-C, leaves at once.
+    """
+    done = call.is_settled  # it came just as the call ended: the notification may have been taken already
+    try:
+        if not done:
+            call.ask_to_cancel()
+            done = call.waiter.wait(patience)
+    finally:
+        call.life.open.discard(call)
+        if call.work is None:  # never started
+            discard(call.x)
+    if not done:
+        error.add_note(_STILL_RUNS)
+    elif call.error is not None and not isinstance(call.error, _CANCELLATIONS) and error.__context__ is None:
+        error.__context__ = call.error
+
+
+def _timed_out(x: Any, timeout: float | None, still_runs: bool) -> TimeoutError:
+    error = TimeoutError(f"{describe(x)} did not finish within {timeout} seconds")
+    if still_runs:
+        error.add_note(_STILL_RUNS)
+    return error

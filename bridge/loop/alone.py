@@ -1,0 +1,166 @@
+"""Loops that the program runs itself, in a thread of its choice: their reactor, and calls from other threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+import threading
+from typing import Any, cast
+
+from .._errors import BridgeError, ReactorConflict
+from . import reactor as reactors
+from .base import BridgeLoop
+from .life import Life
+from .swap import SwapLoop, missing
+
+log = logging.getLogger("bridge")
+
+# How often a bridge that is attached to a loop of someone else's looks whether that loop still runs, in seconds.
+_CHECK = 0.05
+# Seconds that the reactor's shutdown triggers are given as the loop closes.
+_SHUTDOWN = 5.0
+
+
+class _WithReactor(BridgeLoop):
+    """A loop that gets its reactor when it first runs, and shuts it down as it closes."""
+
+    _reactor: reactors.BridgeReactor | None = None
+    _shutdown_fired = False
+
+    def run_forever(self) -> None:
+        """Run until stop() is called."""
+        if self._reactor is None and not self.is_running():
+            self._start_reactor()
+        super().run_forever()
+
+    def _start_reactor(self) -> None:
+        try:
+            reactor = reactors.build(self, None, self)
+        except ReactorConflict:  # a program that runs its own reactor beside this loop needs none here
+            reactor = reactors.build(self, False, self)
+        self._reactor = reactor
+        reactor.addSystemEventTrigger("before", "shutdown", self._shutdown_begins)
+        self.before_block = reactor.keep_time
+        # In the loop, because what the reactor calls as it starts may block; and before anything else in the loop.
+        self.call_soon(reactor.startRunning, False)
+        cast(Any, self)._ready.rotate(1)
+
+    def _shutdown_begins(self) -> None:
+        self._shutdown_fired = True
+
+    def close(self) -> None:
+        """Close the loop, after the shutdown triggers of its reactor have run."""
+        reactor = self._reactor
+        if reactor is not None and not self.is_closed() and not self.is_running():
+            reactor.on_crash = _nothing  # the loop is needed until the shutdown has ended
+            deadline = self.time() + _SHUTDOWN
+            if not self.run_until_complete(reactors.shut_down(reactor, self._shutdown_fired, deadline)):
+                log.warning("a loop was closed without shutdown triggers of its reactor, after %s seconds", _SHUTDOWN)
+            self._reactor = None
+            super().close()
+            reactors.release(reactor, self)
+        else:
+            super().close()
+
+
+class ProgramLoop(_WithReactor, SwapLoop):
+    """The loop that :func:`bridge.new_event_loop` makes."""
+
+
+def _nothing() -> None:
+    pass
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop for the program to run; :func:`bridge.new_event_loop` has the contract."""
+    return _WithReactor() if missing() else ProgramLoop()
+
+
+def install() -> Any:
+    """Put the reactor on a new loop of ours, for the program to run; :func:`bridge.install` has the contract."""
+    loop = BridgeLoop() if missing() else SwapLoop()
+    try:
+        reactor = reactors.build(loop, True, loop)
+    except BaseException:
+        loop.close()
+        raise
+    loop.before_block = reactor.keep_time
+    asyncio.set_event_loop(loop)
+    return reactor
+
+
+class AttachedLoop(Life):
+    """A loop that someone else runs. Detaching leaves it as it is."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, shutdown_timeout: float) -> None:
+        super().__init__(shutdown_timeout)
+        self.loop = loop
+        self.reactor = _reactor_of(loop)
+        self.post = loop.post if isinstance(loop, BridgeLoop) else loop.call_soon_threadsafe
+        self.is_ready = True
+        if isinstance(loop, BridgeLoop):
+            loop.at_stop.append(self._stopped)
+        else:
+            threading.Thread(target=self._watch, name="bridge-watch", daemon=True).start()
+
+    @property
+    def name(self) -> str:
+        """What to call the loop's thread in a log."""
+        return f"of {self.loop!r}"
+
+    def detach(self, reason: str) -> None:
+        """Fail the open calls and take no more."""
+        self.end(reason)
+        if isinstance(self.loop, BridgeLoop):
+            with contextlib.suppress(ValueError):
+                self.loop.at_stop.remove(self._stopped)
+
+    def _stopped(self) -> None:
+        self.detach("the loop that the bridge is attached to has stopped")
+
+    def _watch(self) -> None:
+        """Look whether a foreign loop still runs. Nothing tells us when it stops."""
+        pause = threading.Event()
+        while self.over is None and self.loop.is_running():
+            pause.wait(_CHECK)
+        self._stopped()
+
+
+def loop_of(loop_or_reactor: Any) -> asyncio.AbstractEventLoop:
+    """Return the loop to attach to.
+
+    :raises BridgeError: None was given and no loop runs here, the loop is closed, or the reactor has none.
+    :raises TypeError: it is neither a loop nor a reactor.
+    """
+    if loop_or_reactor is None:
+        running = asyncio._get_running_loop()
+        if running is None:
+            raise BridgeError(
+                "no loop runs in this thread to attach to; write Bridge.attach(loop), or call it in a coroutine or a "
+                "callback of that loop"
+            )
+        return running
+    loop: Any = loop_or_reactor
+    if not isinstance(loop, asyncio.AbstractEventLoop):
+        if not hasattr(loop, "callFromThread"):
+            raise TypeError(f"Bridge.attach takes an asyncio loop or a Twisted reactor, not {loop!r}")
+        loop = getattr(loop, "_asyncioEventloop", None)
+        if loop is None:
+            raise BridgeError(
+                f"a {type(loop_or_reactor).__name__} has no asyncio loop to attach to; install Twisted's "
+                "asyncioreactor in that program, or write Bridge(install_reactor=False) for a loop beside it"
+            )
+    if loop.is_closed():
+        raise BridgeError(f"{loop!r} is closed; attach to a loop that runs")
+    attached: asyncio.AbstractEventLoop = loop
+    return attached
+
+
+def _reactor_of(loop: asyncio.AbstractEventLoop) -> Any:
+    """Return the Twisted reactor that stands on the loop, None where there is none."""
+    if isinstance(loop, _WithReactor):
+        return loop._reactor
+    installed: Any = sys.modules.get("twisted.internet.reactor")
+    return installed if getattr(installed, "_asyncioEventloop", None) is loop else None

@@ -1,0 +1,215 @@
+"""BridgeLoop: the selector loop that a bridge runs, and how a task on it takes its first step at once.
+
+The private names of asyncio that this module stands on:
+
+===============================  ====================  ==============================
+name                             versions              test
+===============================  ====================  ==============================
+``BaseEventLoop._check_closed``  CPython 3.4 to 3.14   test_names.py::test_check_closed
+===============================  ====================  ==============================
+
+On CPython 3.11, and only there, :func:`start_task` relies on a task's constructor to schedule the first step by
+``loop.call_soon`` (test_names.py::test_first_step_runs_at_once).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import selectors
+import sys
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
+from typing import Any
+
+from . import home
+from .task import BridgeTask, contained, drive
+
+
+class BridgeLoop(asyncio.SelectorEventLoop):
+    """A selector event loop whose tasks await Deferreds, whatever task factory its user sets."""
+
+    before_block: Callable[[], object] | None = None  # called as a stack is about to block, where stacks can
+    bridge: object = None  # the one that was attached for the sake of this loop's worker threads
+    _first_step: Callable[[], object] | None = None
+
+    def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
+        super().__init__(selector)
+        self.at_stop: list[Callable[[], object]] = []  # called when the loop stops running, and then forgotten
+        self._posts: deque[Callable[[], object]] = deque()
+        self._alarmed = False  # the alarm has been rung and not been heard
+        self._alarm = Alarm()
+        self.add_reader(self._alarm.fileno(), self._take_posts)
+
+    def run_forever(self) -> None:
+        """Run until stop() is called."""
+        try:
+            super().run_forever()
+        finally:
+            while self.at_stop:
+                self.at_stop.pop()()
+
+    def post(self, callback: Callable[[], object]) -> None:
+        """Call a function on the loop's thread, soon. Any thread may post.
+
+        It is ``call_soon_threadsafe`` without a Handle and a context of its own, and wakes a sleeping loop once however
+        many posts there are. The callback runs in the loop's context and must not raise.
+
+        :raises RuntimeError: the loop is closed.
+        """
+        self._posts.append(callback)
+        if not self._alarmed:
+            # No Python code may come between these two lines: a signal handler would run there, and if it blocked or
+            # raised, everybody would take the alarm for rung.
+            self._alarmed = True
+            try:
+                os.write(self._alarm.write_end, _ONE)
+            except BlockingIOError:  # it rings already, thousands of times over
+                pass
+            except OSError:
+                raise RuntimeError("Event loop is closed") from None
+
+    def _take_posts(self) -> None:
+        self._alarm.silence()
+        # Before the first post is taken: one that comes from now on rings again, for nothing at the worst.
+        self._alarmed = False
+        posts = self._posts
+        while posts:
+            posts.popleft()()
+
+    def close(self) -> None:
+        """Close the loop and its alarm."""
+        if not self.is_closed() and not self.is_running():
+            self.remove_reader(self._alarm.fileno())
+            self._alarm.close()
+        super().close()
+
+    def create_task(self, coro: Any, *, context: Context | None = None, **options: Any) -> asyncio.Task[Any]:
+        """Schedule a coroutine and return its task.
+
+        A task factory that was set by :meth:`set_task_factory` gets a coroutine of ours with the given one inside.
+        """
+        self._check_closed()  # type: ignore[attr-defined]
+        if self.get_task_factory() is not None:
+            return super().create_task(_named(_driven(coro, self), coro), context=context, **options)
+        task = BridgeTask(_driven(coro, self), loop=self, context=context, **options)
+        task.user_coro = coro
+        return task
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+        """Run func in the executor; a worker thread knows this loop as the one that it came from."""
+        if executor is None or isinstance(executor, ThreadPoolExecutor):
+            return super().run_in_executor(executor, home.call_for, self, func, *args)
+        return super().run_in_executor(executor, func, *args)
+
+    if sys.version_info < (3, 12):
+
+        def start_task_now(self, coro: Any, context: Context) -> BridgeTask:
+            """Create a task whose first step runs before this returns, as an eager task's does from 3.12 on."""
+            # The constructor hands its first step to call_soon. Nobody else can call it meanwhile: other threads
+            # use call_soon_threadsafe, which does not come by here.
+            self.call_soon = self._catch_first_step  # type: ignore[assignment, method-assign]
+            try:
+                task = BridgeTask(coro, loop=self, context=context)
+            finally:
+                del self.call_soon
+            step, self._first_step = self._first_step, None
+            assert step is not None
+            context.run(step)
+            return task
+
+        def _catch_first_step(self, step: Callable[[], object], *, context: Context) -> None:
+            self._first_step = step
+
+
+class Alarm:
+    """Wakes a loop that waits for a descriptor: an eventfd where the system has it, else a pipe.
+
+    Eight bytes written to ``write_end``, by any thread, make the descriptor readable.
+    """
+
+    def __init__(self) -> None:
+        if hasattr(os, "eventfd"):
+            self._read_end = self.write_end = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        else:
+            self._read_end, self.write_end = os.pipe()
+            os.set_blocking(self._read_end, False)
+            os.set_blocking(self.write_end, False)
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable."""
+        return self._read_end
+
+    def silence(self) -> None:
+        """Make the descriptor unreadable until it is rung again."""
+        try:
+            os.read(self._read_end, 4096)
+        except BlockingIOError:  # a drained alarm may still be reported once
+            pass
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        ends = {self._read_end, self.write_end}
+        self._read_end = self.write_end = -1
+        for end in ends:
+            os.close(end)
+
+
+_ONE = (1).to_bytes(8, sys.byteorder)  # what an eventfd takes; to a pipe it is eight bytes like any other
+
+
+def start_task(
+    loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], context: Context, *, now: bool = True
+) -> asyncio.Task[Any]:
+    """Start coro as a task in the context, on the loop that runs in this thread.
+
+    A SystemExit or KeyboardInterrupt that ends it is its result, as :class:`~bridge.loop.task.Contained`.
+
+    :param now: take the first step before this returns, wherever that can be done: from CPython 3.12 on, and on a loop
+        of ours before. Not for a caller that stands in a task.
+    :raises BaseException: what a task factory of the user raised.
+    """
+    driver = contained(coro, loop)
+    factory = loop.get_task_factory()
+    if factory is not None and factory is not deferring_factory:
+        return factory(loop, _named(driver, coro), context=context)  # type: ignore[call-arg, return-value]
+    if not now:
+        task = BridgeTask(driver, loop=loop, context=context)
+    elif sys.version_info >= (3, 12):
+        task = BridgeTask(driver, loop=loop, context=context, eager_start=True)
+    elif isinstance(loop, BridgeLoop):
+        task = loop.start_task_now(driver, context)
+    else:
+        task = BridgeTask(driver, loop=loop, context=context)
+    task.user_coro = coro
+    try:
+        return task
+    finally:
+        # An error of the first step has a traceback whose frames stand on this one: with the task in it, the task,
+        # its error and this frame would be a reference cycle.
+        del task
+
+
+def deferring_factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
+    """Task factory for a loop that is not a BridgeLoop, such as uvloop's: its tasks await Deferreds too.
+
+    A task factory that the user sets replaces this one.
+    """
+    task = BridgeTask(drive(coro, loop), loop=loop, **options)
+    task.user_coro = coro
+    return task
+
+
+def _driven(coro: Any, loop: asyncio.AbstractEventLoop) -> Coroutine[Any, Any, Any]:
+    if not asyncio.iscoroutine(coro):
+        raise TypeError(f"a coroutine was expected, got {coro!r}")
+    return drive(coro, loop)
+
+
+def _named(driver: Any, coro: Any) -> Any:
+    """Give the driver its coroutine's name, for tasks that show what they are given."""
+    driver.__name__ = getattr(coro, "__name__", driver.__name__)
+    driver.__qualname__ = getattr(coro, "__qualname__", driver.__qualname__)
+    return driver

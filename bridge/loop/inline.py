@@ -1,0 +1,218 @@
+"""block_on on the loop's own thread, where the stack switches: in a task the same as ``await``, elsewhere by a task."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextvars import copy_context
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from .._adapt import Kind, describe, discard, returned_kind
+from .._errors import BridgeError, DeadlockError
+from .base import start_task
+from .swap import SwapLoop
+from .task import Contained, DeferredFuture, is_plain, mark_handled
+from .variables import take_variables
+
+
+def block(loop: SwapLoop, x: Any, kind: Kind, timeout: float | None) -> Any:
+    """Wait for x on the loop's own thread; :meth:`bridge.Bridge.block_on` has the contract."""
+    if kind is Kind.CALLABLE:
+        x = x()
+        returned = returned_kind(x)
+        if returned is None:
+            return x
+        kind = returned
+    task = asyncio.current_task(loop)
+    if kind is Kind.FUTURE and task is None and timeout is None and x.get_loop() is loop:
+        return _wait(loop, x)
+    if kind is not Kind.COROUTINE:
+        x = _awaiting(loop, x, kind)
+    if timeout is not None:
+        x = _limited(x, timeout)
+    waited = None
+    try:
+        if task is None:
+            return _by_task(loop, x)
+        try:
+            waited = x.send(None)
+        except StopIteration as stop:
+            return stop.value
+        return _drive(loop, x, task, waited)
+    finally:
+        # The frames of an error stand on this one: with these in it, it would be a part of reference cycles.
+        del task, waited, x
+
+
+def _drive(loop: SwapLoop, coro: Any, task: asyncio.Task[Any], waited: Any) -> Any:
+    """Run a coroutine that has suspended, in its task and stack, which blocks until what it waits for is there."""
+    send = coro.send
+    error: BaseException | None = None
+    overtaken: DeferredFuture | None = None
+    try:
+        while True:
+            # What the task does with what its coroutine yields, and what the task's driver does with a Deferred.
+            try:
+                if waited is None:
+                    loop.wait(None, task)
+                elif is_plain(waited):
+                    _check(loop, waited, task)
+                    waited._asyncio_future_blocking = False
+                    loop.wait(waited, task)
+                else:
+                    fired = DeferredFuture(waited, loop)
+                    try:
+                        loop.wait(fired, task)
+                        if fired.cancelled():
+                            mark_handled(waited)
+                            fired.result()
+                        if fired.is_overtaken():
+                            error = fired.error()
+                            overtaken = fired if error is None else None
+                    finally:
+                        del fired
+            except BaseException as raised:
+                error = raised.with_traceback(None)
+            # None of this stands in an except block: the user's code would get our exception as its context.
+            try:
+                if error is not None:
+                    try:
+                        waited = coro.throw(error)
+                    finally:
+                        error = None
+                elif overtaken is not None:
+                    waited = overtaken.resume(send)
+                    overtaken = None
+                else:
+                    waited = send(None)
+            except StopIteration as stop:
+                return stop.value
+    finally:
+        del task, waited, coro, send  # see block()
+
+
+def _check(loop: SwapLoop, waited: Any, task: asyncio.Task[Any]) -> None:
+    """Raise what a task raises in a coroutine that yields something else than a Future of its loop, by ``await``."""
+    blocking = getattr(waited, "_asyncio_future_blocking", None)
+    if blocking is None:
+        raise RuntimeError(f"Task got bad yield: {waited!r}")
+    if waited.get_loop() is not loop:
+        raise RuntimeError(f"Task {task!r} got Future {waited!r} attached to a different loop")
+    if not blocking:
+        raise RuntimeError(f"yield was used instead of yield from in task {task!r} with {waited!r}")
+    if waited is task:
+        raise RuntimeError(f"Task cannot await on itself: {task!r}")
+
+
+def _by_task(loop: SwapLoop, coro: Any) -> Any:
+    """Run a coroutine as a task of its own, as none is current, and block until it is done."""
+    try:
+        loop.check_wait()
+    except BaseException:
+        discard(coro)
+        raise
+    before = copy_context()
+    context = before.copy()
+    task = start_task(loop, coro, context)
+    try:
+        result = _wait(loop, task)
+    finally:
+        del task
+        take_variables(before, context)
+    if type(result) is Contained:
+        raise result.error
+    return result
+
+
+def _wait(loop: SwapLoop, future: asyncio.Future[Any]) -> Any:
+    """Block until the Future is done, as no task is current, and return its result."""
+    try:
+        if not future.done():
+            try:
+                loop.wait(future, None)
+            except BaseException:
+                future.cancel()  # the wait was ended from outside: nobody will take the result
+                raise
+        return future.result()
+    finally:
+        del future
+
+
+async def _limited(coro: Any, seconds: float) -> Any:
+    async with asyncio.timeout(seconds):
+        return await coro
+
+
+async def _await(x: Any) -> Any:
+    return await x
+
+
+def _awaiting(loop: SwapLoop, x: Any, kind: Kind) -> Any:
+    """Return a coroutine that awaits x."""
+    if kind is Kind.DEFERRED:
+        if x._runningCallbacks:
+            _refuse_own_callback(x)
+            return _after_callbacks(loop, x)
+    elif kind is Kind.CONCURRENT:
+        return _await(asyncio.wrap_future(x, loop=loop))
+    elif kind is Kind.FUTURE and x.get_loop() is not loop:
+        return _await(_from_other_loop(loop, x))
+    return _await(x)
+
+
+async def _after_callbacks(loop: SwapLoop, deferred: Deferred[Any]) -> Any:
+    """Await a Deferred in whose callback another stack is blocked; itself it would give the result of the last one."""
+    fired = DeferredFuture(deferred, loop)
+    await fired
+    error = fired.error()
+    if error is not None:
+        raise error
+    return fired.value()
+
+
+def _refuse_own_callback(deferred: Deferred[Any]) -> None:
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code is Deferred._runCallbacks.__code__ and deferred in frame.f_locals.get("chain", ()):
+            raise DeadlockError(
+                f"block_on({describe(deferred)}) was called inside a callback of that same Deferred, which cannot have "
+                "its result before the callback returns; return the value or another Deferred from the callback"
+            )
+        frame = frame.f_back  # type: ignore[assignment]
+
+
+def _from_other_loop(loop: SwapLoop, x: Any) -> asyncio.Future[Any]:
+    """Return a Future of this loop that mirrors one of another loop, which runs in another thread."""
+    other = x.get_loop()
+    if not x.done() and (other.is_closed() or not other.is_running()):
+        raise BridgeError(
+            f"{describe(x)} is bound to a loop that does not run, so it can never finish; pass the coroutine itself"
+        )
+    mirror = loop.create_future()
+
+    def done(_: object) -> None:
+        loop.call_soon_threadsafe(_copy_outcome, x, mirror)
+
+    def cancelled(_: object) -> None:
+        if mirror.cancelled():
+            other.call_soon_threadsafe(x.cancel)
+
+    if x.done():
+        _copy_outcome(x, mirror)
+    else:
+        mirror.add_done_callback(cancelled)
+        other.call_soon_threadsafe(x.add_done_callback, done)
+    return mirror
+
+
+def _copy_outcome(source: Any, target: asyncio.Future[Any]) -> None:
+    if target.done():
+        return
+    if source.cancelled():
+        target.cancel()
+    elif source.exception() is not None:
+        target.set_exception(source.exception())
+    else:
+        target.set_result(source.result())

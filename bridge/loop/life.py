@@ -1,0 +1,71 @@
+"""Life: the calls that are open on one loop, and what becomes of them when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from .._errors import BridgeClosed
+
+
+class OpenCall(Protocol):
+    """A call that has been posted to the loop and not ended."""
+
+    work: Any  # what the loop made of it, such as a task; None before it starts
+
+    def fail(self, error: BaseException) -> None:
+        """End the call with the error, from any thread; does nothing if it has ended."""
+        ...
+
+
+class Life:
+    """One run of one loop, as the calls see it.
+
+    Calls are counted in ``open``, a set, and whoever removes a call from it has the right, and the duty, to end it:
+    set operations are atomic, so a call ends once however its end races with the loop's death.
+
+    A caller adds its call to ``open`` and *then* looks at ``over``; the loop's end sets ``over`` and *then* fails what
+    is in ``open``. So a call is either refused by its caller or failed by the end, and never forgotten.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    reactor: Any
+    post: Callable[[Callable[[], object]], object]  # call a function on the loop's thread
+
+    def __init__(self, shutdown_timeout: float) -> None:
+        self.open: set[OpenCall] = set()
+        self.is_ready = False
+        self.ident: int | None = None  # the thread's
+        self.portal: Any = None  # anyio's, once somebody has asked for it
+        self.over: str | None = None  # why this life has ended
+        self.cause: BaseException | None = None
+        self.shutdown_timeout = shutdown_timeout
+        # The work of calls that the end has failed: the loop itself refers to its tasks weakly, and one that is garbage
+        # before it is cancelled never cleans up.
+        self._orphans: list[Any] = []
+
+    @property
+    def name(self) -> str:
+        """What to call the loop's thread in a log."""
+        raise NotImplementedError
+
+    def has(self, loop: asyncio.AbstractEventLoop | None) -> bool:
+        """Return whether that is this life's loop."""
+        return loop is not None and getattr(self, "loop", None) is loop
+
+    def closed_error(self) -> BridgeClosed:
+        """Return a new BridgeClosed that says why this life has ended."""
+        error = BridgeClosed(f"{self.over or 'the loop has ended'}; the call was not completed")
+        error.__cause__ = self.cause
+        return error
+
+    def end(self, reason: str, cause: BaseException | None = None) -> None:
+        """Refuse further calls and fail the open ones at once; any thread may call this, the first one counts."""
+        if self.over is None:
+            self.cause = cause
+            self.over = reason
+        while self.open:
+            for call in list(self.open):
+                self._orphans.append(call.work)
+                call.fail(self.closed_error())

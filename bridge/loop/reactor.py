@@ -1,0 +1,347 @@
+"""The Twisted reactor of a loop: built new, adopted from an idle one of any kind, bound again after its loop died.
+
+A reactor is one object for the whole process as far as Twisted's users are concerned: modules import it and keep
+it. So it is never replaced. Whatever it was, its class is set to :class:`BridgeReactor` and what it watched, timed
+and was told to do at start and shutdown is carried over to the loop that it now runs on.
+
+The private names of Twisted that this module stands on (present from 24.10 to 26.10; test_reactor.py adopts a
+reactor of every kind with each of these in use, and test_names.py::test_reactor_names checks that they are there):
+
+``AsyncioSelectorReactor``: ``_asyncioEventloop``, ``_readers``, ``_writers``, ``_continuousPolling``,
+``_scheduledAt``, ``_timerHandle``, ``_reschedule``, ``_onTimer``;
+``ReactorBase``: ``_started``, ``_startedBefore``, ``_stopped``, ``_justStopped``, ``_internalReaders``,
+``_eventTriggers``, ``_pendingTimedCalls``, ``_newTimedCalls``, ``_insertNewDelayedCalls``, ``_cancelCallLater``,
+``_moveCallLaterSooner``, ``_reallyStartRunning``, ``_initThreadPool``, ``_registerAsIOThread``, ``_signals``;
+``posixbase._ContinuousPolling``; ``DelayedCall.canceller``, ``DelayedCall.resetter``;
+``_ThreePhaseEvent.before``, ``during``, ``after``.
+
+And of asyncio, where a reactor of its own is adopted: ``BaseEventLoop._ready`` and ``Handle._callback``, in CPython 3.4
+to 3.14 (test_names.py::test_ready_handles).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+from twisted.internet.error import ReactorAlreadyRunning
+from twisted.internet.main import installReactor  # pyright: ignore[reportUnknownVariableType] - it has no annotations
+from twisted.internet.posixbase import PosixReactorBase, _ContinuousPolling
+
+from .._errors import ReactorConflict
+from .home import HomeThread
+
+
+class BridgeReactor(AsyncioSelectorReactor):
+    """An asyncio reactor that can start again on another loop, and that tells its bridge when it ends."""
+
+    # The loop that runs this reactor, or a weak reference to the bridge that does or will run it again; None once that
+    # is closed.
+    owner: object = None
+    # Called as the reactor stops or crashes, before anything that its shutdown may wait for.
+    on_crash: Callable[[], object] | None = None
+
+    def crash(self) -> None:
+        """Stop the loop, as Twisted's own; while a shutdown of ours is running, the loop is needed to finish it."""
+        PosixReactorBase.crash(self)
+        if self.on_crash is not None:
+            self.on_crash()
+        else:
+            self._asyncioEventloop.stop()
+
+    def run(self, installSignalHandlers: bool = True) -> None:
+        """Run the loop in this thread, until the reactor is stopped; for a program that has called install()."""
+        loop = self._asyncioEventloop
+        if self._started or loop.is_running():
+            raise ReactorAlreadyRunning
+        errors: list[BaseException] = []
+
+        def start() -> None:
+            # In the loop, because what was given to callWhenRunning may block.
+            try:
+                self.startRunning(installSignalHandlers=installSignalHandlers)
+            except BaseException as error:
+                errors.append(error)
+                loop.stop()
+
+        loop.call_soon(start)
+        try:
+            loop.run_forever()
+        finally:
+            self._justStopped = False
+            loop.close()  # what is still blocked gets BridgeClosed; a reactor's run() is its last
+        if errors:
+            raise errors.pop()
+
+    def wakeUp(self) -> None:
+        """Do what waits in the reactor's queues; any thread may call this. Between two lives it waits for the next."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._asyncioEventloop.call_soon_threadsafe(self._onTimer)
+
+    def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:  # type: ignore[override]
+        """Call a function on the loop's thread, soon; between two lives of the loop, when the next begins."""
+        try:
+            super().callFromThread(callable, *args, **kwargs)  # type: ignore[no-untyped-call]
+        except RuntimeError:  # the loop is closed
+            self.threadCallQueue.append((callable, args, kwargs))
+
+    def _insertNewDelayedCalls(self) -> None:
+        new = self._newTimedCalls
+        super()._insertNewDelayedCalls()
+        new.clear()
+        self._newTimedCalls = new
+
+    def keep_time(self) -> None:
+        """See that timers go on while a stack is blocked, maybe inside the very method that runs them."""
+        if self._scheduledAt is None:
+            self._reschedule()  # type: ignore[no-untyped-call]
+
+    def _initThreadPool(self) -> None:
+        super()._initThreadPool()
+        self._home_pool()
+
+    def _home_pool(self) -> None:
+        """Let the threads of the pool know the loop that they work for."""
+        pool: Any = self.threadpool
+        if pool is not None:
+            pool.threadFactory = functools.partial(HomeThread, lambda: self._asyncioEventloop)
+
+
+class _NewCalls(list[Any]):
+    """The delayed calls of an adopted reactor that are not in its heap yet.
+
+    Whoever took ``reactor.callLater`` before the adoption, as by ``from twisted.internet.reactor import callLater``,
+    has the method of the old class, which adds to this list and trusts the old main loop to look here.
+    """
+
+    def __init__(self, reactor: BridgeReactor, calls: list[Any]) -> None:
+        super().__init__(calls)
+        self._reactor = reactor
+
+    def append(self, call: Any) -> None:
+        """Add a call, and see that the loop wakes up for it."""
+        super().append(call)
+        reactor = self._reactor
+        due = reactor._asyncioEventloop.time() + call.time - reactor.seconds()
+        if reactor._scheduledAt is None or due < reactor._scheduledAt:
+            reactor._reschedule()  # type: ignore[no-untyped-call]
+
+
+class _Rebound:
+    """A method of an adopted reactor, as its new class has it. It equals that of the old one, in a trigger's id."""
+
+    def __init__(self, old: Any, new: Callable[..., object]) -> None:
+        self._old = old
+        self._new = new
+
+    def __call__(self, *args: Any, **kwargs: Any) -> object:
+        return self._new(*args, **kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        return other == self._old or other == self._new
+
+    def __hash__(self) -> int:
+        return hash(self._old)
+
+
+def build(loop: asyncio.AbstractEventLoop, install: bool | None, owner: object) -> BridgeReactor:
+    """Return a reactor for the loop, which need not run yet: a new one, or the installed one if it can be adopted.
+
+    :param install: True installs it as ``twisted.internet.reactor`` or adopts what is installed there; None does so
+        if no other bridge has the installed one; False keeps it private.
+    :param owner: the loop that it is for, or a weak reference to the bridge.
+    :raises ReactorConflict: the installed reactor runs, belongs to another bridge (with True), or is of a kind that
+        cannot be adopted.
+    """
+    installed = _installed()
+    if install is False:
+        return _new(loop, owner, private=True)
+    if installed is None:
+        reactor = _new(loop, owner, private=False)
+        installReactor(reactor)  # type: ignore[no-untyped-call]
+        return reactor
+    if isinstance(installed, BridgeReactor) and not _is_free(installed) and installed.owner is not owner:
+        if install is None:
+            return _new(loop, owner, private=True)
+        raise ReactorConflict(
+            "twisted.internet.reactor belongs to another bridge; use that bridge, or keep this one's reactor private: "
+            "Bridge(install_reactor=False)"
+        )
+    _check_adoptable(installed)
+    bind(installed, loop)
+    installed.owner = owner
+    return installed  # type: ignore[no-any-return]
+
+
+def _installed() -> Any:
+    return sys.modules.get("twisted.internet.reactor")
+
+
+def _is_free(reactor: BridgeReactor) -> bool:
+    """Return whether no bridge will run the reactor again: it has none, or one that was dropped without a close."""
+    return reactor.owner is None or (isinstance(reactor.owner, weakref.ref) and reactor.owner() is None)
+
+
+def _new(loop: asyncio.AbstractEventLoop, owner: object, *, private: bool) -> BridgeReactor:
+    reactor = BridgeReactor(loop)
+    reactor.owner = owner
+    if private:
+        # The process has one I/O thread for twisted.python.threadable: that of the installed reactor.
+        reactor._registerAsIOThread = False
+    return reactor
+
+
+def _check_adoptable(reactor: Any) -> None:
+    name = type(reactor).__name__
+    loop = getattr(reactor, "_asyncioEventloop", None)
+    if getattr(reactor, "running", False) or (loop is not None and loop.is_running()):
+        raise ReactorConflict(
+            f"a {name} that this package did not start runs in this process, and a program has one installed reactor "
+            "only; write Bridge(install_reactor=False), or bridge.configure(install_reactor=False) before the first "
+            "call, for a loop and a reactor beside it (bridge.reactor; pass it to the code that is to use it)"
+        )
+    if not isinstance(reactor, PosixReactorBase):
+        raise ReactorConflict(
+            f"the installed reactor is a {name}, which is not built on Twisted's PosixReactorBase and cannot be "
+            "carried over to an asyncio loop; let the bridge install its own before anything imports "
+            "twisted.internet.reactor, or write Bridge(install_reactor=False)"
+        )
+
+
+def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
+    """Make an idle reactor of any kind a BridgeReactor on the loop, with all that it was given before.
+
+    The loop must not run yet, or run in the calling thread.
+
+    :raises ReactorConflict: the reactor's class cannot be changed.
+    """
+    from_threads = _calls_from_threads(reactor)
+    readers, writers = _release(reactor)
+    try:
+        reactor.__class__ = BridgeReactor
+    except TypeError as error:
+        raise ReactorConflict(
+            f"the installed reactor, a {type(reactor).__name__}, cannot be carried over to an asyncio loop ({error}); "
+            "write Bridge(install_reactor=False)"
+        ) from None
+    reactor._asyncioEventloop = loop
+    reactor._readers, reactor._writers = {}, {}
+    reactor._continuousPolling = _ContinuousPolling(reactor)  # type: ignore[no-untyped-call]
+    reactor._scheduledAt = reactor._timerHandle = None
+    reactor._started = reactor._startedBefore = reactor.running = reactor._justStopped = False
+    reactor._stopped = True
+    reactor.on_crash = None
+    # What run() has installed can be uninstalled in the main thread only; without this startRunning() would try.
+    vars(reactor).pop("_signals", None)
+    _rebind_triggers(reactor)
+    reactor._newTimedCalls = _NewCalls(reactor, reactor._newTimedCalls)
+    for call in reactor._pendingTimedCalls + reactor._newTimedCalls:
+        call.canceller, call.resetter = reactor._cancelCallLater, reactor._moveCallLaterSooner
+    for reader in readers:
+        reactor.addReader(reader)
+    for writer in writers:
+        reactor.addWriter(writer)
+    reactor._home_pool()
+    for from_thread in from_threads:
+        loop.call_soon_threadsafe(from_thread)
+    if reactor.threadCallQueue:  # for later, when the startup triggers have run: our class does it by way of the loop
+        reactor.callLater(0, lambda: None)
+    reactor._reschedule()
+
+
+def _release(reactor: Any) -> tuple[list[Any], list[Any]]:
+    """Take every descriptor from the reactor's own poller or dead loop, and return readers and writers."""
+    readers = [reader for reader in reactor.getReaders() if reader.fileno() >= 0]
+    writers = [writer for writer in reactor.getWriters() if writer.fileno() >= 0]
+    loop = getattr(reactor, "_asyncioEventloop", None)
+    if loop is not None:
+        handle, reactor._timerHandle = reactor._timerHandle, None
+        if handle is not None:
+            handle.cancel()
+        if loop.is_closed():  # it has forgotten its descriptors with its selector
+            return readers, writers
+    for reader in readers:
+        reactor.removeReader(reader)
+    for writer in writers:
+        reactor.removeWriter(writer)
+    for name in ("_poller", "_kq"):  # epoll's and kqueue's own descriptor
+        close = getattr(getattr(reactor, name, None), "close", None)
+        if close is not None:
+            close()
+    return readers, writers
+
+
+def _calls_from_threads(reactor: Any) -> list[Callable[[], object]]:
+    """Return what callFromThread of an asyncio reactor has left with the idle loop that the reactor was on."""
+    loop = getattr(reactor, "_asyncioEventloop", None)
+    code = AsyncioSelectorReactor.callFromThread.__code__.co_consts
+    callbacks = [handle._callback for handle in getattr(loop, "_ready", ()) if not handle.cancelled()]
+    return [
+        callback
+        for callback in callbacks
+        if getattr(callback, "__code__", None) in code
+        and any(cell.cell_contents is reactor for cell in callback.__closure__)
+    ]
+
+
+def _rebind_triggers(reactor: Any) -> None:
+    """Point the triggers that are methods of the reactor at those of its new class; add those a shutdown consumed."""
+    for event in reactor._eventTriggers.values():
+        for phase in (event.before, event.during, event.after):
+            for index, (function, args, kwargs) in enumerate(phase):
+                if getattr(function, "__self__", None) is reactor:
+                    phase[index] = _Rebound(function, getattr(reactor, function.__name__, function)), args, kwargs
+    defaults = (
+        ("startup", reactor._reallyStartRunning),
+        ("shutdown", reactor.crash),
+        ("shutdown", reactor.disconnectAll),
+    )
+    for name, method in defaults:
+        event = reactor._eventTriggers.get(name)
+        if event is None or (method, (), {}) not in event.during:
+            reactor.addSystemEventTrigger("during", name, method)
+
+
+def set_once(future: asyncio.Future[None]) -> None:
+    """Set the Future's result unless it is done."""
+    if not future.done():
+        future.set_result(None)
+
+
+async def shut_down(reactor: BridgeReactor, fired: bool, deadline: float) -> bool:
+    """Fire the reactor's shutdown triggers unless this life has fired them already, and drop what is left on it.
+
+    :param deadline: the loop's time, in seconds, until which triggers that return a Deferred are waited for.
+    :returns: False if some trigger had not finished by then.
+    """
+    loop = asyncio.get_running_loop()
+    finished = True
+    if not fired:
+        done = loop.create_future()
+        reactor.addSystemEventTrigger("after", "shutdown", set_once, done)
+        reactor._stopped = True
+        reactor.fireSystemEvent("shutdown")
+        await asyncio.wait([done], timeout=max(0.0, deadline - loop.time()))
+        finished = done.done()
+    delayed_calls: Any = reactor.getDelayedCalls()
+    for call in delayed_calls:
+        call.cancel()
+    reactor.disconnectAll()
+    return finished
+
+
+def release(reactor: BridgeReactor, owner: object) -> None:
+    """Give up an idle reactor for good: the installed one may be adopted by another bridge, a private one is closed."""
+    if reactor.owner is not owner:
+        return
+    reactor.owner = None
+    if _installed() is not reactor and reactor.waker is not None:
+        reactor._internalReaders.clear()
+        reactor.waker.connectionLost(None)  # closes its two descriptors
+        reactor.waker = None

@@ -1,0 +1,249 @@
+"""Streams stay whole: the callback of a descriptor is not called again while a stack is blocked inside it.
+
+A protocol that is given more data while it is still busy with the last loses its place: ``IntNStringReceiver`` parses
+a message twice, AMP runs a responder twice. So while a stack is blocked inside a reader's callback, that descriptor is
+not read. The event that comes meanwhile is not handed on, and the descriptor is not watched from then on, until the
+callback has returned; so it costs nothing where nobody blocks. The same holds for a writer.
+
+A reader that is removed and added again meanwhile, as by ``pause_reading()`` and ``resume_reading()``, reads the same
+stream and is kept back too. A reader of the same number and another stream, after the first was closed, is not. Nor is
+a writer that is added anew: it is how a protocol writes while it is blocked in ``connectionMade``, which Twisted calls
+in the writer's callback.
+
+A listening socket is no stream. Each connection that it accepts stands for itself, so it goes on accepting.
+"""
+
+from __future__ import annotations
+
+import socket
+from asyncio import events
+from collections.abc import Callable
+from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
+from typing import Any, ClassVar, cast
+
+from .base import BridgeLoop
+
+_run_handle = events.Handle._run
+
+
+class StreamLoop(BridgeLoop):
+    """A loop whose descriptors can be kept back, by a stack that blocks in the callback of one."""
+
+    _selector: Any
+
+    def __init__(self, selector: BaseSelector | None = None) -> None:
+        self._waits: dict[Any, Any] = {}  # the stacks that are blocked
+        self._watch: WatchHandle | None = None  # the callback that the running stack stands in
+        self._held: dict[int, list[WatchHandle]] = {}  # by descriptor: the callbacks that stacks are blocked in
+        self._paused: dict[tuple[int, int], WatchHandle] = {}  # by descriptor and event: what is not watched now
+        super().__init__(selector)
+
+    def _hold(self, watch: WatchHandle) -> None:
+        """Keep a callback back, as the stack that stands in it is about to block."""
+        self._watch = None
+        self._held.setdefault(watch.fd, []).append(watch)
+
+    def _let_go(self, watch: WatchHandle) -> None:
+        """Undo :meth:`_hold`, as the stack goes on. Its descriptor stays paused until the callback has returned."""
+        self._watch = watch
+        held = self._held[watch.fd]
+        held.remove(watch)
+        if not held:
+            del self._held[watch.fd]
+
+    def is_held(self, handle: WatchHandle) -> bool:
+        """Return whether a stack is blocked in this callback, or in one of the same stream."""
+        held = self._held.get(handle.fd)
+        return held is not None and any(map(handle.continues, held)) and not _is_listening(handle.fd)
+
+    def pause(self, handle: WatchHandle) -> None:
+        """Stop watching for the event of a callback that is held."""
+        if (handle.fd, handle.event) in self._paused:
+            return
+        try:
+            key = self._selector.get_key(handle.fd)
+        except KeyError:
+            return
+        self._paused[handle.fd, handle.event] = handle
+        left = key.events & ~handle.event
+        try:
+            if left:
+                self._selector.modify(handle.fd, left, key.data)
+            else:
+                self._selector.unregister(handle.fd)
+        except OSError:  # it was closed without being removed
+            pass
+
+    def resume(self, handle: WatchHandle) -> None:
+        """Watch again, as the callback has returned."""
+        paused = self._paused.get((handle.fd, handle.event))
+        if paused is not None and paused.continues(handle):
+            self._resume(handle.fd, handle.event)
+
+    def _resume(self, fd: int, event: int) -> None:
+        handle = self._paused.pop((fd, event), None)
+        if handle is None or self.is_closed():
+            return
+        try:
+            try:
+                key = self._selector.get_key(fd)
+            except KeyError:
+                self._selector.register(fd, event, handle.beside((None, None)))
+            else:
+                self._selector.modify(fd, key.events | event, handle.beside(key.data))
+        except OSError:  # it was closed without being removed
+            pass
+
+    def _restore(self, fd: Any) -> None:
+        """Undo the pauses of a descriptor whose registration is about to change; the next event pauses it again."""
+        if self._paused:
+            number = _number(fd)
+            self._resume(number, EVENT_READ)
+            self._resume(number, EVENT_WRITE)
+
+    # What asyncio calls.
+
+    def _add_callback(self, handle: Any) -> None:
+        if isinstance(handle, WatchHandle):
+            if self._held and self.is_held(handle):
+                self.pause(handle)
+                return
+            if handle.is_queued:  # since an iteration that another runner has begun, while a callback was blocked
+                return
+            handle.is_queued = not handle._cancelled
+        if self._waits:
+            # The handle of a listening socket or of a signal runs at each event in its own context, which one of the
+            # blocked stacks may have entered.
+            handle._context = handle._context.copy()
+        super()._add_callback(handle)  # type: ignore[misc]
+
+    def _add_reader(self, fd: Any, callback: Any, *args: Any) -> events.Handle:
+        if callback == self._take_posts:  # it starts what was posted, and is no stream
+            return cast(Any, super())._add_reader(fd, callback, *args)  # type: ignore[no-any-return]
+        return self._add(fd, ReaderHandle(callback, args, self, _number(fd)))
+
+    def _add_writer(self, fd: Any, callback: Any, *args: Any) -> events.Handle:
+        return self._add(fd, WriterHandle(callback, args, self, _number(fd)))
+
+    def _add(self, fd: Any, handle: WatchHandle) -> events.Handle:
+        self._check_closed()  # type: ignore[attr-defined]
+        self._restore(fd)
+        try:
+            key = self._selector.get_key(fd)
+        except KeyError:
+            self._selector.register(fd, handle.event, handle.beside((None, None)))
+        else:
+            before = handle.before(key.data)
+            self._selector.modify(fd, key.events | handle.event, handle.beside(key.data))
+            if before is not None:
+                before.cancel()
+        return handle
+
+    def _remove_reader(self, fd: Any) -> bool:
+        self._restore(fd)
+        return bool(super()._remove_reader(fd))  # type: ignore[misc]
+
+    def _remove_writer(self, fd: Any) -> bool:
+        self._restore(fd)
+        return bool(super()._remove_writer(fd))  # type: ignore[misc]
+
+
+class WatchHandle(events.Handle):
+    """The callback of a descriptor."""
+
+    __slots__ = ("fd", "is_queued", "loop", "stream")
+    event: ClassVar[int]
+
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], loop: StreamLoop, fd: int) -> None:
+        super().__init__(callback, args, loop)
+        self.loop = loop
+        self.fd = fd
+        self.stream = callback, args  # of which cancel() would rob the handle
+        self.is_queued = False
+
+    def continues(self, other: WatchHandle) -> bool:
+        """Return whether this is called for the same stream and event as the other."""
+        raise NotImplementedError
+
+    def beside(self, data: tuple[Any, Any]) -> tuple[Any, Any]:
+        """Return a selector's data, a reader and a writer, with this handle in its place."""
+        raise NotImplementedError
+
+    def before(self, data: tuple[Any, Any]) -> Any:
+        """Return the handle that has this one's place in a selector's data, or None."""
+        raise NotImplementedError
+
+    def _run(self) -> None:
+        self.is_queued = False
+        loop = self.loop
+        if loop._held and loop.is_held(self):  # since it was queued
+            loop.pause(self)
+            return
+        before, loop._watch = loop._watch, self
+        try:
+            _run_handle(self)
+        finally:
+            loop._watch = before
+            if loop._paused:
+                loop.resume(self)
+
+
+class ReaderHandle(WatchHandle):
+    """The callback of a reader."""
+
+    __slots__ = ()
+    event = EVENT_READ
+
+    def continues(self, other: WatchHandle) -> bool:
+        """Return whether the two read the same stream."""
+        return self is other or (other.event == EVENT_READ and self.stream == other.stream)
+
+    def beside(self, data: tuple[Any, Any]) -> tuple[Any, Any]:
+        """Return the data with this reader."""
+        return self, data[1]
+
+    def before(self, data: tuple[Any, Any]) -> Any:
+        """Return the reader in the data."""
+        return data[0]
+
+
+class WriterHandle(WatchHandle):
+    """The callback of a writer."""
+
+    __slots__ = ()
+    event = EVENT_WRITE
+
+    def continues(self, other: WatchHandle) -> bool:
+        """Return whether the two are the same registration."""
+        return self is other
+
+    def beside(self, data: tuple[Any, Any]) -> tuple[Any, Any]:
+        """Return the data with this writer."""
+        return data[0], self
+
+    def before(self, data: tuple[Any, Any]) -> Any:
+        """Return the writer in the data."""
+        return data[1]
+
+
+def _number(fd: Any) -> int:
+    """Return the number of a descriptor, -1 if it has none any more."""
+    if isinstance(fd, int):
+        return fd
+    try:
+        return int(fd.fileno())
+    except (AttributeError, TypeError, ValueError):
+        return -1
+
+
+def _is_listening(fd: int) -> bool:
+    try:
+        borrowed = socket.socket(fileno=fd)
+    except OSError:  # no socket
+        return False
+    try:
+        return bool(borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:
+        return False
+    finally:
+        borrowed.detach()

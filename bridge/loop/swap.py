@@ -1,0 +1,413 @@
+"""SwapLoop: a loop that goes on in another greenlet while a stack on its own thread is blocked.
+
+The stack that runs the loop's ``run_forever()`` is the *root*. It runs no callback itself: it starts *runners*,
+greenlets that iterate the loop. A callback that blocks stays where it is, on its runner's stack, and switches to a
+runner that is parked or, where there is none, to the root, which starts a new one. When a wait is over, its callback
+(:meth:`Wait.end`) parks the runner that it stands in and switches to the blocked stack: the stack goes on in the very
+place in the queue where a task would take its next step, and becomes the runner. So every runner is started by the
+root, stacks never nest, however many are blocked, and they end in any order.
+
+While nobody is blocked one runner iterates the loop, and an iteration costs what the standard library's costs.
+
+Private names that this module stands on. :func:`missing` looks for them, and without one of them
+:func:`new_event_loop` makes a loop that cannot be blocked (test_swap.py::test_without_the_private_names):
+
+==============================================================================  =====================
+name                                                                            versions
+==============================================================================  =====================
+``BaseEventLoop._run_once``, ``_ready``, ``_stopping``                          CPython 3.4 to 3.14
+``BaseSelectorEventLoop._add_reader``, ``_remove_reader``, ``_add_writer``,
+``_remove_writer``, ``_add_callback``, ``_selector``                            CPython 3.4 to 3.14
+``Handle._run``, ``_context``, ``_loop``, ``_callback``, ``_args``,
+``_cancelled``                                                                  CPython 3.7 to 3.14
+``asyncio.tasks._enter_task``, ``_leave_task``                                  CPython 3.7 to 3.14
+``asyncio._get_running_loop``, ``_set_running_loop``                            CPython 3.5 to 3.14
+``twisted.python.context.ContextTracker.contexts``                              Twisted 8 to 26
+==============================================================================  =====================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import threading
+from asyncio import events, selector_events, tasks
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from typing import Any
+
+from greenlet import GreenletExit, getcurrent, greenlet
+from twisted.python import context as twisted_context
+
+from .._errors import BridgeClosed, DeadlockError
+from .base import BridgeLoop
+from .streams import StreamLoop
+from .task import BridgeTask, blocked, unblocked
+
+# Runners that are kept for the next blocked call, once several calls were blocked at a time.
+_POOL = 4
+# How often one stack may go on blocking while the loop closes; see SwapLoop._refuse.
+_REFUSALS = 1000
+
+_run_handle = events.Handle._run
+
+
+def missing() -> list[str]:
+    """Return the private names of the standard library that this Python lacks; none means that stacks can switch."""
+    wanted: dict[Any, tuple[str, ...]] = {
+        asyncio.BaseEventLoop: ("_run_once",),
+        selector_events.BaseSelectorEventLoop: (
+            *("_add_reader", "_remove_reader", "_add_writer", "_remove_writer"),
+            "_add_callback",
+        ),
+        events.Handle: ("_run", "_context", "_loop", "_callback", "_args", "_cancelled"),
+        tasks: ("_enter_task", "_leave_task"),
+        asyncio: ("_get_running_loop", "_set_running_loop"),
+    }
+    return [f"{owner.__name__}.{name}" for owner, names in wanted.items() for name in names if not hasattr(owner, name)]
+
+
+class Wait:
+    """One stack that waits: for a Future, or for one turn of the loop."""
+
+    __slots__ = ("error", "future", "is_over", "parked", "stack", "task")
+
+    def __init__(self, stack: greenlet, future: asyncio.Future[Any] | None, task: Any, parked: list[greenlet]) -> None:
+        self.stack = stack
+        self.future = future
+        self.task = task
+        self.parked = parked
+        self.error: BaseException | None = None
+        self.is_over = False
+
+    def end(self, _: object = None) -> None:
+        """Let the stack go on. A callback of the loop: the runner that it stands in is parked here."""
+        if not self.is_over:
+            self.is_over = True
+            self.parked.append(getcurrent())
+            self.stack.switch()
+
+    def cancel(self, message: Any) -> None:
+        """Cancel what is waited for; if that is over, raise CancelledError in the stack, as a task does."""
+        future = self.future
+        if (future is None or not future.cancel(message)) and self.error is None:
+            self.error = asyncio.CancelledError() if message is None else asyncio.CancelledError(message)
+
+
+class _Retired(SystemExit, GreenletExit):
+    """Ends a runner that is parked in a callback: asyncio lets a SystemExit pass, a greenlet ends by a GreenletExit."""
+
+
+class SwapLoop(StreamLoop):
+    """A BridgeLoop on whose own thread one can block: from a task, a callback, any frame that it runs.
+
+    ``asyncio.Runner(loop_factory=bridge.new_event_loop)`` runs one.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
+        self.before_block: Callable[[], object] | None = None
+        self.interrupted = False  # Ctrl-C has cancelled the wait of the program that shares the thread
+        self.self_cancels: dict[Any, Any] = {}  # see BridgeTask.cancel
+        self._root: greenlet | None = None  # while the loop runs
+        self._last_root: greenlet | None = None
+        self._thread: threading.Thread | None = None  # that the stacks belong to
+        self._context = Context()  # of runners, outside any callback
+        self._parked: list[greenlet] = []
+        self._switches = 0
+        self._closed_error: Callable[[], BaseException] = _closed
+        self._refusals: dict[greenlet, int] | None = None  # how often each stack was refused, while the loop closes
+        self._forsaken: list[greenlet] = []
+        self._tracker: Any = None  # Twisted's, of the thread
+        self._context_updates: dict[int, tuple[Context, dict[Any, Any]]] = {}
+        super().__init__(selector)
+        self._waits: dict[greenlet, Wait]
+
+    # The stacks.
+
+    def _run_once(self) -> None:
+        """Iterate the loop until it is stopped. This is the root."""
+        if not self.is_running():  # called by hand, as by tests of asyncio's own
+            super()._run_once()  # type: ignore[misc]
+            return
+        root = getcurrent()
+        self._adopt_stacks(root)
+        self._root = root
+        self._tracker = twisted_context.theContextTracker.currentContext()  # type: ignore[no-untyped-call]
+        try:
+            wanted = True
+            while wanted:  # True comes from a stack that has blocked and found no runner parked
+                runner = greenlet(self._iterate)
+                runner.gr_context = self._context
+                wanted = runner.switch()
+        finally:
+            self._retire(0)
+            self._root = None
+
+    def _adopt_stacks(self, root: greenlet) -> None:
+        """Let the stacks that are blocked since an earlier run end in this one's root."""
+        thread = threading.current_thread()
+        if self._waits and thread is not self._thread:
+            raise RuntimeError(
+                f"{len(self._waits)} calls are blocked on the stack of {self._thread!r}, where this loop ran before; "
+                "run it there again, or close it there"
+            )
+        if self._waits and root is not self._last_root:
+            for stack in self._waits:
+                while stack.parent is not None and stack.parent is not self._last_root:  # a greenlet of the user's
+                    stack = stack.parent
+                stack.parent = root
+        self._thread = thread
+        self._last_root = root
+
+    def _iterate(self) -> bool:
+        """Iterate the loop: what a runner does."""
+        iterate = super()._run_once  # type: ignore[misc]
+        while True:
+            switches = self._switches
+            try:
+                iterate()
+            except IndexError as error:
+                # While a callback was blocked another runner has taken the rest of this iteration's handles, and the
+                # iteration itself has met the empty queue.
+                if switches == self._switches or not _raised_by_callee(error):
+                    raise
+            if switches != self._switches:
+                self._retire(_POOL)
+                if self._context_updates:
+                    self._take_context_updates()
+            if self._stopping:
+                return False
+
+    def _retire(self, keep: int) -> None:
+        """End parked runners, so that no more than so many are left."""
+        while len(self._parked) > keep:
+            runner = self._parked.pop()
+            runner.parent = getcurrent()
+            runner.throw(_Retired)
+
+    def wait(self, future: asyncio.Future[Any] | None, task: asyncio.Task[Any] | None) -> None:
+        """Block the calling stack until the Future is done; None for one turn of the loop.
+
+        :param task: the current one.
+        :raises DeadlockError: called on the root stack, outside any callback.
+        :raises asyncio.CancelledError: the task that is blocked here was cancelled when the Future was done already.
+        :raises BridgeClosed: the loop was stopped for good or closed.
+        """
+        stack = getcurrent()
+        root = self._root
+        if root is None or stack is root or self._refusals is not None:
+            self.check_wait()
+        wait = Wait(stack, future, task, self._parked)
+        if future is None:
+            self.call_soon(wait.end)
+        else:
+            future.add_done_callback(wait.end)
+        watch = self._watch
+        contexts, tracker = None, self._tracker
+        if len(tracker.contexts) > 1:
+            contexts, tracker.contexts = tracker.contexts, tracker.contexts[:1]
+        if self._posts and not self._alarmed:  # this very stack has taken the posts' turn, and leaves some behind
+            self.call_soon(self._take_posts, context=Context())
+        if self.before_block is not None:
+            self.before_block()
+        if watch is not None:
+            self._hold(watch)
+        if task is not None:
+            if type(task) is BridgeTask:
+                task.wait = wait
+            else:
+                blocked(task, wait)
+            if self.self_cancels and task in self.self_cancels:
+                wait.cancel(self.self_cancels.pop(task))
+            tasks._leave_task(self, task)
+        # A signal handler or a finalizer may block a runner between two callbacks, as it is about to sleep.
+        is_between = stack.gr_context is self._context
+        self._waits[stack] = wait
+        self._switches += 1
+        try:
+            if self._parked:
+                self._parked.pop().switch()
+            else:
+                root.switch(True)  # type: ignore[union-attr]
+        finally:
+            del self._waits[stack]
+            if task is not None:
+                tasks._enter_task(self, task)
+                if type(task) is BridgeTask:
+                    task.wait = None
+                else:
+                    unblocked(task)
+            if watch is not None:
+                self._let_go(watch)
+            if contexts is not None:
+                tracker.contexts = contexts
+            if self._context_updates:
+                self._take_context_updates()
+            if is_between:  # it sleeps for a time that was computed before
+                self.post(_nothing)
+        if wait.error is not None:
+            try:
+                raise wait.error
+            finally:
+                wait.error = None
+
+    def check_wait(self) -> None:
+        """Raise the reason why the calling stack cannot block, if there is one.
+
+        :raises DeadlockError: as for :meth:`wait`.
+        :raises BridgeClosed: as for :meth:`wait`.
+        """
+        if self._refusals is not None:
+            self._refuse(getcurrent(), self._refusals)
+        if self._root is None or getcurrent() is self._root:
+            raise DeadlockError(
+                "block_on was called on the loop's root stack, outside any callback, where nothing else can run the "
+                "loop; call it in a task or a callback: loop.call_soon(function)"
+            )
+
+    def _refuse(self, stack: greenlet, refusals: dict[greenlet, int]) -> None:
+        """Raise the error of a closed loop.
+
+        A stack that goes on blocking all the same, as ``while True: try: block_on(x) except BaseException: pass`` does,
+        is left where it stands after a while, for good, and the loop closes.
+        """
+        refusals[stack] = refusals.get(stack, 0) + 1
+        while refusals[stack] > _REFUSALS and self._root is not None and stack is not self._root:
+            self._forsaken.append(stack)
+            task = asyncio.current_task(self)
+            if task is not None:
+                tasks._leave_task(self, task)
+            self._root.switch()
+        raise self._closed_error()
+
+    def end_waits(self, error: Callable[[], BaseException]) -> None:
+        """Raise a new error in every stack that is blocked now, and at the loop's end in every stack that is then.
+
+        Called on the loop's thread, before a last run that cancels all tasks. A task gets the error in the place of
+        that cancellation, and may block as it cleans up.
+        """
+        self._closed_error = error
+        for wait in self._waits.values():
+            wait.error = error()
+            if wait.task is None:
+                self.call_soon(wait.end)
+
+    def close(self) -> None:
+        """Close the loop. What is still blocked gets BridgeClosed, and its stack ends."""
+        if self._waits and not self.is_running() and not self.is_closed():
+            self._end_stacks()
+        super().close()
+
+    def _end_stacks(self) -> None:
+        if threading.current_thread() is not self._thread:
+            self._waits.clear()  # their own thread ends them as soon as it sees that nobody refers to them
+            return
+        root = getcurrent()
+        self._adopt_stacks(root)
+        self._root = root
+        self._refusals = {}
+        self._stopping = True
+        self._ready = _Nothing()  # each runs nothing but its own end
+        running = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)  # for what they call
+        exits: list[BaseException] = []
+        try:
+            for stack, wait in list(self._waits.items()):
+                wait.is_over = True
+                wait.error = self._closed_error()
+                try:
+                    stack.switch()
+                except BaseException as error:  # SystemExit, as out of any callback
+                    exits.append(error)
+            self._waits.clear()
+            self._retire(0)
+        finally:
+            asyncio._set_running_loop(running)
+            self._root = None
+            self._stopping = False
+        if exits:
+            super().close()
+            raise exits[0]
+
+    # Contexts. One that a blocked stack is inside cannot be entered again.
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Handle an error; where a callback could not enter its context, run it in a copy.
+
+        That is so where tasks share a context by ``context=``, and one of them is blocked. What the callback sets in
+        the copy is set in the context when the stack that holds it goes on.
+        """
+        handle: Any = context.get("handle")
+        is_handle = isinstance(handle, events.Handle)
+        if self._waits and type(context.get("exception")) is RuntimeError and is_handle:
+            held: Context = handle._context
+            if _is_held(held):
+                updates = self._context_updates.setdefault(id(held), (held, {}))[1]
+                args = (updates, handle._callback, handle._args)
+                _run_handle(events.Handle(_run_in_copy, args, self, context=held.copy()))
+                return
+        super().call_exception_handler(context)
+
+    def _take_context_updates(self) -> None:
+        """Set in the contexts that stacks have held what others have set in copies meanwhile."""
+        current = getcurrent().gr_context
+        for key, (held, updates) in list(self._context_updates.items()):
+            if held is current:
+                _set_all(updates)
+            elif not _is_held(held):
+                held.run(_set_all, updates)
+            else:
+                continue
+            del self._context_updates[key]
+
+
+class _Nothing(deque[Any]):
+    """The queue of a loop that is closing: what is put into it is dropped."""
+
+    def append(self, item: Any) -> None:
+        """Drop it."""
+
+
+def _closed() -> BridgeClosed:
+    return BridgeClosed("the loop was closed; the call was not completed")
+
+
+def _raised_by_callee(error: BaseException) -> bool:
+    """Return whether the error was raised by the very function that was called, not by what that has called."""
+    called = error.__traceback__ and error.__traceback__.tb_next
+    return called is not None and called.tb_next is None
+
+
+def _is_held(context: Context) -> bool:
+    """Return whether a stack is inside the context, so that it cannot be entered."""
+    try:
+        context.run(_nothing)
+    except RuntimeError:
+        return True
+    return False
+
+
+def _nothing() -> None:
+    pass
+
+
+def _set_all(updates: dict[Any, Any]) -> None:
+    for variable, value in updates.items():
+        variable.set(value)
+
+
+def _run_in_copy(updates: dict[Any, Any], callback: Callable[..., object], args: tuple[Any, ...]) -> None:
+    _set_all(updates)  # by those who ran in a copy of this context before
+    before = copy_context()
+    try:
+        callback(*args)
+    finally:
+        for variable, value in copy_context().items():
+            if variable not in before or before[variable] is not value:
+                updates[variable] = value
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return a new loop of ours; :func:`bridge.new_event_loop` has the contract."""
+    return BridgeLoop() if missing() else SwapLoop()

@@ -1,0 +1,406 @@
+"""BridgeTask and the coroutine inside it: how a task awaits Deferreds as well as Futures.
+
+asyncio's task takes what its coroutine yields for a Future and fails with "Task got bad yield" on a Deferred
+(twisted/twisted#9806). So the task gets a coroutine of ours, which drives the user's and hands the task a Future
+for every Deferred that comes along.
+
+The private names of others that this module stands on, and the tests that notice when one goes away:
+
+======================================  ==================  ==========================================
+name                                    versions            test
+======================================  ==================  ==========================================
+``Future._asyncio_future_blocking``     CPython 3.5 to 3.14  test_names.py::test_future_blocking_flag
+``Task._coro`` (read by Task's repr)    CPython 3.4 to 3.14  test_names.py::test_repr_shows_the_coroutine
+``Deferred._debugInfo.failResult``      Twisted 8 to 26      test_names.py::test_deferred_fail_result
+``Task._fut_waiter`` (read by anyio)    CPython 3.4 to 3.14  test_names.py::test_task_fut_waiter
+======================================  ==================  ==========================================
+"""
+
+# Twisted's Deferred and Failure are annotated in part.
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import types
+from collections.abc import Coroutine, Generator
+from threading import get_ident
+from typing import Any, cast
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from .._adapt import is_deferred_type
+from .._outcome import set_traceback
+
+_PLAIN = frozenset({type(None), asyncio.Future, asyncio.Task})
+
+
+class BridgeTask(asyncio.Task[Any]):
+    """A task whose coroutine may await Deferreds, and that can be cancelled while its step is blocked.
+
+    It has no ``__init__`` of its own, which would cost a fifth of the time to make a task, so its attributes are there
+    only once they are set. ``wait``: the wait that the task's step is blocked in, on a loop that switches stacks.
+    ``cancels``: the cancellations that went to a wait and were not taken back. The task of C does not know of them,
+    since what it would do for one is to cancel the next step.
+    """
+
+    __slots__ = ("cancels", "user_coro", "wait")
+    user_coro: Coroutine[Any, Any, Any]
+    wait: Any
+    cancels: int
+
+    def get_coro(self) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine that the user passed."""
+        try:
+            return self.user_coro
+        except AttributeError:  # during an eager first step, before the line after the constructor ran
+            return driven_by(super().get_coro())
+
+    def get_stack(self, *, limit: int | None = None) -> list[types.FrameType]:
+        """Return the frames of the task; of one that is blocked the outermost, as of one that awaits."""
+        if _wait_of(self) is None:
+            return super().get_stack(limit=limit)
+        frame = getattr(self.get_coro(), "cr_frame", None)
+        return [] if frame is None or limit == 0 else [frame]
+
+    @property
+    def _coro(self) -> Coroutine[Any, Any, Any]:
+        return self.get_coro()
+
+    @property
+    def _fut_waiter(self) -> Any:
+        wait = _wait_of(self)
+        return super()._fut_waiter if wait is None else wait.future  # type: ignore[misc]
+
+    @property
+    def _must_cancel(self) -> bool:
+        wait = _wait_of(self)
+        if wait is not None:
+            return wait.error is not None
+        return bool(super()._must_cancel) or self in _self_cancels(self)  # type: ignore[misc]
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Cancel the task, also while its step is blocked: then as around an await.
+
+        What cancels itself is cancelled where it next suspends, and nobody knows yet whether it will block there or
+        await. So this is noted, for the wait or for the driver.
+        """
+        wait = _wait_of(self)
+        if wait is not None:
+            wait.cancel(msg)
+        elif not self.done() and (noted := _self_cancels(self)) is not _NONE and self is _current(self):
+            noted[self] = msg
+        else:
+            return super().cancel(msg)
+        self.cancels = _cancels_of(self) + 1
+        return True
+
+    def cancelling(self) -> int:
+        """Return how many cancellations have been asked for and not taken back."""
+        return super().cancelling() + _cancels_of(self)
+
+    def uncancel(self) -> int:
+        """Take one cancellation back, and return how many are left."""
+        own = _cancels_of(self)
+        if not own:
+            return super().uncancel()
+        self.cancels = own - 1
+        left = self.cancelling()
+        if not left and sys.version_info >= (3, 13):  # from there on it does not cancel what it has not cancelled yet
+            _self_cancels(self).pop(self, None)
+        return left
+
+
+def cancel_now(loop: asyncio.AbstractEventLoop) -> None:
+    """Hand over to the current task the cancellation that it asked for itself. Called as its step ends."""
+    task = _current_task(loop)
+    noted: dict[Any, Any] = loop.self_cancels  # type: ignore[attr-defined]
+    if isinstance(task, BridgeTask) and task in noted:
+        message = noted.pop(task)
+        if task.cancels:
+            task.cancels -= 1
+        asyncio.Task.cancel(task, message)
+
+
+def blocked(task: Any, wait: Any) -> None:
+    """Let a task of another class, such as a task factory of the user's makes, be cancelled while it is blocked.
+
+    Only what has no place in a C task is missing: ``_fut_waiter`` is None, and a task that cancels itself and then
+    blocks is cancelled where it next awaits.
+    """
+    task.wait = wait
+    for name, function in _METHODS.items():
+        if name not in vars(task):
+            setattr(task, name, types.MethodType(function, task))
+
+
+def unblocked(task: Any) -> None:
+    """Undo :func:`blocked`, as far as all cancellations were taken back."""
+    task.wait = None
+    if not _cancels_of(task):
+        del task.cancel, task.cancelling, task.uncancel
+
+
+def _cancel(task: Any, msg: Any = None) -> bool:
+    if task.wait is None:
+        return bool(type(task).cancel(task, msg))
+    task.cancels = _cancels_of(task) + 1
+    task.wait.cancel(msg)
+    return True
+
+
+def _cancelling(task: Any) -> int:
+    return int(type(task).cancelling(task)) + _cancels_of(task)
+
+
+def _uncancel(task: Any) -> int:
+    own = _cancels_of(task)
+    if not own:
+        return int(type(task).uncancel(task))
+    task.cancels = own - 1
+    return _cancelling(task)
+
+
+_METHODS: dict[str, Any] = {"cancel": _cancel, "cancelling": _cancelling, "uncancel": _uncancel}
+
+
+def _wait_of(task: Any) -> Any:
+    return getattr(task, "wait", None)
+
+
+def _cancels_of(task: Any) -> int:
+    return getattr(task, "cancels", 0)
+
+
+_NONE: dict[Any, Any] = {}  # of loops that cannot be blocked; stays empty
+
+
+def _self_cancels(task: asyncio.Task[Any]) -> dict[Any, Any]:
+    return getattr(task.get_loop(), "self_cancels", _NONE)
+
+
+def _current(task: asyncio.Task[Any]) -> asyncio.Task[Any] | None:
+    return _current_task(task.get_loop())
+
+
+_current_task = asyncio.current_task
+
+
+class Contained:
+    """The SystemExit or KeyboardInterrupt that ended a contained coroutine, as its result.
+
+    A task that lets one of them out ends the loop. Where somebody waits for the task, the exception is his.
+    """
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def drive(coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Coroutine[Any, Any, Any]:
+    """Return a coroutine that runs coro and that any asyncio task on the loop can run."""
+    driver = _driver(coro, loop, False)
+    # Up to its first yield, where it stands inside its try. A task that is cancelled before its first step throws
+    # into the driver, which must hand that on, or the user's coroutine would end as "never awaited".
+    driver.send(None)
+    return driver
+
+
+def contained(coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Coroutine[Any, Any, Any]:
+    """Return a coroutine as from :func:`drive` that returns SystemExit and KeyboardInterrupt as :class:`Contained`."""
+    driver = _driver(coro, loop, True)
+    driver.send(None)
+    return driver
+
+
+def driven_by(driver: Any) -> Coroutine[Any, Any, Any]:
+    """Return the user's coroutine that a coroutine from :func:`drive` runs; another coroutine is returned as it is."""
+    if getattr(driver, "cr_code", None) is not _driver.__code__:
+        coroutine: Coroutine[Any, Any, Any] = driver
+        return coroutine
+    frame = driver.cr_frame
+    assert frame is not None, "asked for the coroutine of a driver that has ended"
+    coroutine = frame.f_locals["coro"]
+    return coroutine
+
+
+def is_plain(waited: Any) -> bool:
+    """Return whether a task takes this from its coroutine as it is: whether it is no Deferred."""
+    return type(waited) in _PLAIN or not is_deferred_type(waited.__class__)
+
+
+async def _driver(coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, contain: bool) -> Any:
+    # From CPython 3.12 on a task takes no generator-based coroutine, so the generator has this one around it.
+    return await _steps(coro, loop, contain)
+
+
+@types.coroutine
+def _steps(coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, contain: bool) -> Generator[Any, Any, Any]:
+    send = coro.send
+    noted: Any = getattr(loop, "self_cancels", _NONE)  # see BridgeTask.cancel
+    value: Any = None
+    error: BaseException | None = None
+    overtaken: DeferredFuture | None = None
+    waited: Any
+    try:
+        yield
+    except GeneratorExit:  # dropped before its first step: Python itself warns of the user's coroutine
+        raise
+    except BaseException as thrown:
+        error = thrown
+    while True:
+        try:
+            # None of this stands in an except block: the user's code would get our exception as its context.
+            if error is not None:
+                try:
+                    waited = coro.throw(error)
+                finally:
+                    error = None  # a frame that holds the exception that passes through it is a reference cycle
+            elif overtaken is not None:
+                waited = overtaken.resume(send)
+                overtaken = None
+            else:
+                waited = send(value)
+        except StopIteration as stop:
+            if noted:
+                cancel_now(loop)
+            return stop.value
+        except (SystemExit, KeyboardInterrupt) as exit_:
+            if contain:
+                return Contained(exit_)
+            raise
+        except BaseException:
+            if noted:
+                noted.pop(_current_task(loop), None)
+            raise
+        if noted:
+            cancel_now(loop)
+        if is_plain(waited):
+            try:
+                value = yield waited
+            except GeneratorExit:
+                coro.close()
+                raise
+            except BaseException as thrown:
+                error = thrown
+                waited = None  # a failed task has the error, and the frames of the error are called by this one
+            continue
+        value = None
+        fired = DeferredFuture(waited, loop)
+        fired._asyncio_future_blocking = True
+        try:
+            yield fired
+        except GeneratorExit:
+            coro.close()
+            raise
+        except BaseException as thrown:
+            error = thrown
+            if fired.cancelled():
+                mark_handled(waited)
+        else:
+            if fired.is_overtaken():
+                error = fired.error()
+                overtaken = fired if error is None else None
+        del fired, waited
+
+
+class DeferredFuture(asyncio.Future[None]):
+    """A Future that is done when a Deferred has fired; it leaves the Deferred's result where it is.
+
+    It is cancelled the way a task is: ``cancel()`` cancels the Deferred and lets it clean up, and only when the
+    Deferred then fires with Twisted's CancelledError is the Future cancelled. A Deferred that somebody else
+    cancelled is one that fired with an error, as any other.
+    """
+
+    def __init__(self, deferred: Deferred[Any], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._deferred = deferred
+        self._thread = get_ident()
+        self._cancel_message: Any = None
+        self._cancel_requested = False
+        self._result_then: Any = None
+        deferred.addBoth(self._fired)
+
+    def _fired(self, result: Any) -> Any:
+        self._result_then = result
+        if get_ident() == self._thread:
+            self._wake()
+        else:  # fired in another thread, where waking the task would leave the loop asleep
+            self.get_loop().call_soon_threadsafe(self._wake)
+        return result
+
+    def _wake(self) -> None:
+        if self.done():
+            return
+        if self._cancel_requested:
+            failure = self._result_then
+            if isinstance(failure, Failure) and isinstance(failure.value, CancelledError):
+                super().cancel(self._cancel_message)
+                return
+        self.set_result(None)
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Cancel the Deferred. Return False if it has fired already."""
+        if self.done():
+            return False
+        self._cancel_requested = True
+        self._cancel_message = msg
+        self._deferred.cancel()
+        return True
+
+    def is_overtaken(self) -> bool:
+        """Return whether a callback added after the wait has changed the Deferred's result since it fired for us."""
+        deferred = self._deferred
+        return bool(deferred.paused) or getattr(deferred, "result", self) is not self._result_then
+
+    def error(self) -> BaseException | None:
+        """Return the exception that the Deferred fired with, None if it fired with a value."""
+        result = self._result_then
+        return error_of(result) if isinstance(result, Failure) else None
+
+    def value(self) -> Any:
+        """Return the value that the Deferred fired with."""
+        return self._result_then
+
+    def resume(self, send: Any) -> Any:
+        """Send into a coroutine that awaits the overtaken Deferred; the coroutine gets the value of then.
+
+        The Deferred's iterator reads its result anew when it is resumed, before anything else runs. So the value of
+        then stands there for this one step.
+        """
+        deferred: Any = self._deferred
+        missing = object()
+        paused, result = deferred.paused, getattr(deferred, "result", missing)
+        deferred.paused, deferred.result = 0, self._result_then
+        try:
+            return send(None)
+        finally:
+            deferred.paused += paused
+            if deferred.result is self._result_then:  # else the step itself has added callbacks
+                if result is missing:
+                    del deferred.result
+                else:
+                    deferred.result = result
+
+
+def error_of(failure: Failure) -> BaseException:
+    """Return the exception of a Failure, with the traceback that the Failure has kept for it.
+
+    The Failure itself is returned where its value is no exception.
+    """
+    error = cast(object, failure.value)
+    if not isinstance(error, BaseException):  # Twisted takes anything; a Failure itself can be raised
+        return failure
+    if failure.tb is not None:
+        set_traceback(error, failure.tb)
+    return error
+
+
+def mark_handled(deferred: Deferred[Any]) -> None:
+    """Keep Twisted from logging the Deferred's failure as unhandled: it has been raised to somebody."""
+    info = deferred._debugInfo
+    if info is not None:
+        info.failResult = None

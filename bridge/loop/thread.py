@@ -1,0 +1,283 @@
+"""LoopThread: one life of a loop, from the start of its thread to the end of its last task.
+
+The private names of ``concurrent.futures.thread`` that this module stands on (test_names.py::test_executor_threads):
+``ThreadPoolExecutor._adjust_thread_count``, ``ThreadPoolExecutor._threads`` and ``_threads_queues``, in CPython 3.9 to
+3.14.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import thread as executor_threads
+from typing import Any
+
+from . import home
+from . import reactor as reactors
+from .base import BridgeLoop, deferring_factory
+from .life import Life
+from .swap import SwapLoop, new_event_loop
+
+log = logging.getLogger("bridge")
+
+
+class LoopThread(Life):
+    """One loop with its reactor, in a thread of its own. It is started once and ends once."""
+
+    reactor: reactors.BridgeReactor
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None,
+        install_reactor: bool | None,
+        owner: object,
+        previous: LoopThread | None,
+        shutdown_timeout: float,
+    ) -> None:
+        super().__init__(shutdown_timeout)
+        self._loop_factory = loop_factory or new_event_loop
+        self._install_reactor = install_reactor
+        # Weak, so that a Bridge dropped without a close is noticed. While it lives this is always the same object.
+        self._owner = weakref.ref(owner)
+        self._previous_reactor = None if previous is None else getattr(previous, "reactor", None)
+        self._shutdown_fired = False
+        self._ready = threading.Event()
+        self._failed: BaseException | None = None
+        self._final = False
+        self._serving: asyncio.Future[None]
+        self.thread = threading.Thread(target=self._main, name=name, daemon=True)
+
+    @property
+    def name(self) -> str:
+        """What to call the loop's thread in a log."""
+        return self.thread.name
+
+    def start(self) -> None:
+        """Start the thread. Returns before the loop runs."""
+        try:
+            self.thread.start()
+        except BaseException as error:  # no more threads to be had, or Ctrl-C
+            self.end(f"the start of the loop was interrupted ({error!r})", error)
+            self._ready.set()
+            raise
+
+    def wait_ready(self) -> None:
+        """Wait until the loop runs.
+
+        :raises BaseException: what kept it from starting, such as ReactorConflict or an error of the loop factory.
+        """
+        self._ready.wait()
+        if self._failed is not None:
+            raise self._failed.with_traceback(None)
+
+    def wait_ended(self) -> None:
+        """Wait until the thread of a life that is over has ended.
+
+        :raises BridgeClosed: it still runs after the time that its shutdown may take.
+        """
+        if self.ident is None and not self.thread.is_alive():  # it could not be started
+            return
+        self.thread.join(self.shutdown_timeout + 1.0)
+        if self.thread.is_alive():
+            error = self.closed_error()
+            error.add_note("Its thread has not ended, so no new loop can start: something blocks it.")
+            raise error
+
+    def close(self, reason: str, *, final: bool = False, wait: bool = True) -> None:
+        """End the loop, let its tasks clean up, and join the thread.
+
+        The loop's own thread only starts that, and so do the workers of the loop, which it waits for as it ends.
+
+        :param final: no later life will use the reactor.
+        :param wait: False only starts the end, in any thread.
+        """
+        self._final = self._final or final
+        self.end(reason)
+        here = not wait or threading.current_thread() is self.thread or self.has(home.loop_of_this_thread())
+        if not here:
+            self._ready.wait()
+        if self.is_ready:
+            with contextlib.suppress(RuntimeError):  # the loop is closed already
+                self.post(self.stop_serving)
+        if not here and self.thread.ident is not None:
+            self.thread.join(self.shutdown_timeout + 1.0)
+            if self.thread.is_alive():
+                log.warning("%s did not end within %s seconds", self.thread.name, self.shutdown_timeout + 1.0)
+        if final and not self.thread.is_alive():  # else the thread does it as it ends
+            self._release_reactor()
+
+    def stop_serving(self) -> None:
+        """Let the loop end. Called on its thread."""
+        reactors.set_once(self._serving)
+
+    def _release_reactor(self) -> None:
+        reactor = getattr(self, "reactor", None)
+        if reactor is not None:
+            reactors.release(reactor, self._owner)
+
+    def _main(self) -> None:
+        self.ident = threading.get_ident()
+        try:
+            loop: Any = self._loop_factory()
+            if not isinstance(loop, asyncio.AbstractEventLoop):
+                raise TypeError(
+                    f"loop_factory returned {loop!r}, which is no event loop; it has to make a new one at every call, "
+                    "as asyncio.SelectorEventLoop does"
+                )
+            self.loop = loop
+            try:
+                self._build()
+            except BaseException:
+                self.loop.close()
+                raise
+        except BaseException as error:
+            self._failed = error
+            self.end(f"the loop could not be started ({error!r})", error)
+            self._ready.set()
+            return
+        reason, cause = "the loop was stopped", None
+        try:
+            # Not run_forever: anyio looks for a task that run_until_complete runs, and keeps its workers while it does.
+            self.loop.run_until_complete(self._serve())
+        except BaseException as error:
+            if not _is_stopped_early(error):
+                reason, cause = f"the loop ended with {error!r}", error
+        self.end(reason, cause)
+        self._ready.set()
+        if isinstance(self.loop, SwapLoop):
+            self.loop.end_waits(self.closed_error)
+        try:
+            self._clean_up()
+        finally:
+            self._orphans.clear()
+            self.loop.close()
+            if self._final:
+                self._release_reactor()
+
+    def _build(self) -> None:
+        self.post = self.loop.post if isinstance(self.loop, BridgeLoop) else self.loop.call_soon_threadsafe
+        if not isinstance(self.loop, BridgeLoop) and self.loop.get_task_factory() is None:
+            self.loop.set_task_factory(deferring_factory)
+        # One of our own, for the loop's own shutdown_default_executor() of 3.11 waits without a limit.
+        self._executor = Workers(thread_name_prefix=self.thread.name)
+        self.loop.set_default_executor(self._executor)
+        self._serving = self.loop.create_future()
+        if self._previous_reactor is None:
+            self.reactor = reactors.build(self.loop, self._install_reactor, self._owner)
+        else:
+            self.reactor = self._previous_reactor
+            reactors.bind(self.reactor, self.loop)
+        self.reactor.on_crash = self._reactor_crashed
+        if isinstance(self.loop, SwapLoop):
+            self.loop.before_block = self.reactor.keep_time
+        self.reactor.addSystemEventTrigger("before", "shutdown", self._shutdown_begins)
+
+    async def _serve(self) -> None:
+        if self.over is not None:  # closed as it started
+            return
+        self.reactor.startRunning(installSignalHandlers=False)
+        self.is_ready = True
+        self._ready.set()
+        await self._serving
+
+    def _shutdown_begins(self) -> None:
+        self._shutdown_fired = True
+
+    def _reactor_crashed(self) -> None:
+        # Threads of the reactor's pool may be blocked on this loop, and its shutdown joins them in this very thread.
+        self.end("the reactor was stopped")
+        self.stop_serving()
+
+    def _clean_up(self) -> None:
+        deadline = self.loop.time() + self.shutdown_timeout
+        while True:
+            try:
+                self.loop.run_until_complete(self._shut_down(deadline))
+                return
+            except BaseException as error:
+                if _is_stopped_early(error):
+                    continue  # somebody stops the loop while it shuts down
+                log.exception("error while %s was shutting down", self.thread.name)
+                return
+
+    async def _shut_down(self, deadline: float) -> None:
+        loop = self.loop
+        left = await _cancel_tasks(deadline)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await loop.shutdown_asyncgens()
+        if not await reactors.shut_down(self.reactor, self._shutdown_fired, deadline):
+            left.append("shutdown triggers of the reactor")
+        if not await _shut_down_executor(self._executor, deadline):
+            left.append("threads of the loop's executor")
+        if left:
+            log.warning("%s ended after %s seconds without: %s", self.thread.name, self.shutdown_timeout, left)
+
+
+class Workers(ThreadPoolExecutor):
+    """Worker threads that the loop waits for as it ends, and that the interpreter does not wait for as it exits.
+
+    It would join them before any handler of ``atexit`` runs, and it is such a handler that ends the loop and with it
+    the calls that workers are blocked in.
+    """
+
+    def _adjust_thread_count(self) -> None:
+        before = len(self._threads)
+        super()._adjust_thread_count()
+        if len(self._threads) > before:
+            for thread in self._threads:
+                executor_threads._threads_queues.pop(thread, None)  # type: ignore[attr-defined]
+
+
+async def _cancel_tasks(deadline: float) -> list[Any]:
+    """Cancel every task of the running loop and wait for them; return those that had not ended by the deadline."""
+    loop = asyncio.get_running_loop()
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        done, pending = await asyncio.wait(tasks, timeout=max(0.0, deadline - loop.time()))
+        for task in done:
+            if not task.cancelled() and task.exception() is not None:
+                loop.call_exception_handler(
+                    {
+                        "message": "unhandled exception while the loop was shutting down",
+                        "exception": task.exception(),
+                        "task": task,
+                    }
+                )
+        if pending:
+            return list(pending)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}  # a cleanup may have started others
+    return []
+
+
+async def _shut_down_executor(executor: ThreadPoolExecutor, deadline: float) -> bool:
+    """Let the executor's threads finish what they do; return False if they had not by the deadline."""
+    loop = asyncio.get_running_loop()
+    executor.shutdown(wait=False, cancel_futures=True)
+    done = loop.create_future()
+
+    def join() -> None:
+        executor.shutdown(wait=True)
+        with contextlib.suppress(RuntimeError):  # the loop did not wait so long
+            loop.call_soon_threadsafe(reactors.set_once, done)
+
+    try:
+        threading.Thread(target=join, name="bridge-join", daemon=True).start()
+    except RuntimeError:  # the interpreter is exiting, and has joined the executor's threads before it came here
+        return True
+    await asyncio.wait([done], timeout=max(0.0, deadline - loop.time()))
+    return done.done()
+
+
+def _is_stopped_early(error: BaseException) -> bool:
+    """Return whether the error says that somebody called ``loop.stop()`` under ``run_until_complete``."""
+    return type(error) is RuntimeError and error.args == ("Event loop stopped before Future completed.",)

@@ -1,0 +1,24 @@
+"""Context variables that work has set in a copy of a context, back into the context that it was copied from."""
+
+from __future__ import annotations
+
+from contextvars import Context
+from gc import get_referents
+
+_MISSING = object()
+
+
+def take_variables(before: Context, after: Context) -> None:
+    """Set in this thread what the awaited code has set in its copy of the context.
+
+    :param before: the caller's context as the call began. What the code left alone is not set: a signal handler may
+        have changed it here meanwhile.
+    """
+    # While no code runs in a context it refers to its immutable mapping only, on CPython 3.7 to 3.14. If both have the
+    # same one, nothing has been set; otherwise every variable is looked at. (``==`` would compare the values.)
+    mappings = get_referents(before, after)
+    if len(mappings) == 2 and mappings[0] is mappings[1]:
+        return
+    for variable, value in after.items():
+        if before.get(variable, _MISSING) is not value:
+            variable.set(value)

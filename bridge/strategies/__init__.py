@@ -1,0 +1,199 @@
+"""How a caller's thread waits: the interface, the registry, and one module for each strategy.
+
+A strategy knows nothing of loops, reactors or calls, so nothing here imports asyncio or Twisted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any, Protocol, cast, runtime_checkable
+
+from .._errors import StrategyUnavailable
+
+ENTRY_POINTS = "bridge.strategies"
+
+
+@runtime_checkable
+class Waiter(Protocol):
+    """Lets one thread wait for one notification.
+
+    A waiter serves one call. If the caller gives up (a second Ctrl-C, work that ignores its cancellation), the
+    waiter is dropped, and a ``notify()`` that comes afterwards must do no harm.
+    """
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until notified. Called in the thread that made the waiter, again after it has returned False or raised.
+
+        :param timeout: seconds, at most ``threading.TIMEOUT_MAX``; None waits for ever.
+        :returns: True once notified, also if that was before the wait; False on time-out.
+        :raises BaseException: whatever a signal handler of this thread raises, such as KeyboardInterrupt. So the wait
+            has to be one that signals interrupt.
+        """
+        ...
+
+    def notify(self) -> None:
+        """End the wait. Called once, from any thread, most often the loop's; may come before ``wait()``.
+
+        It must not block, and must not raise.
+        """
+        ...
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """A way to wait. One object serves every thread and every bridge."""
+
+    name: str
+
+    def unavailable(self) -> str | None:
+        """Return why the strategy cannot be used in this thread now, or None if it can. Called before every call."""
+        ...
+
+    def waiter(self) -> Waiter:
+        """Return a waiter for one call. Called in the thread that is about to wait; must not block."""
+        ...
+
+
+class _Registry:
+    """The strategies by name: those registered, and those that installed distributions declare."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._registered: dict[str, Strategy] = {}
+        self._loaded = False
+
+    def register(self, strategy: Strategy, replace: bool) -> None:
+        if not isinstance(strategy, Strategy):
+            raise TypeError(
+                f"{strategy!r} is not a strategy: it needs a 'name' and the methods 'unavailable' and 'waiter' "
+                "(bridge.Strategy)"
+            )
+        with self._lock:
+            if strategy.name in self._registered and not replace:
+                raise ValueError(
+                    f"a strategy {strategy.name!r} is registered already; write "
+                    "register_strategy(strategy, replace=True) to take its place"
+                )
+            self._registered[strategy.name] = strategy
+
+    def find(self, name: str) -> Strategy | None:
+        return self._registered.get(name) or self.all().get(name)
+
+    def all(self) -> dict[str, Strategy]:
+        if not self._loaded:
+            self._load()
+        return dict(self._registered)
+
+    def _load(self) -> None:
+        from . import auto, event, greenlet, lock, queue
+
+        builtin: list[Strategy] = [
+            auto.AutoStrategy(),
+            lock.LockStrategy(),
+            event.EventStrategy(),
+            greenlet.GreenletStrategy(),
+            queue.QueueStrategy(),
+        ]
+        found: dict[str, Strategy] = {strategy.name: strategy for strategy in builtin}
+        for entry_point in entry_points(group=ENTRY_POINTS):
+            if entry_point.name not in self._registered:
+                found[entry_point.name] = _FromEntryPoint(entry_point.name, entry_point.load)
+        with self._lock:
+            self._registered = found | self._registered
+            self._loaded = True
+
+
+class _FromEntryPoint:
+    """A strategy that another distribution declares, loaded when it is first used."""
+
+    def __init__(self, name: str, load: Callable[[], Any]) -> None:
+        self.name = name
+        self._load = load
+        self._strategy: Strategy | None = None
+
+    def _get(self) -> Strategy:
+        if self._strategy is None:
+            loaded: Any = self._load()
+            self._strategy = cast("Strategy", loaded() if isinstance(loaded, type) else loaded)
+        return self._strategy
+
+    def unavailable(self) -> str | None:
+        try:
+            return self._get().unavailable()
+        except Exception as error:
+            return f"its entry point cannot be loaded: {error!r}"
+
+    def waiter(self) -> Waiter:
+        return self._get().waiter()
+
+
+_registry = _Registry()
+
+
+def register_strategy(strategy: Strategy, *, replace: bool = False) -> None:
+    """Make a strategy available by its name, in this process.
+
+    An installed distribution declares one by an entry point in the group ``bridge.strategies`` instead: the entry
+    point's name is the strategy's, its object a strategy or a class without arguments that makes one.
+
+    :param replace: take the place of a strategy of that name.
+    :raises TypeError: the object lacks a part of :class:`Strategy`.
+    :raises ValueError: there is a strategy of that name.
+
+    ::
+
+        class Spin:
+            name = "spin"
+            def unavailable(self): return None
+            def waiter(self): return SpinWaiter()
+
+        register_strategy(Spin())
+        block_on(coro, strategy="spin")
+    """
+    _registry.register(strategy, replace)
+
+
+def strategies() -> dict[str, Strategy]:
+    """Return every strategy there is, by name; ``unavailable()`` of each tells whether it can be used here and now.
+
+    ::
+
+        [name for name, strategy in strategies().items() if strategy.unavailable() is None]
+    """
+    return _registry.all()
+
+
+def resolve(spec: str | Strategy) -> Strategy:
+    """Return the strategy of that name, or the object itself if it is one.
+
+    :raises StrategyUnavailable: there is no strategy of that name; the message lists those that there are.
+    :raises TypeError: spec is neither a name nor a strategy.
+    """
+    if not isinstance(spec, str):
+        if isinstance(spec, Strategy):  # pyright: ignore[reportUnnecessaryIsInstance] - users may pass anything
+            return spec
+        raise TypeError(f"a strategy is given by its name or as an object of its own, not as {spec!r}")
+    strategy = _registry.find(spec)
+    if strategy is None:
+        raise StrategyUnavailable(f"there is no strategy {spec!r}; {_those_that_are_there()}")
+    return strategy
+
+
+def refused(strategy: Strategy, reason: str) -> StrategyUnavailable:
+    """Return the error for a strategy that cannot be used here and now."""
+    return StrategyUnavailable(f"strategy {strategy.name!r} cannot be used here: {reason}; {_those_that_are_there()}")
+
+
+def _those_that_are_there() -> str:
+    usable: list[str] = []
+    others: list[str] = []
+    for name, strategy in sorted(_registry.all().items()):
+        reason = strategy.unavailable()
+        if reason is None:
+            usable.append(name)
+        else:
+            others.append(f"{name} ({reason})")
+    text = f"here you can use {', '.join(usable)}"
+    return f"{text}; not here: {', '.join(others)}" if others else text

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+from packaging.requirements import Requirement
+
+nox.needs_version = ">=2025.10.16"
+nox.options.sessions = ["lint", "types", "tests", "tests_lowest"]
+nox.options.default_venv_backend = "virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_external_run = True
+nox.options.error_on_missing_interpreters = False  # on CI too: the Pythons of the machine are those that count
+nox.options.reuse_venv = "yes"
+
+ROOT = Path(__file__).resolve().parent
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+SUPPORTED = nox.project.python_versions(PYPROJECT)
+
+
+def _is_here(version: str) -> bool:
+    if tuple(map(int, version.split("."))) == sys.version_info[:2]:
+        return True
+    python = shutil.which(f"python{version}")
+    # A version manager leaves programs on the path that only say that their Python is not active.
+    return python is not None and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0
+
+
+FOUND = [version for version in SUPPORTED if _is_here(version)]
+# Nox passes when every session was skipped. So without any supported Python these sessions run on nox's own, and fail.
+TESTED = SUPPORTED if FOUND else None
+OLDEST = FOUND[0] if FOUND else None
+
+
+def _group(name: str) -> tuple[str, ...]:
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+def _lowest(requirement: str) -> str:
+    parsed = Requirement(requirement)
+    (bound,) = (clause.version for clause in parsed.specifier if clause.operator == ">=")
+    return f"{parsed.name}=={bound}"
+
+
+def _install_wheel(session: nox.Session, *others: str) -> None:
+    (wheel,) = _wheel_dir(session).glob("*.whl")
+    # In an environment that is used again pip takes a wheel of the same version for the one that is there.
+    session.install("--force-reinstall", "--no-deps", str(wheel))
+    session.install(str(wheel), *others)
+
+
+def _wheel_dir(session: nox.Session) -> Path:
+    return Path(session.cache_dir) / "wheel"
+
+
+def _leave_checkout(session: nox.Session) -> None:
+    """Change to an empty directory, so that no subprocess imports the checkout's bridge/ instead of the wheel."""
+    session.chdir(session.create_tmp())
+
+
+def _test(session: nox.Session, *pins: str) -> None:
+    if not FOUND:
+        session.error(f"none of Python {', '.join(SUPPORTED)} was found on this machine")
+    _install_wheel(session, *pins, *_group("test"))
+    # A path that is given is one in the checkout, which pytest does not start in.
+    given = [str(ROOT / each) if each.startswith("tests/") else each for each in session.posargs]
+    paths = [] if given != session.posargs else [str(ROOT / "tests")]
+    _leave_checkout(session)
+    session.run("pytest", f"--config-file={ROOT / 'pyproject.toml'}", *given, *paths, env={"BRIDGE_TEST_WHEEL": "1"})
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check the code's style and format."""
+    session.install(*_group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types, as each supported Python sees them."""
+    session.install(*PYPROJECT["project"]["dependencies"], *_group("types"))
+    for version in SUPPORTED:
+        session.run("mypy", f"--python-version={version}")
+        session.run("pyright", f"--pythonversion={version}")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the wheel that the other sessions install, by way of the source distribution."""
+    shutil.rmtree(_wheel_dir(session), ignore_errors=True)
+    session.install("build")
+    session.run("pyproject-build", f"--outdir={_wheel_dir(session)}", silent=True)
+
+
+@nox.session(python=TESTED, requires=["build"])
+def tests(session: nox.Session) -> None:
+    """Test the wheel on every supported Python that is here. Arguments go to pytest."""
+    _test(session)
+
+
+@nox.session(python=OLDEST, requires=["build"])
+def tests_lowest(session: nox.Session) -> None:
+    """Test the wheel with the lowest versions that its metadata admits. Arguments go to pytest."""
+    _test(session, *map(_lowest, PYPROJECT["project"]["dependencies"]))
+
+
+@nox.session(requires=["build"])
+def demo(session: nox.Session) -> None:
+    """Run the demo out of the wheel."""
+    _install_wheel(session)
+    _leave_checkout(session)
+    session.run("python", "-m", "bridge", "demo")
+
+
+@nox.session(requires=["build"])
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks on the wheel. Arguments go to benchmarks/run.py."""
+    _install_wheel(session, *_group("bench"))
+    session.run("python", "benchmarks/run.py", *session.posargs)

@@ -1,0 +1,87 @@
+"""Run a test in a Python process of its own: what needs its own ``twisted.internet.reactor``, and what ends a process.
+
+::
+
+    @isolated
+    def test_something() -> None:
+        from twisted.internet import reactor  # in a process that has imported nothing of Twisted before
+
+    @isolated(status=3, stderr=r"Traceback.*LookupError")
+    def test_the_end() -> None: ...
+
+The child compiles this one function from its file, under the file's own name and line numbers, so that a traceback
+points into the test. Nothing else of the file is there: the function imports what it needs, and parameters reach it by
+their ``repr``. Every warning is an error, and standard error must be empty unless the test says otherwise.
+"""
+
+from __future__ import annotations
+
+import ast
+import faulthandler
+import functools
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bridge
+
+# The children import the package that is being tested here, and this module.
+_PATH = os.pathsep.join(str(Path(file).resolve().parent) for file in (Path(bridge.__file__).parent, __file__))
+
+
+def isolated(
+    test: Callable[..., None] | None = None,
+    *,
+    status: int = 0,
+    stdout: str = "",
+    stderr: str = "",
+    timeout: float = 20.0,
+    options: tuple[str, ...] = ("-W", "error"),
+) -> Any:
+    """Make a test run in a process of its own.
+
+    :param status: what the process is to exit with; negative for a signal.
+    :param stdout: a pattern that all of its standard output matches.
+    :param stderr: the same for standard error.
+    :param timeout: seconds, after which the process prints the stack of every thread and dies.
+    :param options: of the Python interpreter.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(**arguments: Any) -> None:
+            code = function.__code__
+            call = f"{code.co_filename!r}, {code.co_name!r}, {arguments!r}, {timeout!r}"
+            ended = subprocess.run(
+                [sys.executable, "-P", *options, "-c", f"import isolated; isolated.child({call})"],
+                env=os.environ | {"PYTHONPATH": _PATH},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout + 10,  # should the child's own watchdog be stuck
+            )
+            shown = f"status {ended.returncode}\n--- stdout:\n{ended.stdout}\n--- stderr:\n{ended.stderr}"
+            assert ended.returncode == status, shown
+            assert re.fullmatch(stdout, ended.stdout.strip(), re.DOTALL), shown
+            assert re.fullmatch(stderr, ended.stderr.strip(), re.DOTALL), shown
+
+        return run
+
+    return decorate if test is None else decorate(test)
+
+
+def child(filename: str, name: str, arguments: dict[str, Any], timeout: float) -> None:
+    """Call the function of that name in that file. Runs in the child."""
+    faulthandler.enable()
+    faulthandler.dump_traceback_later(timeout, exit=True)
+    module = ast.parse(Path(filename).read_text(), filename)
+    (function,) = (each for each in module.body if isinstance(each, ast.FunctionDef) and each.name == name)
+    function.decorator_list.clear()
+    module.body = [function]
+    namespace: dict[str, Any] = {"__name__": "__main__", "__file__": filename}
+    exec(compile(module, filename, "exec"), namespace)  # annotations stay strings here as there: by our own __future__
+    namespace[name](**arguments)

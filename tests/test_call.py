@@ -1,0 +1,439 @@
+"""Calls: submitted work, Futures of other loops, stalls, tracebacks, and the default bridge's options."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import logging
+import threading
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import pytest
+from isolated import isolated
+from places import in_a_thread
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.task import deferLater
+
+from bridge import Bridge, BridgeClosed
+
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+
+async def value() -> str:
+    return "value"
+
+
+async def for_ever() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+# --- submit
+
+
+def test_submit_returns_at_once(bridge: Bridge) -> None:
+    release = threading.Event()
+
+    async def work() -> str:
+        await asyncio.to_thread(release.wait)
+        return "value"
+
+    future = bridge.submit(work())
+    assert isinstance(future, concurrent.futures.Future)
+    assert future.running()
+    assert not future.done()
+    release.set()
+    assert future.result(5) == "value"
+    assert not future.running()
+    assert concurrent.futures.wait([future], 5).done == {future}
+
+
+def test_submitted_work_raises_its_error(bridge: Bridge) -> None:
+    error = LookupError("no such thing")
+
+    async def failing() -> None:
+        raise error
+
+    assert bridge.submit(failing()).exception(5) is error
+    assert bridge.submit(defer.fail(error)).exception(5) is error
+    assert isinstance(bridge.submit(lambda: 1 // 0).exception(5), ZeroDivisionError)
+
+
+def test_cancelling_a_submitted_future_is_a_request(bridge: Bridge) -> None:
+    started, cleaned = threading.Event(), threading.Event()
+
+    async def cleaning() -> None:
+        started.set()
+        try:
+            await for_ever()
+        finally:
+            await asyncio.sleep(0.02)
+            cleaned.set()
+
+    future = bridge.submit(cleaning())
+    assert started.wait(5)
+    assert future.cancel() is True
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.result(5)
+    assert future.cancelled()
+    assert cleaned.is_set()
+    assert future.cancel() is False
+    done = bridge.submit(value())
+    assert done.result(5) == "value"
+    assert done.cancel() is False
+
+
+def test_work_that_survives_its_cancellation_gives_its_result(bridge: Bridge) -> None:
+    started = threading.Event()
+
+    async def surviving() -> str:
+        started.set()
+        try:
+            await for_ever()
+        except asyncio.CancelledError:
+            pass
+        return "all the same"
+
+    future = bridge.submit(surviving())
+    assert started.wait(5)
+    future.cancel()
+    assert future.result(5) == "all the same"
+
+
+def test_work_cancelled_by_itself_is_an_error_of_its_future(bridge: Bridge) -> None:
+    async def cancelled() -> None:
+        raise asyncio.CancelledError("by itself")
+
+    assert isinstance(bridge.submit(cancelled()).exception(5), asyncio.CancelledError)
+
+
+def test_submit_copies_context_in_and_not_out(bridge: Bridge) -> None:
+    async def swap() -> str:
+        seen = variable.get()
+        variable.set("from the coroutine")
+        return seen
+
+    token = variable.set("from the caller")
+    assert bridge.submit(swap()).result(5) == "from the caller"
+    assert variable.get() == "from the caller"
+    variable.reset(token)
+
+
+def test_submit_works_on_the_loops_own_thread(bridge: Bridge) -> None:
+    async def main() -> object:
+        return await asyncio.wrap_future(bridge.submit(value()))
+
+    assert bridge.block_on(main()) == "value"
+
+
+def test_a_submitted_future_can_be_blocked_on(bridge: Bridge) -> None:
+    assert bridge.block_on(bridge.submit(value())) == "value"
+    future = bridge.submit(for_ever())
+    with pytest.raises(TimeoutError):
+        bridge.block_on(future, timeout=0.01)
+    assert future.cancelled()
+
+
+def test_an_open_submission_fails_when_the_loop_ends(bridge: Bridge) -> None:
+    future = bridge.submit(for_ever())
+    bridge.close()
+    with pytest.raises(BridgeClosed, match="was closed; the call was not completed"):
+        future.result(5)
+
+
+# --- what the caller passed is cancelled, too
+
+
+def test_a_time_out_cancels_what_was_passed(bridge: Bridge) -> None:
+    deferred: Deferred[Any] = Deferred()
+    with pytest.raises(TimeoutError):
+        bridge.block_on(deferred, timeout=0.01)
+    assert deferred.called
+    deferred.addErrback(lambda failure: failure.trap(defer.CancelledError))
+
+    future = bridge.loop.create_future()
+    with pytest.raises(TimeoutError):
+        bridge.block_on(future, timeout=0.01)
+    assert future.cancelled()
+
+
+def test_shield_keeps_it(bridge: Bridge) -> None:
+    future = bridge.loop.create_future()
+    with pytest.raises(TimeoutError):
+        bridge.block_on(lambda: asyncio.shield(future), timeout=0.01)
+    bridge.block_on(lambda: future.set_result("value"))
+    assert bridge.block_on(future) == "value"
+
+
+def test_a_future_that_runs_in_an_executor_is_not_waited_for(bridge: Bridge) -> None:
+    release = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        future = pool.submit(release.wait)
+        with pytest.raises(TimeoutError) as caught:
+            bridge.block_on(future, timeout=0.01)
+        assert "it still runs" in caught.value.__notes__[0]
+        with pytest.raises(TimeoutError):
+            bridge.block_on(future, timeout=0)
+        release.set()
+        assert bridge.block_on(future) is True
+
+
+def test_an_error_of_the_cleanup_takes_the_place_of_the_time_out(bridge: Bridge) -> None:
+    async def failing() -> None:
+        try:
+            await for_ever()
+        finally:
+            raise LookupError("in the cleanup")
+
+    with pytest.raises(LookupError, match="in the cleanup"):
+        bridge.block_on(failing(), timeout=0.01)
+
+
+def test_a_result_that_arrives_all_the_same_is_returned(bridge: Bridge) -> None:
+    async def surviving() -> str:
+        try:
+            await for_ever()
+        except asyncio.CancelledError:
+            pass
+        return "all the same"
+
+    assert bridge.block_on(surviving(), timeout=0.01) == "all the same"
+    assert bridge.block_on(surviving(), timeout=0) == "all the same"
+    assert bridge.block_on(Deferred(lambda d: d.callback("all the same")), timeout=0.01) == "all the same"
+
+
+def test_a_time_out_holds_while_the_loop_is_busy() -> None:
+    release = threading.Event()
+    with Bridge(install_reactor=False, shutdown_timeout=0.05) as bridge:
+        bridge.loop.call_soon_threadsafe(release.wait)
+        coroutine = value()
+        for timeout in (0, 0.01):
+            with pytest.raises(TimeoutError):
+                bridge.block_on(coroutine if timeout else value(), timeout=timeout)
+        release.set()
+        assert bridge.block_on(value()) == "value"
+        assert coroutine.cr_frame is None  # closed, not forgotten
+
+
+# --- Futures of other loops
+
+
+@pytest.fixture
+def other_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop of somebody else's, which runs in a thread."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield loop
+    if loop.is_running():
+        loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def on(loop: asyncio.AbstractEventLoop, function: Callable[[], Any]) -> Any:
+    async def call() -> Any:
+        return function()
+
+    return asyncio.run_coroutine_threadsafe(call(), loop).result(5)
+
+
+def test_a_future_of_another_loop_goes_there(bridge: Bridge, other_loop: asyncio.AbstractEventLoop) -> None:
+    async def where() -> asyncio.AbstractEventLoop:
+        await asyncio.sleep(0.01)
+        return asyncio.get_running_loop()
+
+    def task() -> asyncio.Task[Any]:
+        return on(other_loop, lambda: other_loop.create_task(where()))
+
+    assert bridge.block_on(task()) is other_loop
+    assert bridge.block_on(task) is other_loop
+    assert bridge.submit(task()).result(5) is other_loop
+    for timeout in (0, 0.01):
+        endless = on(other_loop, other_loop.create_future)
+        with pytest.raises(TimeoutError):
+            bridge.block_on(endless, timeout=timeout)
+        assert endless.cancelled()
+
+
+@pytest.mark.parametrize("returned", [False, True])
+def test_a_foreign_loop_that_stops_fails_the_call(
+    bridge: Bridge, other_loop: asyncio.AbstractEventLoop, returned: bool
+) -> None:
+    endless = on(other_loop, other_loop.create_future)
+    future = bridge.submit((lambda: endless) if returned else endless)
+    bridge.block_on(value())  # the loop has started what was submitted before
+    other_loop.call_soon_threadsafe(other_loop.stop)
+    with pytest.raises(BridgeClosed, match="is bound to has stopped"):
+        future.result(5)
+
+
+def test_a_future_of_another_bridge_goes_there(bridge: Bridge) -> None:
+    with Bridge("other", install_reactor=False) as other:
+        future = other.loop.create_future()
+        other.loop.call_later(0.01, future.set_result, "value")
+        assert bridge.block_on(future) == "value"
+        assert other.block_on(lambda: bridge.block_on(value())) == "value"  # from one loop's thread to another's
+
+
+# --- stalls
+
+
+def test_a_call_that_stalls_is_logged_once_with_the_stacks(caplog: pytest.LogCaptureFixture) -> None:
+    async def inner() -> None:
+        await asyncio.sleep(0.2)
+
+    async def outer() -> None:
+        await inner()
+
+    with (
+        caplog.at_level(logging.WARNING, "bridge"),
+        Bridge("stalling", install_reactor=False, stall_after=0.05) as bridge,
+    ):
+        bridge.block_on(outer())
+        (record,) = caplog.records
+        text = record.getMessage()
+        assert "outer) has waited for 0.05 seconds" in text
+        for function in ("test_a_call_that_stalls", "in outer", "in inner"):
+            assert function in text
+        caplog.clear()
+        with pytest.raises(TimeoutError):
+            bridge.block_on(for_ever(), timeout=0.1)
+        assert len(caplog.records) == 1
+        caplog.clear()
+        bridge.block_on(lambda: deferLater(bridge.reactor, 0.1, lambda: None))
+        assert "Deferred" in caplog.records[0].getMessage()
+
+
+def test_a_stall_names_what_the_loop_is_busy_with(caplog: pytest.LogCaptureFixture) -> None:
+    release = threading.Event()
+
+    def hogging() -> None:
+        release.wait(0.2)
+
+    with (
+        caplog.at_level(logging.WARNING, "bridge"),
+        Bridge("busy", install_reactor=False, stall_after=0.05) as bridge,
+    ):
+        bridge.loop.call_soon_threadsafe(hogging)
+        assert bridge.block_on(value()) == "value"
+        text = caplog.records[0].getMessage()
+        assert "it is busy" in text
+        assert "in hogging" in text
+
+
+def test_stall_after_none_never_logs(caplog: pytest.LogCaptureFixture) -> None:
+    with Bridge(install_reactor=False, stall_after=None) as bridge:
+        bridge.block_on(asyncio.sleep(0.1))
+    assert not caplog.records
+
+
+# --- tracebacks
+
+
+def functions_in(error: BaseException) -> list[str]:
+    return [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+
+
+async def raising() -> None:
+    raise LookupError
+
+
+async def raising_later() -> None:
+    await asyncio.sleep(0)
+    await raising()
+
+
+@inlineCallbacks
+def inline_raising(bridge: Bridge) -> Generator[Deferred[Any], Any, None]:
+    yield deferLater(bridge.reactor, 0, lambda: None)
+    yield Deferred.fromCoroutine(raising())
+
+
+def test_a_traceback_shows_the_users_frames_only(bridge: Bridge) -> None:
+    here = "test_a_traceback_shows_the_users_frames_only"
+    for x, frames in (
+        (raising, [here, "raising"]),
+        (raising_later, [here, "raising_later", "raising"]),
+        (lambda: raising_later, [here]),
+        (lambda: inline_raising(bridge), [here, "inline_raising", "raising"]),
+    ):
+        if frames == [here]:
+            continue
+        with pytest.raises(LookupError) as caught:
+            bridge.block_on(x)
+        assert functions_in(caught.value) == frames
+
+
+def test_a_refusal_shows_the_callers_frame_only(bridge: Bridge) -> None:
+    with pytest.raises(TypeError) as caught:
+        bridge.block_on(1)  # type: ignore[call-overload]
+    assert functions_in(caught.value) == ["test_a_refusal_shows_the_callers_frame_only"]
+
+
+def test_waiting_twice_does_not_grow_the_traceback(bridge: Bridge) -> None:
+    deferred = bridge.block_on(lambda: [Deferred.fromCoroutine(raising())])[0]
+    future = bridge.block_on(lambda: [asyncio.ensure_future(raising())])[0]
+    submitted = bridge.submit(raising_later())
+    for x in (deferred, future, submitted):
+        lengths = set()
+        for _ in range(5):
+            with pytest.raises(LookupError) as caught:
+                bridge.block_on(x)
+            lengths.add(len(functions_in(caught.value)))
+        assert lengths == {3 if x is submitted else 2}
+
+
+# --- the default bridge
+
+
+@isolated
+def test_configure_comes_before_the_first_use() -> None:
+    import asyncio
+
+    import pytest
+
+    import bridge
+
+    bridge.configure(strategy="event")
+    default = bridge.default_bridge()
+    bridge.configure(stall_after=5)  # nothing has started yet
+    assert bridge.default_bridge() is default
+    assert (default.strategy.name, default.stall_after) == ("event", 5)
+    with pytest.raises(bridge.StrategyUnavailable):
+        bridge.configure(strategy="no such strategy")
+    assert bridge.block_on(asyncio.sleep(0, "value")) == "value"
+    for _ in range(2):
+        with pytest.raises(
+            bridge.BridgeError, match=r"in use already; call bridge.configure\(\) before the first call"
+        ):
+            bridge.configure(strategy="lock")
+        default.close()
+
+
+def test_options_are_checked_when_they_are_given() -> None:
+    for options, error in (
+        ({"stall_after": -1}, ValueError),
+        ({"stall_after": "soon"}, TypeError),
+        ({"shutdown_timeout": float("nan")}, ValueError),
+        ({"shutdown_timeout": float("inf")}, ValueError),
+        ({"shutdown_timeout": None}, ValueError),
+        ({"no_such_option": 1}, TypeError),
+    ):
+        with pytest.raises(error):
+            Bridge(**options)  # type: ignore[arg-type]
+
+
+def test_plain_functions_use_the_default_bridge() -> None:
+    import bridge as package
+
+    assert package.block_on(value()) == "value"
+    assert package.submit(value()).result(5) == "value"
+    assert package.default_bridge().running
+    package.default_bridge().close()
+    assert not package.default_bridge().running
+    assert in_a_thread(lambda: package.block_on(value())) == "value"
+    package.default_bridge().close()

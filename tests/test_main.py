@@ -1,0 +1,224 @@
+"""The command line, each time in a process of its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+
+def python(*arguments):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=40)
+
+
+def bridge(*arguments):
+    return python("-m", "bridge", *arguments)
+
+
+def demo_after(code, calls=40):
+    """Run the demo in a process that has run the code first."""
+    return python("-c", f"{textwrap.dedent(code)}\nimport sys\nfrom bridge import _demo\nsys.exit(_demo.main({calls}))")
+
+
+def steps(output):
+    """Return what became of each step, by its title."""
+    return {
+        match["title"]: (match["outcome"], match["said"])
+        for match in re.finditer(r"^  (?P<outcome>ok|FAIL) +(?P<title>\S.*?)  +(?P<said>.+)$", output, re.MULTILINE)
+    }
+
+
+def failed(output):
+    return {title for title, (outcome, _) in steps(output).items() if outcome == "FAIL"}
+
+
+def timed(output):
+    """Return the ratio of each row of the table."""
+    row = r"^ +(?P<name>\S+) +[\d.]+ us +[\d.]+ us +(?P<ratio>[\d.]+)$"
+    return {match["name"]: float(match["ratio"]) for match in re.finditer(row, output, re.MULTILINE)}
+
+
+# --- help and wrong arguments
+
+
+def test_help_lists_the_commands():
+    process = bridge("--help")
+    assert process.returncode == 0
+    assert process.stderr == ""
+    assert process.stdout.startswith("usage: python -m bridge ")
+    assert re.findall(r"^    (\w+) ", process.stdout, re.MULTILINE) == ["demo", "run"]
+
+
+def test_help_of_a_command_says_what_it_does():
+    process = bridge("demo", "--help")
+    assert process.returncode == 0
+    assert process.stderr == ""
+    assert "exit status" in process.stdout
+    assert "--calls N" in process.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"]])
+def test_help_imports_no_twisted_and_no_asyncio(arguments):
+    process = python(
+        "-c",
+        "import sys\n"
+        "from bridge.__main__ import main\n"
+        "try:\n"
+        f"    main({arguments})\n"
+        "except SystemExit:\n"
+        "    print('imported:', {'asyncio', 'twisted', 'anyio'} & set(sys.modules))\n",
+    )
+    assert process.stdout.endswith("imported: set()\n"), process.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "required: <command>"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["demo", "--calls", "0"], "'0' is not a whole number above 0"),
+        (["demo", "--calls", "many"], "'many' is not a whole number above 0"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_status_2(arguments, complaint):
+    process = bridge(*arguments)
+    assert process.returncode == 2
+    assert process.stdout == ""
+    assert complaint in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+# --- the demo
+
+
+def test_demo_succeeds():
+    process = bridge("demo", "--calls", "200")
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert process.stderr == ""
+    taken = steps(process.stdout)
+    assert {outcome for outcome, _ in taken.values()} == {"ok"}
+    for client in ("Twisted", "asyncio", "anyio"):
+        for server in ("Twisted", "asyncio"):
+            _, said = taken[f"{client} client, {server} server"]
+            assert f"{server}'s server greets {client}'s client" in said
+    assert f"All {len(taken)} steps succeeded" in process.stdout
+
+
+def test_demo_times_every_strategy_that_can_be_used():
+    process = demo_after(
+        """
+        from bridge import register_strategy, strategies
+
+        class Elsewhere:
+            name = "elsewhere"
+            def unavailable(self): return "it is for other threads"
+            def waiter(self): raise AssertionError
+
+        print("there are:", *strategies())
+        register_strategy(Elsewhere())
+        """
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    usable = re.search(r"^there are: (.*)$", process.stdout, re.MULTILINE)[1].split()
+    ratios = timed(process.stdout)
+    assert list(ratios) == ["run_coroutine_threadsafe", *usable]
+    assert ratios["run_coroutine_threadsafe"] == 1
+    assert steps(process.stdout)["strategy elsewhere"] == ("ok", "not here: it is for other threads")
+
+
+def test_failing_step_is_shown_and_the_others_still_run():
+    process = demo_after(
+        """
+        from bridge import _demo
+
+        def refuse(reactor, url):
+            raise ConnectionRefusedError("not today")
+
+        _demo.CLIENTS["asyncio"] = refuse
+        """
+    )
+    assert process.returncode == 1
+    assert failed(process.stdout) == {
+        "asyncio client, Twisted server",
+        "asyncio client, asyncio server",
+        "gather() of Deferreds and coroutines",
+    }
+    assert "ConnectionRefusedError: not today" in process.stdout
+    assert timed(process.stdout)
+    assert re.search(r"^3 of \d+ steps failed", process.stdout, re.MULTILINE)
+
+
+def test_server_that_does_not_start_fails_what_needs_it():
+    process = demo_after(
+        """
+        from bridge import _demo
+
+        async def taken(*args):
+            raise OSError("address in use")
+
+        _demo.asyncio.start_server = taken
+        """
+    )
+    assert process.returncode == 1
+    assert steps(process.stdout)["start an asyncio server"] == ("FAIL", "OSError: address in use")
+    assert steps(process.stdout)["anyio client, asyncio server"] == (
+        "FAIL",
+        "RuntimeError: the asyncio server did not start",
+    )
+    assert steps(process.stdout)["anyio client, Twisted server"][0] == "ok"
+    assert steps(process.stdout)["stop the servers"][0] == "ok"
+    assert timed(process.stdout)
+
+
+def test_wrong_page_fails_its_step():
+    process = demo_after(
+        """
+        from bridge import _demo
+
+        _demo.Greeting.render_GET = lambda self, request: b"hello"
+        """
+    )
+    assert process.returncode == 1
+    outcome, said = steps(process.stdout)["anyio client, Twisted server"]
+    assert outcome == "FAIL"
+    assert "got b'hello' instead of" in said
+
+
+def test_broken_strategy_fails_its_step_and_the_others_are_timed():
+    process = demo_after(
+        """
+        from bridge import register_strategy
+
+        class Broken:
+            name = "broken"
+            def unavailable(self): return None
+            def waiter(self): raise ZeroDivisionError("oh")
+
+        register_strategy(Broken())
+        """
+    )
+    assert process.returncode == 1
+    assert failed(process.stdout) == {"strategy broken"}
+    assert "broken" not in timed(process.stdout)
+    assert "lock" in timed(process.stdout)
+
+
+def test_demo_without_a_loop_fails_every_step_and_ends():
+    process = demo_after(
+        """
+        import asyncio
+
+        def no_loop(self, selector=None):
+            raise OSError("too many open files")
+
+        asyncio.SelectorEventLoop.__init__ = no_loop
+        asyncio.BaseEventLoop.__del__ = lambda self: None
+        """
+    )
+    assert process.returncode == 1
+    assert steps(process.stdout)["start the loop"] == ("FAIL", "OSError: too many open files")
+    assert failed(process.stdout) == steps(process.stdout).keys() - {"stop the servers"}
+    assert process.stderr == ""

@@ -1,0 +1,410 @@
+"""The private names of others that the package stands on, as its docstrings list them, each with what it relies on.
+
+A failure here says which module has to be looked at for a new version of Python, Twisted or anyio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import threading
+from asyncio import events, selector_events, tasks
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import thread as executor_threads
+from contextvars import copy_context
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+from anyio._backends import _asyncio as anyio_backend
+from twisted.internet import posixbase
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+from twisted.internet.base import DelayedCall, ReactorBase
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.posixbase import PosixReactorBase
+from twisted.logger import LogEvent, globalLogPublisher
+from twisted.python import context as twisted_context
+from twisted.python.failure import Failure
+
+import bridge
+from bridge import Bridge
+from bridge.loop import swap
+from bridge.loop.base import start_task
+
+PACKAGE = Path(bridge.__file__).parent
+
+
+def check(holds: object, name: str, user: str, relied_on: str = "it is there") -> None:
+    """Fail with a message that says which module stands on the name, and in which way."""
+    if not holds:
+        here = f"Python {sys.version.split()[0]}, Twisted {version('twisted')}, anyio {version('anyio')}"
+        pytest.fail(f"{name}: with {here} it no longer holds that {relied_on}; bridge/{user} stands on that", False)
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop of the standard library's."""
+    new = asyncio.SelectorEventLoop()
+    yield new
+    new.close()
+
+
+@pytest.fixture
+def reactor(loop: asyncio.AbstractEventLoop) -> Iterator[Any]:
+    """A reactor of Twisted's own on that loop."""
+    new = AsyncioSelectorReactor(loop)
+    yield new
+    new.waker.connectionLost(None)
+
+
+def test_the_tests_that_docstrings_name_exist() -> None:
+    named = [
+        (path.relative_to(PACKAGE), *found)
+        for path in PACKAGE.rglob("*.py")
+        for found in re.findall(r"(test_\w+\.py)::(test_\w+)", path.read_text())
+    ]
+    assert named
+    for path, file, function in named:
+        there = Path(__file__).with_name(file)
+        if not there.exists() or f"def {function}(" not in there.read_text():
+            pytest.fail(f"bridge/{path} names {file}::{function}, which does not exist", False)
+
+
+# --- asyncio
+
+
+def test_future_blocking_flag(loop: asyncio.AbstractEventLoop) -> None:
+    future = loop.create_future()
+    check(not future._asyncio_future_blocking, "Future._asyncio_future_blocking", "loop/task.py")
+    assert next(future.__await__()) is future
+    check(
+        future._asyncio_future_blocking,
+        "Future._asyncio_future_blocking",
+        "loop/task.py",
+        "a task is given a Future to wait for with this set",
+    )
+
+
+def test_task_fut_waiter(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        future = loop.create_future()
+
+        async def waiting() -> None:
+            await future
+
+        task = loop.create_task(waiting())
+        await asyncio.sleep(0)
+        relied_on = "a task that waits shows the Future that it waits for"
+        check(getattr(task, "_fut_waiter", None) is future, "Task._fut_waiter", "loop/task.py", relied_on)
+        future.set_result(None)
+        await task
+
+    loop.run_until_complete(main())
+
+
+def test_repr_shows_the_coroutine() -> None:
+    async def coroutine_of_the_user() -> str:
+        return repr(asyncio.current_task())
+
+    with Bridge(install_reactor=False) as one:
+        shown = one.block_on(one.block_on(lambda: [one.loop.create_task(coroutine_of_the_user(), name="a name")])[0])
+    holds = "coroutine_of_the_user() running" in shown and "name='a name'" in shown
+    check(holds, "Task._coro", "loop/task.py", f"a task's repr shows this coroutine and name (it shows {shown})")
+
+
+def test_first_step_runs_at_once() -> None:
+    steps: list[str] = []
+
+    async def stepping() -> None:
+        steps.append("first step")
+        await asyncio.sleep(0)
+
+    def start() -> list[str]:
+        one.submit(start_task(one.loop, stepping(), copy_context()))
+        return steps.copy()
+
+    with Bridge(install_reactor=False) as one:
+        holds = one.block_on(start) == ["first step"]
+    check(holds, "Task", "loop/base.py", "start_task() takes the first step before it returns")
+
+
+def test_check_closed(loop: asyncio.AbstractEventLoop) -> None:
+    name, user = "BaseEventLoop._check_closed", "loop/base.py"
+    check(hasattr(loop, "_check_closed"), name, user)
+    loop._check_closed()  # type: ignore[attr-defined]
+    loop.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        loop._check_closed()  # type: ignore[attr-defined]
+
+
+def test_ready_handles(loop: Any) -> None:
+    def callback() -> None:
+        raise AssertionError
+
+    check(hasattr(loop, "_ready"), "BaseEventLoop._ready", "loop/reactor.py")
+    loop.call_soon_threadsafe(callback)
+    found = [getattr(handle, "_callback", None) for handle in loop._ready]
+    check(found == [callback], "Handle._callback", "loop/reactor.py", "_ready has the handles of what is to be called")
+
+
+def test_call_from_thread_leaves_a_lambda_with_the_loop(loop: Any, reactor: Any) -> None:
+    reactor.callFromThread(print)
+    (handle,) = loop._ready
+    code = AsyncioSelectorReactor.callFromThread.__code__
+    relied_on = "it gives the loop a function that is one of its constants and that has the reactor in its closure"
+    holds = handle._callback.__code__ in code.co_consts and reactor in [
+        cell.cell_contents for cell in handle._callback.__closure__
+    ]
+    check(holds, "AsyncioSelectorReactor.callFromThread", "loop/reactor.py", relied_on)
+
+
+def test_swap_names(loop: Any) -> None:
+    check(swap.missing() == [], ", ".join(swap.missing()), "loop/swap.py")
+    for name in ("_ready", "_stopping", "_selector"):
+        check(hasattr(loop, name), f"BaseSelectorEventLoop.{name}", "loop/swap.py")
+    loop.call_soon(loop._ready.clear)
+    loop.call_soon(print)
+    try:
+        loop._run_once()
+    except IndexError:
+        return
+    check(False, "BaseEventLoop._run_once", "loop/swap.py", "it raises IndexError where its handles are gone")
+
+
+@pytest.mark.parametrize("name", ["_run", "_context", "_loop", "_callback", "_args", "_cancelled", "_source_traceback"])
+def test_handle_names(loop: asyncio.AbstractEventLoop, name: str) -> None:
+    check(hasattr(loop.call_soon(print), name), f"Handle.{name}", "loop/swap.py")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (asyncio.BaseEventLoop, "_run_once"),
+        (asyncio.BaseEventLoop, "_add_callback"),
+        (selector_events.BaseSelectorEventLoop, "_add_reader"),
+        (events.Handle, "_run"),
+        (tasks, "_enter_task"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else each.__name__,
+)
+def test_a_name_that_has_gone_is_found_missing(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+    monkeypatch.delattr(owner, name)
+    assert [each.rpartition(".")[2] for each in swap.missing()] == [name]
+
+
+def test_current_task_may_be_left_and_entered(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> list[object]:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks._leave_task(loop, task)  # type: ignore[attr-defined]
+        without = asyncio.current_task()
+        tasks._enter_task(loop, task)  # type: ignore[attr-defined]
+        return [without, asyncio.current_task() is task]
+
+    holds = loop.run_until_complete(main()) == [None, True]
+    check(holds, "asyncio.tasks._leave_task", "loop/swap.py", "a task can be left and entered in the midst of its step")
+
+
+# --- concurrent.futures
+
+
+@pytest.mark.parametrize("name", ["_adjust_thread_count", "_threads"])
+def test_executor_names(name: str) -> None:
+    with ThreadPoolExecutor(1) as executor:
+        check(hasattr(executor, name), f"ThreadPoolExecutor.{name}", "loop/thread.py")
+
+
+def test_executor_threads() -> None:
+    check(hasattr(executor_threads, "_threads_queues"), "concurrent.futures.thread._threads_queues", "loop/thread.py")
+    with ThreadPoolExecutor(1) as executor:
+        thread = executor.submit(threading.current_thread).result(5)
+        holds = executor._threads == {thread} and thread in executor_threads._threads_queues  # type: ignore[attr-defined]
+        relied_on = "it has the threads that the interpreter joins as it exits"
+        check(holds, "concurrent.futures.thread._threads_queues", "loop/thread.py", relied_on)
+    with Bridge(install_reactor=False) as one:
+        thread = one.block_on(asyncio.to_thread(threading.current_thread))
+        assert thread.is_alive()
+        assert thread not in executor_threads._threads_queues  # type: ignore[attr-defined]
+
+
+# --- Twisted
+
+
+def test_deferred_fail_result() -> None:
+    unhandled: list[Failure] = []
+
+    def observe(event: LogEvent) -> None:
+        if "log_failure" in event:
+            unhandled.append(event["log_failure"])
+
+    deferred: Deferred[Any] = fail(LookupError())
+    info = getattr(deferred, "_debugInfo", None)
+    holds = info is not None and isinstance(getattr(info, "failResult", None), Failure)
+    check(holds, "Deferred._debugInfo.failResult", "loop/task.py", "it has the failure that nobody has handled")
+    globalLogPublisher.addObserver(observe)
+    try:
+        assert info is not None
+        info.failResult = None
+        del deferred, info
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    check(not unhandled, "Deferred._debugInfo.failResult", "loop/task.py", "a failure is not logged once it is None")
+
+
+def test_deferred_running_callbacks() -> None:
+    seen: list[bool] = []
+
+    def callback(_: object) -> None:
+        frame = sys._getframe().f_back
+        while frame is not None and frame.f_code is not Deferred._runCallbacks.__code__:
+            frame = frame.f_back
+        seen.append(frame is not None and deferred in frame.f_locals.get("chain", ()) and deferred._runningCallbacks)
+
+    deferred: Deferred[None] = Deferred()
+    deferred.addCallback(callback).callback(None)
+    relied_on = "its local 'chain' has the Deferred whose callback runs, and _runningCallbacks is set"
+    check(seen == [True], "Deferred._runCallbacks", "loop/inline.py", relied_on)
+
+
+def test_context_tracker_contexts() -> None:
+    tracker: Any = twisted_context.theContextTracker.currentContext()
+    check(isinstance(getattr(tracker, "contexts", None), list), "ContextTracker.contexts", "loop/swap.py")
+    before = len(tracker.contexts)
+    twisted_context.call(
+        {"key": "value"},
+        lambda: check(
+            len(tracker.contexts) == before + 1,
+            "ContextTracker.contexts",
+            "loop/swap.py",
+            "a call pushes one more on it",
+        ),
+    )
+
+
+REACTOR_NAMES = {
+    AsyncioSelectorReactor: (
+        *("_asyncioEventloop", "_readers", "_writers", "_continuousPolling"),
+        *("_scheduledAt", "_timerHandle", "_reschedule", "_onTimer"),
+    ),
+    ReactorBase: (
+        *("_started", "_startedBefore", "_stopped", "_justStopped", "_internalReaders", "_eventTriggers"),
+        *("_pendingTimedCalls", "_newTimedCalls", "_insertNewDelayedCalls", "_cancelCallLater", "_moveCallLaterSooner"),
+        *("_reallyStartRunning", "_initThreadPool", "_registerAsIOThread", "_signals", "threadCallQueue", "waker"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [name for names in REACTOR_NAMES.values() for name in names])
+def test_reactor_names(reactor: Any, name: str) -> None:
+    owner = next(cls.__name__ for cls, names in REACTOR_NAMES.items() if name in names)
+    check(hasattr(reactor, name), f"{owner}.{name}", "loop/reactor.py")
+
+
+def test_every_reactor_name_of_the_docstring_is_looked_for() -> None:
+    from bridge.loop import reactor as module
+
+    assert module.__doc__ is not None
+    listed = module.__doc__[module.__doc__.index("``AsyncioSelectorReactor``") : module.__doc__.index("``posixbase.")]
+    assert set(re.findall(r"``(_\w+)``", listed)) <= {name for names in REACTOR_NAMES.values() for name in names}
+
+
+def test_reactor_methods_are_those_that_are_overridden() -> None:
+    for owner, name in (
+        (PosixReactorBase, "crash"),
+        (ReactorBase, "wakeUp"),
+        (ReactorBase, "callFromThread"),
+        (ReactorBase, "_insertNewDelayedCalls"),
+        (ReactorBase, "_initThreadPool"),
+    ):
+        check(callable(getattr(owner, name, None)), f"{owner.__name__}.{name}", "loop/reactor.py")
+
+
+def test_signal_handling_has_a_default_on_the_class() -> None:
+    relied_on = "a reactor without an own one handles no signals"
+    default = vars(ReactorBase).get("_signals")
+    check(type(default).__name__ == "_WithoutSignalHandling", "ReactorBase._signals", "loop/reactor.py", relied_on)
+
+
+def test_continuous_polling(reactor: Any) -> None:
+    check(hasattr(posixbase, "_ContinuousPolling"), "posixbase._ContinuousPolling", "loop/reactor.py")
+    assert type(reactor._continuousPolling) is posixbase._ContinuousPolling
+
+
+@pytest.mark.parametrize("name", ["canceller", "resetter"])
+def test_delayed_call_names(reactor: Any, name: str) -> None:
+    call = reactor.callLater(1, print)
+    assert type(call) is DelayedCall
+    expected = {"canceller": "_cancelCallLater", "resetter": "_moveCallLaterSooner"}[name]
+    check(getattr(call, name, None) == getattr(reactor, expected), f"DelayedCall.{name}", "loop/reactor.py")
+    call.cancel()
+
+
+@pytest.mark.parametrize("phase", ["before", "during", "after"])
+def test_trigger_names(reactor: Any, phase: str) -> None:
+    reactor.addSystemEventTrigger(phase, "an event", print, 1, key=2)
+    event = reactor._eventTriggers["an event"]
+    relied_on = "it is a list of (function, arguments, keyword arguments)"
+    holds = getattr(event, phase, None) == [(print, (1,), {"key": 2})]
+    check(holds, f"_ThreePhaseEvent.{phase}", "loop/reactor.py", relied_on)
+
+
+# --- anyio
+
+
+def in_anyio_worker(function: Callable[[asyncio.AbstractEventLoop, Any], Any]) -> Any:
+    """Call the function with loop and scope in a worker thread of anyio's, whose work was given in that scope."""
+
+    async def main() -> Any:
+        with anyio.CancelScope() as scope:
+            return await anyio.to_thread.run_sync(function, asyncio.get_running_loop(), scope)
+
+    return anyio.run(main)
+
+
+def test_worker_thread_loop() -> None:
+    def in_worker(loop: asyncio.AbstractEventLoop, scope: Any) -> None:
+        thread: Any = threading.current_thread()
+        check(isinstance(thread, anyio_backend.WorkerThread), "WorkerThread", "loop/home.py", "it runs the work")
+        holds = getattr(thread, "loop", None) is loop
+        check(holds, "WorkerThread.loop", "loop/home.py", "it is the loop that the work came from")
+
+    in_anyio_worker(in_worker)
+
+
+def test_worker_thread_scope() -> None:
+    def in_worker(loop: asyncio.AbstractEventLoop, scope: Any) -> None:
+        found = getattr(anyio_backend.threadlocals, "current_cancel_scope", None)
+        relied_on = "current_cancel_scope is the scope that the work was given in"
+        check(found is scope, "threadlocals", "loop/home.py", relied_on)
+
+    in_anyio_worker(in_worker)
+
+
+@pytest.mark.parametrize("name", ["_task_states", "TaskState", "WorkerThread", "threadlocals"])
+def test_anyio_names(name: str) -> None:
+    check(hasattr(anyio_backend, name), f"anyio._backends._asyncio.{name}", "loop/home.py")
+
+
+@pytest.mark.parametrize("name", ["_tasks", "_parent_scope", "_deliver_cancellation"])
+def test_scope_names(name: str) -> None:
+    check(hasattr(anyio_backend.CancelScope(), name), f"CancelScope.{name}", "loop/home.py")
+
+
+def test_scope_tasks() -> None:
+    async def main() -> None:
+        with anyio.CancelScope() as scope:
+            task = asyncio.current_task()
+            relied_on = "it has the tasks that stand in the scope"
+            check(getattr(scope, "_tasks", None) == {task}, "CancelScope._tasks", "loop/home.py", relied_on)
+            state = anyio_backend._task_states[task]  # type: ignore[index]
+            relied_on = "it knows the scope that a task stands in"
+            check(state.cancel_scope is scope, "_task_states", "loop/home.py", relied_on)
+            made = anyio_backend.TaskState(None, scope)
+            check(made.cancel_scope is scope, "TaskState", "loop/home.py", "it takes a parent's id and a scope")
+
+    anyio.run(main)

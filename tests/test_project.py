@@ -1,0 +1,246 @@
+"""The project itself: its files, its metadata, its README's commands, and the order of its layers."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata, resources
+from pathlib import Path
+
+import pytest
+
+import bridge
+
+ROOT = Path(__file__).resolve().parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+# The nox sessions say so, where they have installed the wheel and left the checkout.
+needs_wheel = pytest.mark.skipif(os.environ.get("BRIDGE_TEST_WHEEL") != "1", reason="needs the installed wheel")
+
+TOP_LEVEL = {
+    *(".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "README.md", "benchmarks", "bridge", "docs"),
+    *("noxfile.py", "pyproject.toml", "tests"),
+}
+
+# Highest first: a module imports only from lines below its own, or out of its own line.
+LAYERS = [
+    ["bridge", "bridge.__main__"],
+    ["bridge.ext"],
+    ["bridge._demo", "bridge._run", "bridge._border"],
+    ["bridge._bridge"],
+    ["bridge._facade"],
+    ["bridge._view"],
+    ["bridge._iterate", "bridge._enter"],
+    ["bridge._variables", "bridge._detect"],
+    ["bridge._call"],
+    ["bridge._stacks"],
+    ["bridge.loop"],
+    ["bridge.strategies"],
+    ["bridge._adapt"],
+    ["bridge._outcome"],
+    ["bridge._errors", "bridge._seconds"],
+]
+
+
+# --- what is shipped
+
+
+@needs_wheel
+def test_installed_package_is_what_gets_tested():
+    assert Path(bridge.__file__).resolve().is_relative_to(Path(sysconfig.get_path("purelib")).resolve())
+
+
+@needs_wheel
+def test_subprocesses_import_the_installed_package_too():
+    code = "import bridge; print(bridge.__file__)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == bridge.__file__
+
+
+@needs_wheel
+def test_wheel_holds_the_package_and_nothing_else():
+    installed = {file.parts[0] for file in metadata.files("bridge-interop") or ()}
+    assert {name for name in installed if not name.endswith(".dist-info")} == {"bridge"}
+
+
+@needs_wheel
+def test_wheel_asks_for_what_pyproject_says():
+    required = metadata.requires("bridge-interop") or ()
+    assert _names(each for each in required if "extra ==" not in each) == _names(PYPROJECT["project"]["dependencies"])
+
+
+def test_types_are_shipped():
+    assert resources.files(bridge).joinpath("py.typed").is_file()
+
+
+def test_runtime_dependencies_are_three():
+    assert _names(PYPROJECT["project"]["dependencies"]) == {"anyio", "greenlet", "twisted"}
+
+
+def test_bench_extra_is_part_of_the_bench_group():
+    assert set(PYPROJECT["project"]["optional-dependencies"]["bench"]) <= set(PYPROJECT["dependency-groups"]["bench"])
+
+
+def _names(requirements):
+    return {re.match(r"[\w.-]+", each)[0].lower() for each in requirements}
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs a git checkout")
+def test_top_level_holds_the_agreed_names():
+    # The owner of a checkout may be another user, as in a container; git refuses to look at it until told.
+    git = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT)]
+    listing = [*git, "ls-files", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert {Path(file).parts[0] for file in files} == TOP_LEVEL
+
+
+def test_import_leaves_heavy_libraries_alone():
+    heavy = {"aiohttp", "httpx", "hypothesis", "matplotlib", "psutil", "pyperf", "pytest", "treq", "twisted"}
+    code = "import sys, bridge; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert heavy.isdisjoint(loaded)
+
+
+# --- the README's commands
+
+
+@pytest.mark.parametrize("heading", ["Run it", "Test it"])
+def test_readme_has_one_command_of_one_line(heading):
+    commands = list(_sh_blocks(heading))
+    assert len(commands) == 1
+    assert len(commands[0].splitlines()) == 1
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    shown = subprocess.run([str(ROOT / ".ci" / "run"), "--show"], capture_output=True, text=True, check=True).stdout
+    assert [shown] == list(_sh_blocks("Test it"))
+
+
+def _sh_blocks(heading: str) -> Iterator[str]:
+    readme = (ROOT / "README.md").read_text()
+    section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", readme, re.DOTALL | re.MULTILINE)
+    assert section, f"README.md has no heading '## {heading}'"
+    return (match[1] for match in re.finditer(r"^```sh\n(.*?)^```$", section[1], re.DOTALL | re.MULTILINE))
+
+
+# --- the order of the layers
+
+
+def test_every_module_stands_in_a_layer():
+    for module in MODULES:
+        _layer(module)
+
+
+def test_imports_go_down():
+    upward = [
+        (module, imported)
+        for module in MODULES
+        for imported in IMPORTS[module] & MODULES.keys()
+        if _layer(imported) < _layer(module)
+    ]
+    assert not upward
+
+
+def test_imports_go_round_in_no_circle():
+    graph = {module: (IMPORTS[module] & MODULES.keys()) - {module} for module in MODULES}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_strategies_know_no_asyncio_and_no_twisted():
+    assert not _crossings("bridge.strategies", {"asyncio", "twisted"})
+
+
+def test_loop_knows_no_strategies():
+    assert not _crossings("bridge.loop", {"bridge.strategies"})
+
+
+def test_nothing_imports_an_extension():
+    others = [module for module in MODULES if not _is_in(module, "bridge.ext")]
+    assert not [crossing for module in others for crossing in _crossings(module, {"bridge.ext"})]
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("import bridge.loop", {"bridge.loop"}),
+        ("import asyncio.tasks", {"asyncio.tasks"}),
+        ("from . import home", {"bridge.loop.home"}),
+        ("from . import Thing", {"bridge.loop"}),
+        ("from .task import BridgeTask", {"bridge.loop.task"}),
+        ("from .._errors import BridgeError", {"bridge._errors"}),
+        ("from bridge import block_on", {"bridge"}),
+        ("def later():\n    import twisted", {"twisted"}),
+        ("if TYPE_CHECKING:\n    import twisted\nelse:\n    import anyio", {"anyio"}),
+        ("if typing.TYPE_CHECKING:\n    import twisted", set()),
+    ],
+)
+def test_reading_imports(code, found):
+    known = {"bridge", "bridge.loop", "bridge.loop.home", "bridge.loop.task", "bridge._errors"}
+    assert _imports(ast.parse(code), package="bridge.loop", known=known) == found
+
+
+def _layer(module: str) -> int:
+    for number, names in enumerate(LAYERS):
+        if module in names or any(_is_in(module, name) for name in names if name != "bridge"):
+            return number
+    pytest.fail(f"{module} has no place in LAYERS")
+
+
+def _is_in(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def _crossings(package: str, banned: set[str]) -> list[tuple[str, str]]:
+    return [
+        (module, imported)
+        for module in MODULES
+        if _is_in(module, package)
+        for imported in IMPORTS[module]
+        if any(_is_in(imported, name) for name in banned)
+    ]
+
+
+def _modules() -> dict[str, Path]:
+    modules = {}
+    for path in sorted((ROOT / "bridge").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return modules
+
+
+def _imports(tree: ast.AST, package: str, known: set[str]) -> set[str]:
+    """Return what the code of a module in the package imports, but for TYPE_CHECKING, as absolute names."""
+    found: set[str] = set()
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}:
+            todo += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            # A name that is no module is in the one that it comes from.
+            found |= {f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base for alias in node.names}
+        todo += ast.iter_child_nodes(node)
+    return found
+
+
+MODULES = _modules()
+IMPORTS = {
+    module: _imports(
+        ast.parse(path.read_text()),
+        package=module if path.name == "__init__.py" else module.rpartition(".")[0],
+        known=set(MODULES),
+    )
+    for module, path in MODULES.items()
+}
