@@ -107,6 +107,48 @@ def test_task_fut_waiter(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_until_complete(main())
 
 
+def test_plain_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """A task of C's own class, which the loop of ours has not made."""
+    user = "loop/plain.py"
+    seen: list[Any] = []
+
+    async def work() -> None:
+        frame: Any = sys._getframe()
+        while frame is not None and frame.f_code is not events.Handle._run.__code__:
+            frame = frame.f_back
+        holds = frame is not None and getattr(frame.f_locals["self"]._callback, "__self__", None) is task
+        check(holds, "Handle._callback", user, "a step of a task belongs to the task by __self__")
+        await asyncio.Event().wait()
+
+    async def awaiting() -> None:
+        await task
+
+    async def main() -> None:
+        task.cancel = lambda msg=None: seen.append(msg)  # type: ignore[method-assign, assignment]
+        outer = loop.create_task(awaiting())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        outer.cancel("by way of the attribute")
+        relied_on = "C looks a method up on the task's own attributes"
+        check("by way of the attribute" in seen, "attributes of a C task", user, relied_on)
+        del task.cancel
+        current: Any = asyncio.current_task()
+        check(current._must_cancel is False, "Task._must_cancel", user, "it is False in a task that nobody cancels")
+        current.cancel("the first message")
+        holds = current._must_cancel is True and current._cancel_message == "the first message"
+        check(holds, "Task._must_cancel", user, "it is True in a task that has cancelled itself")
+        current._cancel_message = "the second message"
+        with pytest.raises(asyncio.CancelledError, match="the second message"):
+            await asyncio.sleep(0)
+        current.uncancel()
+        outer.cancel()
+        task.cancel()
+        await asyncio.wait([task, outer])
+
+    task: asyncio.Task[None] = asyncio.Task(work(), loop=loop)
+    loop.run_until_complete(main())
+
+
 def test_repr_shows_the_coroutine() -> None:
     async def coroutine_of_the_user() -> str:
         return repr(asyncio.current_task())

@@ -42,8 +42,9 @@ from twisted.python import context as twisted_context
 
 from .._errors import BridgeClosed, DeadlockError
 from .base import BridgeLoop
+from .plain import blocked, unblocked
 from .streams import StreamLoop
-from .task import BridgeTask, blocked, unblocked
+from .task import BridgeTask
 
 # Runners that are kept for the next blocked call, once several calls were blocked at a time.
 _POOL = 4

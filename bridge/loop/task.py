@@ -124,48 +124,6 @@ def cancel_now(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.Task.cancel(task, message)
 
 
-def blocked(task: Any, wait: Any) -> None:
-    """Let a task of another class, such as a task factory of the user's makes, be cancelled while it is blocked.
-
-    Only what has no place in a C task is missing: ``_fut_waiter`` is None, and a task that cancels itself and then
-    blocks is cancelled where it next awaits.
-    """
-    task.wait = wait
-    for name, function in _METHODS.items():
-        if name not in vars(task):
-            setattr(task, name, types.MethodType(function, task))
-
-
-def unblocked(task: Any) -> None:
-    """Undo :func:`blocked`, as far as all cancellations were taken back."""
-    task.wait = None
-    if not _cancels_of(task):
-        del task.cancel, task.cancelling, task.uncancel
-
-
-def _cancel(task: Any, msg: Any = None) -> bool:
-    if task.wait is None:
-        return bool(type(task).cancel(task, msg))
-    task.cancels = _cancels_of(task) + 1
-    task.wait.cancel(msg)
-    return True
-
-
-def _cancelling(task: Any) -> int:
-    return int(type(task).cancelling(task)) + _cancels_of(task)
-
-
-def _uncancel(task: Any) -> int:
-    own = _cancels_of(task)
-    if not own:
-        return int(type(task).uncancel(task))
-    task.cancels = own - 1
-    return _cancelling(task)
-
-
-_METHODS: dict[str, Any] = {"cancel": _cancel, "cancelling": _cancelling, "uncancel": _uncancel}
-
-
 def _wait_of(task: Any) -> Any:
     return getattr(task, "wait", None)
 
