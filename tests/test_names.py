@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import select
 import sys
 import threading
 from asyncio import events, selector_events, tasks
@@ -182,6 +183,14 @@ def test_check_closed(loop: asyncio.AbstractEventLoop) -> None:
     loop.close()
     with pytest.raises(RuntimeError, match="closed"):
         loop._check_closed()  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="this system has no epoll; run it on Linux")
+def test_epoll_of_a_loop(loop: Any) -> None:
+    selector = getattr(loop, "_selector", None)
+    check(selector is not None, "BaseSelectorEventLoop._selector", "loop/base.py")
+    epoll = getattr(selector, "_selector", None)
+    check(isinstance(epoll, select.epoll), "EpollSelector._selector", "loop/base.py", "it is the select.epoll object")
 
 
 def test_ready_handles(loop: Any) -> None:

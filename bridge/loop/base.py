@@ -2,11 +2,13 @@
 
 The private names of asyncio that this module stands on:
 
-===============================  ====================  ==============================
-name                             versions              test
-===============================  ====================  ==============================
-``BaseEventLoop._check_closed``  CPython 3.4 to 3.14   test_names.py::test_check_closed
-===============================  ====================  ==============================
+===================================  ===================  ==============================
+name                                 versions             test
+===================================  ===================  ==============================
+``BaseEventLoop._check_closed``      CPython 3.4 to 3.14  test_names.py::test_check_closed
+``BaseSelectorEventLoop._selector``  CPython 3.4 to 3.14  test_names.py::test_epoll_of_a_loop
+``EpollSelector._selector``          CPython 3.4 to 3.14  test_names.py::test_epoll_of_a_loop
+===================================  ===================  ==============================
 
 On CPython 3.11, and only there, :func:`start_task` relies on a task's constructor to schedule the first step by
 ``loop.call_soon`` (test_names.py::test_first_step_runs_at_once).
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import selectors
 import sys
 from collections import deque
@@ -42,6 +45,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         self._alarmed = False  # the alarm has been rung and not been heard
         self._alarm = Alarm()
         self.add_reader(self._alarm.fileno(), self._take_posts)
+        self._alarm.rings_once = _edge_triggered(self, self._alarm)
 
     def run_forever(self) -> None:
         """Run until stop() is called."""
@@ -72,7 +76,8 @@ class BridgeLoop(asyncio.SelectorEventLoop):
                 raise RuntimeError("Event loop is closed") from None
 
     def _take_posts(self) -> None:
-        self._alarm.silence()
+        if not self._alarm.rings_once:
+            self._alarm.silence()
         # Before the first post is taken: one that comes from now on rings again, for nothing at the worst.
         self._alarmed = False
         posts = self._posts
@@ -128,10 +133,15 @@ class Alarm:
     """Wakes a loop that waits for a descriptor: an eventfd where the system has it, else a pipe.
 
     Eight bytes written to ``write_end``, by any thread, make the descriptor readable.
+
+    ``rings_once``: whether the loop is told of each ring once, so that there is nothing to silence. It saves a call of
+    the system, and with it the giving up and taking back of the GIL, which a waiting thread makes two switches of.
     """
 
     def __init__(self) -> None:
-        if hasattr(os, "eventfd"):
+        self.rings_once = False
+        self.is_eventfd = hasattr(os, "eventfd")
+        if self.is_eventfd:
             self._read_end = self.write_end = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         else:
             self._read_end, self.write_end = os.pipe()
@@ -155,6 +165,18 @@ class Alarm:
         self._read_end = self.write_end = -1
         for end in ends:
             os.close(end)
+
+
+def _edge_triggered(loop: asyncio.AbstractEventLoop, alarm: Alarm) -> bool:
+    """Have epoll report each ring of the alarm once, if that can be done.
+
+    An eventfd that is never read goes on counting; it would be full after 2**64 rings.
+    """
+    epoll: Any = getattr(getattr(loop, "_selector", None), "_selector", None)
+    if not alarm.is_eventfd or not hasattr(select, "epoll") or type(epoll) is not select.epoll:
+        return False
+    epoll.modify(alarm.fileno(), select.EPOLLIN | select.EPOLLET)
+    return True
 
 
 _ONE = (1).to_bytes(8, sys.byteorder)  # what an eventfd takes; to a pipe it is eight bytes like any other
