@@ -9,7 +9,7 @@ import nox
 from packaging.requirements import Requirement
 
 nox.needs_version = ">=2025.10.16"
-nox.options.sessions = ["lint", "types", "tests", "tests_lowest"]
+nox.options.sessions = ["lint", "types", "tests", "tests_lowest", "shell", "shell_lowest"]
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_external_run = True
@@ -62,12 +62,17 @@ def _leave_checkout(session: nox.Session) -> None:
 
 
 def _test(session: nox.Session, *pins: str) -> None:
+    _test_in(session, *pins, *_group("test"), paths=[str(ROOT / "tests")])
+
+
+def _test_in(session: nox.Session, *requirements: str, paths: list[str]) -> None:
     if not FOUND:
         session.error(f"none of Python {', '.join(SUPPORTED)} was found on this machine")
-    _install_wheel(session, *pins, *_group("test"))
+    _install_wheel(session, *requirements)
     # A path that is given is one in the checkout, which pytest does not start in.
     given = [str(ROOT / each) if each.startswith("tests/") else each for each in session.posargs]
-    paths = [] if given != session.posargs else [str(ROOT / "tests")]
+    if given != session.posargs:
+        paths = []
     _leave_checkout(session)
     session.run("pytest", f"--config-file={ROOT / 'pyproject.toml'}", *given, *paths, env={"BRIDGE_TEST_WHEEL": "1"})
 
@@ -107,6 +112,23 @@ def tests(session: nox.Session) -> None:
 def tests_lowest(session: nox.Session) -> None:
     """Test the wheel with the lowest versions that its metadata admits. Arguments go to pytest."""
     _test(session, *map(_lowest, PYPROJECT["project"]["dependencies"]))
+
+
+def _test_shell(session: nox.Session, *pins: str) -> None:
+    _test_in(session, *pins, *_group("shell"), paths=sorted(str(path) for path in ROOT.glob("tests/test_shell*.py")))
+
+
+@nox.session(python=TESTED, requires=["build"])
+def shell(session: nox.Session) -> None:
+    """Test the shells with the newest IPython and ipykernel. Arguments go to pytest."""
+    _test_shell(session)
+
+
+@nox.session(python=OLDEST, requires=["build"])
+def shell_lowest(session: nox.Session) -> None:
+    """Test the shells with the oldest IPython and ipykernel that they work with. Arguments go to pytest."""
+    bounded = [each for each in _group("shell") if each.startswith(("ipython", "ipykernel"))]
+    _test_shell(session, *map(_lowest, bounded))
 
 
 @nox.session(requires=["build"])

@@ -2,6 +2,8 @@
 
 One asyncio loop runs in a thread of its own, with Twisted's asyncio reactor on it, and :func:`block_on` waits for
 coroutines, Deferreds and Futures alike.
+
+The two functions that are not in ``__all__`` are for IPython, which looks for them here: ``%load_ext bridge``.
 """
 
 from ._border import as_deferred, as_future, deferring, in_thread, serialized
@@ -19,6 +21,8 @@ from ._bridge import (
     submit,
 )
 from ._errors import BridgeClosed, BridgeError, DeadlockError, ReactorConflict, StrategyUnavailable, WrongThreadError
+from ._hooks import load_ipython_extension as load_ipython_extension
+from ._hooks import unload_ipython_extension as unload_ipython_extension
 from .strategies import Strategy, Waiter, register_strategy, strategies
 
 __all__ = [

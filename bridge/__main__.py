@@ -13,12 +13,16 @@ from typing import NamedTuple
 
 
 class Command(NamedTuple):
-    """A subcommand: what ``--help`` says of it, its arguments, and what runs it and returns the exit status."""
+    """A subcommand: what ``--help`` says of it, its arguments, and what runs it and returns the exit status.
+
+    One that passes arguments on finds those that are not its own in ``rest``.
+    """
 
     summary: str
     description: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+    passes_on: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,8 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_arguments(subparser)
-        subparser.set_defaults(run=command.run)
-    arguments = parser.parse_args(argv)
+        subparser.set_defaults(run=command.run, passes_on=command.passes_on)
+    # Not REMAINDER for the rest: argparse takes none that starts with an option.
+    arguments, rest = parser.parse_known_args(argv)
+    arguments.rest = rest
+    if rest and not arguments.passes_on:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     status: int = arguments.run(arguments)
     return status
 
@@ -81,6 +89,16 @@ def _run_script(arguments: argparse.Namespace) -> int:
     return _run.main(arguments.target, arguments.arguments, as_module=arguments.as_module)
 
 
+def _shell_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "python -m bridge shell [argument ...]"
+
+
+def _run_shell(arguments: argparse.Namespace) -> int:
+    from . import _shell
+
+    return _shell.main(arguments.rest)
+
+
 COMMANDS = {
     "demo": Command(
         "run servers and clients of both worlds on one loop, and time the strategies",
@@ -104,6 +122,17 @@ COMMANDS = {
         """,
         _run_arguments,
         _run_script,
+    ),
+    "shell": Command(
+        "a shell, IPython, in which Deferreds and coroutines are awaited and blocked on",
+        """
+        Start IPython with the bridge running: top-level await of Deferreds and coroutines, Ctrl-C in
+        whatever blocks, and reactor, loop, block_on, blocking and bridge at hand. Arguments go to
+        IPython, such as -c 'await f()', a script, or --no-banner. Needs the extra: bridge-interop[shell].
+        """,
+        _shell_arguments,
+        _run_shell,
+        passes_on=True,
     ),
 }
 

@@ -49,7 +49,7 @@ def test_help_lists_the_commands():
     assert process.returncode == 0
     assert process.stderr == ""
     assert process.stdout.startswith("usage: python -m bridge ")
-    assert re.findall(r"^    (\w+) ", process.stdout, re.MULTILINE) == ["demo", "run"]
+    assert re.findall(r"^    (\w+) ", process.stdout, re.MULTILINE) == ["demo", "run", "shell"]
 
 
 def test_help_of_a_command_says_what_it_does():

@@ -33,7 +33,7 @@ TOP_LEVEL = {
 LAYERS = [
     ["bridge", "bridge.__main__"],
     ["bridge.ext"],
-    ["bridge._demo", "bridge._run", "bridge._border"],
+    ["bridge._demo", "bridge._run", "bridge._shell", "bridge._hooks", "bridge._border"],
     ["bridge._bridge"],
     ["bridge._facade"],
     ["bridge._view"],
@@ -163,7 +163,14 @@ def test_loop_knows_no_strategies():
 
 def test_nothing_imports_an_extension():
     others = [module for module in MODULES if not _is_in(module, "bridge.ext")]
-    assert not [crossing for module in others for crossing in _crossings(module, {"bridge.ext"})]
+    assert not [(module, each) for module in others for each in IMPORTS[module] if _is_in(each, "bridge.ext")]
+
+
+def test_extensions_are_loaded_by_name_when_they_are_asked_for():
+    # %load_ext bridge looks for its functions in the package, which must not import what may not be installed.
+    code = "import sys, bridge; bridge.load_ipython_extension; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not [module for module in loaded if _is_in(module, "bridge.ext") or module == "IPython"]
 
 
 @pytest.mark.parametrize(

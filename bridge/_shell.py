@@ -1,0 +1,49 @@
+"""``python -m bridge shell``: IPython with the bridge running and the extension loaded."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+from ._bridge import configure, default_bridge
+
+_BANNER = """\
+bridge: a loop with Twisted's reactor on it runs in the thread 'bridge'.
+  await x         x may be a coroutine, a Deferred or a Future; also: async for, async with
+  block_on(x)     the same in plain functions; blocking(obj) is a sync view of an async object
+  x               as a last expression shows its value, as %autoblock says
+  loop, reactor   are that thread's: use them in a %%loop cell, or as in block_on(lambda: reactor.listenTCP(...))
+  %bridge         shows the calls that are open, with their stacks
+"""
+
+_MISSING = """\
+python -m bridge shell needs IPython, and this Python ({python}) has none: {error}.
+Install it with the extra: pip install 'bridge-interop[shell]'
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the shell until it is left, and return the exit status.
+
+    :param arguments: for IPython, as on its own command line.
+    :raises SystemExit: IPython's, for wrong arguments.
+    """
+    try:
+        ipython: Any = importlib.import_module("IPython")
+        traitlets: Any = importlib.import_module("traitlets.config")
+    except ModuleNotFoundError as error:
+        if error.name not in ("IPython", "traitlets"):
+            raise
+        sys.stderr.write(_MISSING.format(python=sys.executable, error=error))
+        return 1
+    configure(stall_after=None)  # whoever looks at a blocked shell knows that it waits, and may press Ctrl-C
+    config: Any = traitlets.Config()
+    config.TerminalInteractiveShell.banner2 = _BANNER
+    try:
+        # On the command line, where it adds to what the user's own configuration loads.
+        ipython.start_ipython(argv=["--ext=bridge", *arguments], config=config)
+    finally:
+        # What waits in other threads gets BridgeClosed, so that no thread keeps the process from ending.
+        default_bridge().close()
+    return 0

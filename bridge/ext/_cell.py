@@ -1,0 +1,165 @@
+"""Cell: what a rewritten cell calls. It waits on the default bridge, in the shell's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import inspect
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, MutableMapping
+from types import CodeType, TracebackType
+from typing import Any
+
+from .._adapt import is_deferred_type
+from .._bridge import bridge_here, default_bridge
+from .._outcome import set_traceback, trim
+from ..loop.border import as_future
+from ._cells import ON_THE_LOOP
+
+
+class Cell:
+    """The functions that stand in a rewritten cell; see :mod:`bridge.ext._cells`.
+
+    :param namespace: returns the user's.
+    :param blocks: tells whether a shown result is blocked on.
+    """
+
+    def __init__(self, namespace: Callable[[], MutableMapping[str, Any]], blocks: Callable[[], bool]) -> None:
+        self._namespace = namespace
+        self._blocks = blocks
+        self.shell_loop: asyncio.AbstractEventLoop | None = None  # the one that runs in the shell's own thread
+
+    def wait(self, evaluate: Callable[[], Any]) -> Any:
+        """Await, in a task on the loop, what the function returns there."""
+        try:
+            result = default_bridge().block_on(_evaluated(evaluate))
+            if type(result) is _Elsewhere:
+                result = default_bridge().block_on(result.future)
+        except BaseException as error:
+            trim(error)
+            # The line stands in the traceback already, by the frame that calls us.
+            set_traceback(error, _without(error.__traceback__, evaluate.__code__, sys._getframe(1).f_lineno))
+            raise
+        return result
+
+    def run(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a part of a cell in a task on the loop."""
+        try:
+            default_bridge().block_on(function())
+        except BaseException as error:
+            trim(error)
+            raise
+
+    def collect(self, kind: str, items: AsyncIterator[Any]) -> Coroutine[Any, Any, Any]:
+        """Return a coroutine that makes a list, set or dict of the items."""
+        return _COLLECTORS[kind](items)
+
+    def bind(self, name: str, value: Any) -> Any:
+        """Bind a name of the user's, as a walrus does."""
+        self._namespace()[name] = value
+        return value
+
+    def show(self, value: Any, fresh: bool) -> Any:
+        """Wait for a value that is to be shown, if it is one to be waited for.
+
+        :param fresh: it comes straight from a call, so Ctrl-C cancels it; else it is somebody's, who may wait for it
+            again.
+        """
+        if not self._blocks() or not is_blocked_on(value) or self._is_of_the_shell(value):
+            return value
+        try:
+            keep = not fresh and not inspect.iscoroutine(value) and not self._runs_elsewhere(value)
+            return default_bridge().block_on(_shielded(value) if keep else value)
+        except BaseException as error:
+            trim(error)
+            raise
+
+    def _is_of_the_shell(self, value: Any) -> bool:
+        """Return whether it is a Future of the loop that stands still while this cell runs."""
+        return asyncio.isfuture(value) and not value.done() and value.get_loop() is asyncio._get_running_loop()
+
+    def _runs_elsewhere(self, value: Any) -> bool:
+        return asyncio.isfuture(value) and bridge_here(value.get_loop()) is not default_bridge()
+
+    def caller(self, function: Any) -> Any:
+        """Return what calls the function on our loop, if it is one of asyncio's that make something on a running loop.
+
+        The loop that runs in the shell's thread, as in a kernel, stands still during the cell, and its tasks await no
+        Deferreds. On a loop that the user runs, the function is what it is.
+        """
+        if not any(function is getattr(asyncio, name) for name in ON_THE_LOOP):
+            return function
+        running = asyncio._get_running_loop()
+        if running is not None and running is not self.shell_loop:
+            return function
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return default_bridge().run(function, *args, **kwargs)
+            except BaseException as error:
+                trim(error)
+                raise
+
+        return call
+
+
+def is_blocked_on(value: Any) -> bool:
+    """Return whether a shown value is waited for: a Deferred, a coroutine, or a Future of either kind."""
+    cls: type[object] = value.__class__
+    return is_deferred_type(cls) or inspect.iscoroutine(value) or asyncio.isfuture(value) or _is_concurrent(value)
+
+
+def _is_concurrent(value: Any) -> bool:
+    return isinstance(value, concurrent.futures.Future)
+
+
+class _Elsewhere:
+    """A Future of another loop's, which no task of ours can await."""
+
+    def __init__(self, future: Any) -> None:
+        self.future = future
+
+
+async def _evaluated(evaluate: Callable[[], Any]) -> Any:
+    x = evaluate()
+    if _is_concurrent(x):
+        x = asyncio.wrap_future(x)
+    elif asyncio.isfuture(x) and x.get_loop() is not asyncio.get_running_loop():
+        return _Elsewhere(x)
+    return await x
+
+
+async def _shielded(x: Any) -> Any:
+    return await asyncio.shield(as_future(x))
+
+
+async def _list(items: AsyncIterator[Any]) -> list[Any]:
+    return [item async for item in items]
+
+
+async def _set(items: AsyncIterator[Any]) -> set[Any]:
+    return {item async for item in items}
+
+
+async def _dict(items: AsyncIterator[Any]) -> dict[Any, Any]:
+    return {key: value async for key, value in items}
+
+
+_COLLECTORS: dict[str, Callable[[AsyncIterator[Any]], Coroutine[Any, Any, Any]]] = {
+    "list": _list,
+    "set": _set,
+    "dict": _dict,
+}
+
+
+def _without(traceback: TracebackType | None, code: CodeType, line: int) -> TracebackType | None:
+    """Return the traceback without the frames of that code that stand on that line."""
+    kept: list[TracebackType] = []
+    while traceback is not None:
+        if traceback.tb_frame.f_code is not code or traceback.tb_lineno != line:
+            kept.append(traceback)
+        traceback = traceback.tb_next
+    result: TracebackType | None = None
+    for entry in reversed(kept):
+        result = TracebackType(result, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return result

@@ -1,0 +1,344 @@
+"""The rewriting of a cell, so that it stays in the shell's thread and what it awaits runs on the loop.
+
+Everything is done on the syntax tree, whose new nodes stand where the old ones stood: a traceback shows the user's own
+lines. Where ``cell`` is the :class:`~bridge.ext._cell.Cell` that runs it:
+
+- ``await E`` becomes ``cell.wait(lambda: E)``: E is evaluated on the loop's thread, for ``asyncio.gather(...)`` or
+  ``treq.get(...)`` belong there, and an ``await`` inside E blocks there by a switch of the stack;
+- an asynchronous comprehension becomes ``cell.wait(lambda: cell.collect("list", (... async for ...)))``: a lambda may
+  hold an asynchronous generator, but no such comprehension;
+- a statement that holds an ``async for`` or ``async with`` becomes the body of an ``async def`` in which the names that
+  it binds are global, for the whole of it has to run in one task;
+- ``asyncio.create_task(...)`` and its like become ``cell.caller(asyncio.create_task)(...)``, which looks at the object
+  that is really called;
+- the last expression becomes ``cell.show(E)``, which blocks on what is to be shown.
+
+A walrus inside E would bind a variable of the lambda's, so it becomes ``cell.bind("name", value)``.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, TypeVar
+
+# The name of the Cell among the builtins, where no %reset of the user's namespace removes it.
+CELL = "__bridge_cell__"
+# No identifier, so that it is nobody's; a traceback shows it as a function's name.
+ASYNC_PART = "<async cell>"
+
+# Functions of asyncio that make something on the loop that runs in their thread.
+ON_THE_LOOP = frozenset({"create_task", "ensure_future", "gather", "shield"})
+# Those of them that start something in the background: nobody wants to wait for it right away.
+_BACKGROUND = frozenset({"create_task", "ensure_future"})
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_SCOPES = (*_FUNCTIONS, ast.ClassDef)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp)
+
+N = TypeVar("N", bound=ast.AST)
+
+
+class CellTransformer:
+    """What IPython calls with the tree of each cell. It never raises: IPython would unregister it for that.
+
+    :param awaits: tells whether the shell awaits at the top level at all (``%autoawait``).
+    :param shows: tells which of the cell's expressions are shown: ``"last"``, ``"all"`` or ``"none"``.
+    :param known: returns what a name of the user's stands for, None if for nothing. It finds functions of asyncio that
+        were imported under another name.
+    """
+
+    def __init__(
+        self, awaits: Callable[[], bool], shows: Callable[[], str], known: Callable[[str], Any | None]
+    ) -> None:
+        self._awaits = awaits
+        self._shows = shows
+        self._known = known
+        self._on_the_loop = False
+
+    @contextlib.contextmanager
+    def on_the_loop(self) -> Generator[None]:
+        """Rewrite, for as long as this lasts, for a cell that runs on the loop's thread: there it awaits by itself."""
+        self._on_the_loop = True
+        try:
+            yield
+        finally:
+            self._on_the_loop = False
+
+    def visit(self, tree: Any) -> Any:
+        """Return the tree of the cell to run instead."""
+        if not isinstance(tree, ast.Module):
+            return tree
+        try:
+            return self._rewritten(copy.deepcopy(tree))
+        except Exception as error:
+            warnings.warn(f"bridge runs this cell as it stands, for it could not be rewritten: {error!r}", stacklevel=2)
+            return tree
+
+    def _rewritten(self, module: ast.Module) -> ast.Module:
+        awaits = self._awaits() and not self._on_the_loop
+        shows = "none" if self._on_the_loop else self._shows()
+        shown = {id(each) for each in (module.body if shows == "all" else module.body[-1:] if shows == "last" else [])}
+        calls = _Calls(self._known, _renamed(module))
+        here = _Here(calls) if awaits else calls
+        body: list[ast.stmt] = []
+        for statement in module.body:
+            if awaits and _needs_a_task(statement):
+                body += _in_one_task(calls.visit(statement), statement)
+                continue
+            value = statement.value if id(statement) in shown and isinstance(statement, ast.Expr) else None
+            show, is_fresh = value is not None and _may_be_shown(value), isinstance(value, ast.Call)
+            new: ast.stmt = here.visit(statement)
+            if show and isinstance(new, ast.Expr):
+                new.value = _at(new.value, _call("show", new.value, ast.Constant(is_fresh)))
+            body.append(new)
+        module.body = body
+        return ast.fix_missing_locations(module)
+
+
+class _Calls(ast.NodeTransformer):
+    """Lets the functions of asyncio's that need a running loop be called on ours. Holds in every scope of the cell."""
+
+    def __init__(self, known: Callable[[str], Any | None], renamed: frozenset[str]) -> None:
+        self._known = known
+        self._renamed = renamed
+
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        """Choose what is called when it is called: the name alone does not say whose function it is."""
+        self.generic_visit(node)
+        if self._is_candidate(node.func):
+            node.func = _at(node.func, _call("caller", node.func))
+        return node
+
+    def _is_candidate(self, function: ast.expr) -> bool:
+        if isinstance(function, ast.Attribute):
+            return function.attr in ON_THE_LOOP
+        if not isinstance(function, ast.Name):
+            return False
+        if function.id in ON_THE_LOOP or function.id in self._renamed:
+            return True
+        return getattr(self._known(function.id), "__name__", None) in ON_THE_LOOP
+
+
+class _Here(_Calls):
+    """Rewrites what stands in the scope of the cell itself, in code of the shell's thread.
+
+    :param elsewhere: rewrites what stands in a scope of its own.
+    :param in_lambda: it will stand in a lambda of ours.
+    """
+
+    def __init__(self, elsewhere: _Calls, *, in_lambda: bool = False) -> None:
+        super().__init__(elsewhere._known, elsewhere._renamed)
+        self._elsewhere = elsewhere
+        self._in_lambda = in_lambda
+        self._inner = self if in_lambda else _Here(elsewhere, in_lambda=True)
+
+    def visit_Await(self, node: ast.Await) -> ast.expr:
+        """Wait in the shell's thread."""
+        return _at(node, _call("wait", _thunk(self._inner.visit(node.value))))
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.expr:
+        """Bind the name in the user's namespace, where a lambda would make it its own."""
+        self.generic_visit(node)
+        return _bind(node) if self._in_lambda else node
+
+    def visit_ListComp(self, node: ast.ListComp) -> ast.expr:
+        """Wait for the whole of it, if it is asynchronous."""
+        return self._comprehension(node, node.elt, "list")
+
+    def visit_SetComp(self, node: ast.SetComp) -> ast.expr:
+        """Wait for the whole of it, if it is asynchronous."""
+        return self._comprehension(node, node.elt, "set")
+
+    def visit_DictComp(self, node: ast.DictComp) -> ast.expr:
+        """Wait for the whole of it, if it is asynchronous."""
+        return self._comprehension(node, ast.Tuple([node.key, node.value], ast.Load()), "dict")
+
+    def visit_GeneratorExp(self, node: ast.GeneratorExp) -> ast.expr:
+        """Leave it: it is evaluated later, by whoever iterates. Only its first iterable is evaluated here."""
+        first = node.generators[0]
+        first.iter = self.visit(first.iter)
+        return node
+
+    def _comprehension(self, node: Any, item: ast.expr, kind: str) -> ast.expr:
+        if not _is_async(node):
+            self.generic_visit(node)
+            result: ast.expr = node
+            return result
+        first, *others = node.generators
+        first.iter = self._inner.visit(first.iter)
+        walruses = _Walruses()
+        first.ifs = [walruses.visit(each) for each in first.ifs]
+        for each in others:
+            walruses.visit(each)
+        items = _at(node, ast.GeneratorExp(walruses.visit(item), node.generators))
+        return _at(node, _call("wait", _thunk(_call("collect", ast.Constant(kind), items))))
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.Lambda:
+        """Leave its body, a scope of its own; defaults are evaluated here."""
+        node.args = self.visit(node.args)
+        node.body = self._elsewhere.visit(node.body)
+        return node
+
+    def visit_FunctionDef(self, node: Any) -> Any:
+        """Leave its body, a scope of its own; decorators and defaults are evaluated here."""
+        node.decorator_list = [self.visit(each) for each in node.decorator_list]
+        node.args = self.visit(node.args)
+        node.body = [self._elsewhere.visit(each) for each in node.body]
+        return node
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+        """Leave its body, where no ``await`` may stand."""
+        node.decorator_list = [self.visit(each) for each in node.decorator_list]
+        node.bases = [self.visit(each) for each in node.bases]
+        node.keywords = [self.visit(each) for each in node.keywords]
+        node.body = [self._elsewhere.visit(each) for each in node.body]
+        return node
+
+
+class _Walruses(ast.NodeTransformer):
+    """Rewrites the walruses of a comprehension, which bind in the scope that the comprehension stands in."""
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.expr:
+        """Bind the name in the user's namespace."""
+        self.generic_visit(node)
+        return _bind(node)
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.Lambda:
+        """Leave it: what its body binds is its own."""
+        return node
+
+
+def _in_one_task(statement: ast.stmt, place: ast.stmt) -> list[ast.stmt]:
+    """Return statements that run the statement in a task on the loop, and bind in the user's namespace."""
+    bound = sorted(set(_bound(statement)))
+    body: list[ast.stmt] = [ast.Global(bound)] if bound else []
+    body.append(_PlainAssignments().visit(statement))
+    arguments = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
+    # As a decorator it is called without a name for the function to be found by.
+    runner = ast.Attribute(ast.Name(CELL, ast.Load()), "run", ast.Load())
+    fields: dict[str, Any] = {"name": ASYNC_PART, "args": arguments, "body": body, "decorator_list": [runner]}
+    if "type_params" in ast.AsyncFunctionDef._fields:  # from 3.12 on
+        fields["type_params"] = []
+    parts = (ast.AsyncFunctionDef(**fields), ast.Delete([ast.Name(ASYNC_PART, ast.Del())]))
+    return [ast.fix_missing_locations(ast.copy_location(each, place)) for each in parts]
+
+
+class _PlainAssignments(ast.NodeTransformer):
+    """Turns annotated assignments into plain ones: an annotated name cannot be global."""
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
+        """Drop the annotation of a name."""
+        if not isinstance(node.target, ast.Name):
+            return node
+        if node.value is None:
+            return ast.copy_location(ast.Pass(), node)
+        return ast.copy_location(ast.Assign([node.target], node.value), node)
+
+    def visit_FunctionDef(self, node: Any) -> Any:
+        """Leave it: a scope of its own."""
+        return node
+
+    visit_AsyncFunctionDef = visit_ClassDef = visit_FunctionDef
+
+
+def _needs_a_task(statement: ast.stmt) -> bool:
+    """Return whether an ``async for`` or ``async with`` stands in the statement, in the cell's own scope.
+
+    With a ``return`` or ``yield`` in it the statement is a mistake, and Python is to say so.
+    """
+    nodes = list(_in_scope(statement))
+    return any(isinstance(node, (ast.AsyncFor, ast.AsyncWith)) for node in nodes) and not any(
+        isinstance(node, (ast.Return, ast.Yield, ast.YieldFrom)) for node in nodes
+    )
+
+
+def _is_async(comprehension: ast.AST) -> bool:
+    """Return whether a list, set or dict comprehension is asynchronous, itself or by one that stands in it."""
+    todo: list[ast.AST] = list(ast.iter_child_nodes(comprehension))
+    first: ast.AST = comprehension.generators[0].iter  # type: ignore[attr-defined]
+    while todo:
+        node = todo.pop()
+        if node is first or isinstance(node, ast.Lambda):  # the first iterable is evaluated outside
+            continue
+        if isinstance(node, ast.Await) or (isinstance(node, ast.comprehension) and node.is_async):
+            return True
+        todo += [node.generators[0].iter] if isinstance(node, ast.GeneratorExp) else ast.iter_child_nodes(node)
+    return False
+
+
+def _in_scope(node: ast.AST) -> Iterator[ast.AST]:
+    """Give the node and what stands in it, but not what stands in a scope of its own."""
+    yield node
+    if isinstance(node, _SCOPES):
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _in_scope(child)
+
+
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    """Give the names that a statement binds or deletes in the scope that it stands in."""
+    targets = {
+        id(name)
+        for node in _in_scope(statement)
+        if isinstance(node, ast.comprehension)
+        for name in ast.walk(node.target)
+    }
+    for node in _in_scope(statement):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()) if id(node) not in targets:
+                yield name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                yield name
+            case ast.MatchMapping(rest=str(name)):
+                yield name
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                yield from (each.asname or each.name.partition(".")[0] for each in aliases if each.name != "*")
+            case _:
+                pass
+
+
+def _renamed(module: ast.Module) -> frozenset[str]:
+    """Return the names under which the cell itself imports functions of asyncio's."""
+    return frozenset(
+        alias.asname
+        for node in ast.walk(module)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "asyncio"
+        for alias in node.names
+        if alias.asname and alias.name in ON_THE_LOOP
+    )
+
+
+def _may_be_shown(value: ast.expr) -> bool:
+    """Return whether the result of a shown expression is to be blocked on: not twice, and not what was put aside."""
+    if isinstance(value, ast.Await):
+        return False
+    if not isinstance(value, ast.Call):
+        return True
+    name = getattr(value.func, "attr", getattr(value.func, "id", None))
+    return name not in _BACKGROUND
+
+
+def _thunk(value: ast.expr) -> ast.Lambda:
+    return ast.Lambda(ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[]), value)
+
+
+def _call(method: str, *arguments: ast.expr) -> ast.Call:
+    """Return a call of a method of the Cell."""
+    return ast.Call(ast.Attribute(ast.Name(CELL, ast.Load()), method, ast.Load()), list(arguments), [])
+
+
+def _bind(walrus: ast.NamedExpr) -> ast.Call:
+    return _at(walrus, _call("bind", ast.Constant(walrus.target.id), walrus.value))
+
+
+def _at(place: ast.AST, new: N) -> N:
+    """Put a new node where another stands, with those inside it that have no place of their own."""
+    return ast.fix_missing_locations(ast.copy_location(new, place))

@@ -1,0 +1,158 @@
+"""The magics: ``%autoblock``, ``%%loop`` and ``%bridge``."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import inspect
+from collections.abc import Callable
+from types import CodeType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from .._bridge import default_bridge
+from .._outcome import trim
+from ._cell import is_blocked_on
+from ._status import Status
+
+if TYPE_CHECKING:
+    from .ipython import Extension
+
+
+class Magics:
+    """The magic functions of one shell."""
+
+    def __init__(self, shell: Any, extension: Extension) -> None:
+        self._shell = shell
+        self._extension = extension
+        self._rendered: list[BaseException] = []
+
+    def register(self) -> Callable[[], None]:
+        """Register them, and return what puts back those that were there."""
+        ours: list[tuple[str, str, Callable[..., Any]]] = [
+            ("line", "autoblock", self.autoblock),
+            ("line", "bridge", self.bridge),
+            ("cell", "loop", self.loop),
+        ]
+        manager = self._shell.magics_manager
+        before: list[tuple[dict[str, Any], str, Any]] = []
+        for kind, name, magic in ours:
+            tables: list[dict[str, Any]] = [manager.magics[kind], vars(manager.user_magics)]
+            before += [(table, name, table.get(name)) for table in tables]
+            self._shell.register_magic_function(magic, kind, name)
+
+        def undo() -> None:
+            for table, name, magic in before:
+                if magic is not None:
+                    table[name] = magic
+                else:
+                    table.pop(name, None)
+
+        return undo
+
+    def autoblock(self, line: str) -> None:
+        """Switch on or off whether a shown result is blocked on.
+
+        ``%autoblock on``: a last expression that is a Deferred, coroutine or Future shows its value, which is what
+        ``_`` and ``Out[n]`` hold. What ``asyncio.create_task(...)`` returns is shown as it is, since it was put in
+        the background on purpose. Ctrl-C stops the wait; it cancels what was made by the expression itself, and leaves
+        alone what the expression only names.
+
+        ``%autoblock off``: they are shown as they are. ``%autoblock`` alone says which it is.
+        """
+        word = line.strip().lower()
+        if word in ("on", "1", "true"):
+            self._extension.autoblock = True
+        elif word in ("off", "0", "false"):
+            self._extension.autoblock = False
+        elif word:
+            raise _usage_error(f"%autoblock takes 'on' or 'off', not {line.strip()!r}")
+        print(f"autoblock is {'on' if self._extension.autoblock else 'off'}")
+
+    def bridge(self, line: str) -> Status:
+        """Show the bridge's state: its loop, the calls that are open with their stacks, and what it has done."""
+        if line.strip():
+            raise _usage_error(f"%bridge takes no arguments, not {line.strip()!r}")
+        return Status(default_bridge())
+
+    def loop(self, line: str, cell: str) -> Any:
+        """Run the cell on the loop's thread, in a task.
+
+        Calls of the reactor are safe there as they stand, ``await`` works, and ``block_on`` switches stacks. The names
+        that the cell binds are the user's; its last expression is the result. The loop does nothing else while the cell
+        computes, and a second Ctrl-C leaves a cell that does not stop.
+        """
+        if line.strip():
+            raise _usage_error(f"%%loop takes no arguments, not {line.strip()!r}")
+        name, tree = self._parsed(cell)
+        last = tree.body[-1] if tree.body else None
+        value = last.value if isinstance(last, ast.Expr) else None
+        if value is not None:
+            tree.body.pop()
+        try:
+            # IPython's compiler keeps the __future__ imports of earlier cells.
+            flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+            with self._shell.compile.extra_flags(flags):
+                code = self._shell.compile(tree, name, "exec")
+                shown = self._shell.compile(ast.Expression(value), name, "eval") if value is not None else None
+            return default_bridge().block_on(self._run(code, shown))
+        except BaseException as error:
+            trim(error)
+            self._show_own_frames(error, name)
+            raise
+
+    def _parsed(self, cell: str) -> tuple[str, ast.Module]:
+        """Return the cell's tree, and the name that its lines have for tracebacks."""
+        shell = self._shell
+        lines = cell.splitlines()
+        blank = next((number for number, line in enumerate(lines) if line.strip()), 0)
+        # IPython drops the blank lines; and there is the line that says %%loop.
+        source = "\n" * (blank + 1) + shell.transform_cell(cell)
+        number = getattr(shell.displayhook.exec_result, "execution_count", None) or shell.execution_count
+        name: str = shell.compile.cache(source, number)  # tracebacks show it as "Cell In[number]"
+        tree: Any = shell.compile.ast_parse(source, filename=name)
+        with self._extension.transformer.on_the_loop():
+            tree = shell.transform_ast(tree)
+        return name, tree
+
+    async def _run(self, code: CodeType, shown: CodeType | None) -> Any:
+        await self._step(code)
+        value: Any = await self._step(shown) if shown is not None else None
+        if self._extension.autoblock and is_blocked_on(value):
+            return await value
+        return value
+
+    async def _step(self, code: CodeType) -> Any:
+        value = eval(code, self._shell.user_global_ns, self._shell.user_ns)
+        return await value if code.co_flags & inspect.CO_COROUTINE else value
+
+    def _show_own_frames(self, error: BaseException, name: str) -> None:
+        """Have the error shown with the frames of the cell only, for this once."""
+        shell = self._shell
+        traceback = _from(error.__traceback__, name)
+        if traceback is None:
+            return
+
+        def render() -> Any:
+            return shell.InteractiveTB.structured_traceback(type(error), error, traceback, tb_offset=0)
+
+        with contextlib.suppress(AttributeError):  # an exception that takes no attributes
+            error._render_traceback_ = render  # type: ignore[attr-defined]
+            self._rendered.append(error)
+
+    def forget_errors(self) -> None:
+        """Let later cells show the errors in their own way."""
+        while self._rendered:
+            del self._rendered.pop()._render_traceback_  # type: ignore[attr-defined]
+
+
+def _from(traceback: TracebackType | None, filename: str) -> TracebackType | None:
+    """Return the traceback from the first frame of that file on."""
+    while traceback is not None and traceback.tb_frame.f_code.co_filename != filename:
+        traceback = traceback.tb_next
+    return traceback
+
+
+def _usage_error(message: str) -> Exception:
+    error: Exception = importlib.import_module("IPython.core.error").UsageError(message)
+    return error

@@ -1,0 +1,183 @@
+"""``%load_ext bridge``: Deferreds and coroutines in the cells of IPython and Jupyter.
+
+A cell stays in the shell's thread, where Ctrl-C and the kernel's interrupt reach it, and what it awaits runs on the
+default bridge: :mod:`bridge.ext._cells` rewrites it, :mod:`bridge.ext._cell` runs it. A loop runner of our own keeps
+ipykernel from running the cell as a task on the kernel's loop, where an interrupt is seen too late
+(ipython/ipykernel#881).
+
+What it adds to a shell, ``%unload_ext bridge`` takes away again; what the user has changed since is left to him.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import functools
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from .._bridge import block_on, blocking, default_bridge
+from ._cell import Cell
+from ._cells import CELL, CellTransformer
+from ._magics import Magics
+
+_NAME = "bridge"
+_loaded: dict[int, Extension] = {}
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Add it to a shell; does nothing for a shell that has it."""
+    if id(shell) not in _loaded:
+        extension = Extension(shell)
+        extension.load()
+        _loaded[id(shell)] = extension
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Take it out of a shell."""
+    extension = _loaded.pop(id(shell), None)
+    if extension is not None:
+        extension.unload()
+
+
+class Extension:
+    """What is added to one shell, with what stood there before."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self.autoblock = True
+        self._cell = Cell(lambda: shell.user_ns, lambda: self.autoblock)
+        self.transformer = CellTransformer(self._awaits, self._shows, self._known)
+        self._magics = Magics(shell, self)
+        self._undo: list[Callable[[], object]] = []
+        self._lifes = _Lifes()
+
+    def load(self) -> None:
+        """Add everything, or nothing."""
+        try:
+            self._load()
+        except BaseException:
+            self.unload()
+            raise
+
+    def _load(self) -> None:
+        default_bridge().start()
+        self._lifes.look()
+        self._add_cell()
+        self._add_runner()
+        self._shell.ast_transformers.append(self.transformer)
+        self._undo.append(self._remove_transformer)
+        self._undo.append(self._magics.register())
+        for event, function in (("pre_run_cell", self._before_cell), ("post_run_cell", self._after_cell)):
+            self._shell.events.register(event, function)
+            self._undo.append(functools.partial(self._shell.events.unregister, event, function))
+        self._add_names()
+        self._cell.shell_loop = asyncio._get_running_loop()
+
+    def unload(self) -> None:
+        """Take away what has been added, the last first."""
+        while self._undo:
+            self._undo.pop()()
+
+    def _add_cell(self) -> None:
+        had = vars(builtins).get(CELL)
+        setattr(builtins, CELL, self._cell)
+        self._undo.append(lambda: setattr(builtins, CELL, had) if had is not None else delattr(builtins, CELL))
+
+    def _add_runner(self) -> None:
+        shell = self._shell
+        runner, before, autoawait = _Runner(), shell.loop_runner, shell.autoawait
+        shell.loop_runner_map[_NAME] = (runner, True)
+        shell.loop_runner = _NAME  # which sets autoawait too
+
+        def undo() -> None:
+            shell.loop_runner_map.pop(_NAME, None)
+            if shell.loop_runner is runner:
+                shell.loop_runner = before
+                shell.autoawait = autoawait
+
+        self._undo.append(undo)
+
+    def _remove_transformer(self) -> None:
+        if self.transformer in self._shell.ast_transformers:
+            self._shell.ast_transformers.remove(self.transformer)
+
+    def _add_names(self) -> None:
+        ours = {
+            "bridge": sys.modules[_NAME],
+            "block_on": block_on,
+            "blocking": blocking,
+            "loop": default_bridge().loop,
+            "reactor": default_bridge().reactor,
+        }
+        names = self._shell.user_ns
+        self._names = {name: value for name, value in ours.items() if name not in names}
+        # Not the user's own: %who does not list them, as it lists nothing of what a shell starts with.
+        self._shell.push(self._names, interactive=False)
+        self._undo.append(self._remove_names)
+
+    def _remove_names(self) -> None:
+        self._shell.drop_by_id(self._names)
+
+    # What the transformer asks.
+
+    def _awaits(self) -> bool:
+        return bool(self._shell.autoawait)
+
+    def _shows(self) -> str:
+        return {"all": "all", "none": "none"}.get(self._shell.ast_node_interactivity, "last")
+
+    def _known(self, name: str) -> Any | None:
+        return self._shell.user_ns.get(name)
+
+    # Around every cell.
+
+    def _before_cell(self, info: Any = None) -> None:
+        self._cell.shell_loop = asyncio._get_running_loop()
+        self._tell()
+
+    def _after_cell(self, result: Any = None) -> None:
+        self._magics.forget_errors()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say once that a loop has ended; give the name ``loop`` to the new one when there is one."""
+        message = self._lifes.look()
+        if message is not None:
+            print(message)
+        bridge_ = default_bridge()
+        old = self._names.get("loop")
+        if old is not None and bridge_.running and bridge_.loop is not old and self._shell.user_ns.get("loop") is old:
+            self._names["loop"] = bridge_.loop
+            self._shell.push({"loop": bridge_.loop}, interactive=False)
+
+
+class _Runner:
+    """Drives a cell's coroutine, which never suspends: whatever it awaited has become a blocking call."""
+
+    def __call__(self, coro: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            coro.send(None)
+        except StopIteration as stop:
+            return stop.value
+        coro.close()
+        raise RuntimeError("an 'await' of this cell was not rewritten; write block_on(...) instead")
+
+    def __str__(self) -> str:
+        return _NAME  # which %autoawait prints
+
+
+class _Lifes:
+    """Notices that the default bridge's loop has ended."""
+
+    def __init__(self) -> None:
+        self._told: object = None
+
+    def look(self) -> str | None:
+        """Return what is to be said, once for each loop that has ended."""
+        life = default_bridge()._life
+        if life is None or life.over is None or life is self._told:
+            return None
+        self._told = life
+        return f"bridge: {life.over}; the next call starts a new loop."
