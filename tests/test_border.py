@@ -322,7 +322,7 @@ def test_a_twisted_resource_runs_coroutines(bridge: Bridge) -> None:
             return b"asyncio and "
 
     async def main() -> bytes:
-        port = bridge.reactor.listenTCP(0, Site(Page()), interface="127.0.0.1")
+        port = bridge.reactor.listenTCP(0, Site(Page(), reactor=bridge.reactor), interface="127.0.0.1")
         try:
             url = f"http://127.0.0.1:{port.getHost().port}/".encode()
             response = await Agent(bridge.reactor).request(b"GET", url)

@@ -24,6 +24,7 @@ import anyio.to_thread
 import pytest
 from anyio._backends import _asyncio as anyio_backend
 from twisted.internet import posixbase
+from twisted.internet._resolver import GAIResolver
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.base import DelayedCall, ReactorBase
 from twisted.internet.defer import Deferred, fail
@@ -373,6 +374,16 @@ def test_reactor_methods_are_those_that_are_overridden() -> None:
         (ReactorBase, "_initThreadPool"),
     ):
         check(callable(getattr(owner, name, None)), f"{owner.__name__}.{name}", "loop/reactor.py")
+
+
+def test_guard_names(reactor: Any) -> None:
+    relied_on = "it holds the resolver that nameResolver returns, and the default one is a GAIResolver"
+    holds = reactor._nameResolver is reactor.nameResolver and type(reactor._nameResolver) is GAIResolver
+    check(holds, "PluggableResolverMixin._nameResolver", "loop/guard.py", relied_on)
+    check(reactor._nameResolver._reactor is reactor, "GAIResolver._reactor", "loop/guard.py", "it is the reactor")
+    call = reactor.callLater(1000, print)
+    check(call.canceller.__self__ is reactor, "DelayedCall.canceller", "loop/guard.py", "it is a method of the reactor")
+    call.cancel()
 
 
 def test_signal_handling_has_a_default_on_the_class() -> None:

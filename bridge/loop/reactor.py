@@ -27,6 +27,7 @@ import functools
 import sys
 import weakref
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
@@ -35,18 +36,17 @@ from twisted.internet.main import installReactor  # pyright: ignore[reportUnknow
 from twisted.internet.posixbase import PosixReactorBase, _ContinuousPolling
 
 from .._errors import ReactorConflict
+from .guard import GuardedReactor, guarded
 from .home import HomeThread
 
 
-class BridgeReactor(AsyncioSelectorReactor):
-    """An asyncio reactor that can start again on another loop, and that tells its bridge when it ends."""
+class BridgeReactor(GuardedReactor):
+    """A guarded reactor that can start again on another loop, and that tells its bridge when it ends."""
 
-    # The loop that runs this reactor, or a weak reference to the bridge that does or will run it again; None once that
-    # is closed.
-    owner: object = None
     # Called as the reactor stops or crashes, before anything that its shutdown may wait for.
     on_crash: Callable[[], object] | None = None
 
+    @guarded
     def crash(self) -> None:
         """Stop the loop, as Twisted's own; while a shutdown of ours is running, the loop is needed to finish it."""
         PosixReactorBase.crash(self)
@@ -97,10 +97,37 @@ class BridgeReactor(AsyncioSelectorReactor):
         new.clear()
         self._newTimedCalls = new
 
+    # Between two lives the loop is closed, and what the reactor is given waits for the next.
+
+    def _reschedule(self) -> None:
+        try:
+            super()._reschedule()  # type: ignore[no-untyped-call]
+        except RuntimeError:
+            if not self._asyncioEventloop.is_closed():
+                raise
+
+    def addReader(self, reader: Any) -> None:
+        """Watch a descriptor for reading."""
+        try:
+            super().addReader(reader)
+        except RuntimeError:
+            if not self._asyncioEventloop.is_closed():
+                raise
+            self._readers[reader] = reader.fileno()
+
+    def addWriter(self, writer: Any) -> None:
+        """Watch a descriptor for writing."""
+        try:
+            super().addWriter(writer)
+        except RuntimeError:
+            if not self._asyncioEventloop.is_closed():
+                raise
+            self._writers[writer] = writer.fileno()
+
     def keep_time(self) -> None:
         """See that timers go on while a stack is blocked, maybe inside the very method that runs them."""
         if self._scheduledAt is None:
-            self._reschedule()  # type: ignore[no-untyped-call]
+            self._reschedule()
 
     def _initThreadPool(self) -> None:
         super()._initThreadPool()
@@ -126,11 +153,13 @@ class _NewCalls(list[Any]):
 
     def append(self, call: Any) -> None:
         """Add a call, and see that the loop wakes up for it."""
-        super().append(call)
         reactor = self._reactor
+        if get_ident() != reactor.loop_thread:
+            reactor.refuse_other_threads("callLater")
+        super().append(call)
         due = reactor._asyncioEventloop.time() + call.time - reactor.seconds()
         if reactor._scheduledAt is None or due < reactor._scheduledAt:
-            reactor._reschedule()  # type: ignore[no-untyped-call]
+            reactor._reschedule()
 
 
 class _Rebound:
@@ -191,6 +220,7 @@ def _is_free(reactor: BridgeReactor) -> bool:
 def _new(loop: asyncio.AbstractEventLoop, owner: object, *, private: bool) -> BridgeReactor:
     reactor = BridgeReactor(loop)
     reactor.owner = owner
+    reactor.guard()
     if private:
         # The process has one I/O thread for twisted.python.threadable: that of the installed reactor.
         reactor._registerAsIOThread = False
@@ -233,7 +263,7 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
     reactor._asyncioEventloop = loop
     reactor._readers, reactor._writers = {}, {}
     reactor._continuousPolling = _ContinuousPolling(reactor)  # type: ignore[no-untyped-call]
-    reactor._scheduledAt = reactor._timerHandle = None
+    reactor._scheduledAt = reactor._timerHandle = reactor.loop_thread = None
     reactor._started = reactor._startedBefore = reactor.running = reactor._justStopped = False
     reactor._stopped = True
     reactor.on_crash = None
@@ -243,6 +273,7 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
     reactor._newTimedCalls = _NewCalls(reactor, reactor._newTimedCalls)
     for call in reactor._pendingTimedCalls + reactor._newTimedCalls:
         call.canceller, call.resetter = reactor._cancelCallLater, reactor._moveCallLaterSooner
+    reactor.guard()
     for reader in readers:
         reactor.addReader(reader)
     for writer in writers:
