@@ -6,6 +6,7 @@ A failure here says which module has to be looked at for a new version of Python
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import select
 import sys
@@ -24,11 +25,14 @@ import anyio.to_thread
 import pytest
 from anyio._backends import _asyncio as anyio_backend
 from twisted.internet import posixbase
+from twisted.internet import process as twisted_process
 from twisted.internet._resolver import GAIResolver
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.base import DelayedCall, ReactorBase
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionDone
 from twisted.internet.posixbase import PosixReactorBase
+from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python import context as twisted_context
 from twisted.python.failure import Failure
@@ -346,7 +350,15 @@ REACTOR_NAMES = {
     ReactorBase: (
         *("_started", "_startedBefore", "_stopped", "_justStopped", "_internalReaders", "_eventTriggers"),
         *("_pendingTimedCalls", "_newTimedCalls", "_insertNewDelayedCalls", "_cancelCallLater", "_moveCallLaterSooner"),
-        *("_reallyStartRunning", "_initThreadPool", "_registerAsIOThread", "_signals", "threadCallQueue", "waker"),
+        *(
+            "_reallyStartRunning",
+            "_initThreadPool",
+            "_registerAsIOThread",
+            "_signals",
+            "_signalsFactory",
+            "threadCallQueue",
+            "waker",
+        ),
     ),
 }
 
@@ -384,6 +396,27 @@ def test_guard_names(reactor: Any) -> None:
     call = reactor.callLater(1000, print)
     check(call.canceller.__self__ is reactor, "DelayedCall.canceller", "loop/guard.py", "it is a method of the reactor")
     call.cancel()
+
+
+def test_child_names(reactor: Any) -> None:
+    user = "loop/children.py"
+    child = reactor.spawnProcess(ProcessProtocol(), "sleep", ["sleep", "1000"], env=None)
+    holds = twisted_process.reapProcessHandlers.get(child.pid) is child and child._reactor is reactor
+    check(holds, "process.reapProcessHandlers", user, "it has the children that are not reaped, each with its reactor")
+    relied_on = "it takes the status of a child that has ended, tells the protocol and takes the child off that table"
+    pid = child.pid
+    child.signalProcess("KILL")
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    child.reapProcess()
+    holds = pid not in twisted_process.reapProcessHandlers and child.pid is None and os.WTERMSIG(child.status) == 9
+    check(holds, "process._BaseProcess.reapProcess", user, relied_on)
+    for pipe in list(child.pipes.values()):
+        pipe.connectionLost(Failure(ConnectionDone()))
+    terminal = reactor.spawnProcess(ProcessProtocol(), "true", ["true"], env=None, usePTY=True)
+    check(terminal.reactor is reactor, "process.PTYProcess.reactor", user, "it is the reactor")
+    os.waitid(os.P_PID, terminal.pid, os.WEXITED | os.WNOWAIT)
+    terminal.reapProcess()
+    terminal.connectionLost(Failure(ConnectionDone()))
 
 
 def test_signal_handling_has_a_default_on_the_class() -> None:

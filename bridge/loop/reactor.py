@@ -11,7 +11,8 @@ reactor of every kind with each of these in use, and test_names.py::test_reactor
 ``_scheduledAt``, ``_timerHandle``, ``_reschedule``, ``_onTimer``;
 ``ReactorBase``: ``_started``, ``_startedBefore``, ``_stopped``, ``_justStopped``, ``_internalReaders``,
 ``_eventTriggers``, ``_pendingTimedCalls``, ``_newTimedCalls``, ``_insertNewDelayedCalls``, ``_cancelCallLater``,
-``_moveCallLaterSooner``, ``_reallyStartRunning``, ``_initThreadPool``, ``_registerAsIOThread``, ``_signals``;
+``_moveCallLaterSooner``, ``_reallyStartRunning``, ``_initThreadPool``, ``_registerAsIOThread``, ``_signals``,
+``_signalsFactory``;
 ``posixbase._ContinuousPolling``; ``DelayedCall.canceller``, ``DelayedCall.resetter``;
 ``_ThreePhaseEvent.before``, ``during``, ``after``.
 
@@ -31,11 +32,13 @@ from threading import get_ident
 from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+from twisted.internet.base import ReactorBase
 from twisted.internet.error import ReactorAlreadyRunning
 from twisted.internet.main import installReactor  # pyright: ignore[reportUnknownVariableType] - it has no annotations
 from twisted.internet.posixbase import PosixReactorBase, _ContinuousPolling
 
 from .._errors import ReactorConflict
+from . import children
 from .guard import GuardedReactor, guarded
 from .home import HomeThread
 
@@ -123,6 +126,22 @@ class BridgeReactor(GuardedReactor):
             if not self._asyncioEventloop.is_closed():
                 raise
             self._writers[writer] = writer.fileno()
+
+    # Children are watched one by one, and SIGCHLD stays the program's own.
+
+    @functools.cached_property
+    def children(self) -> dict[Any, int | None]:
+        """The processes that are watched, each with its pidfd, if it has one."""
+        return {}
+
+    def spawnProcess(self, *args: Any, **kwargs: Any) -> Any:
+        """Start a process, and see that it is reaped as it ends."""
+        child = super().spawnProcess(*args, **kwargs)
+        children.watch(self, child)
+        return child
+
+    def _signalsFactory(self) -> Any:
+        return ReactorBase._signalsFactory(self)
 
     def keep_time(self) -> None:
         """See that timers go on while a stack is blocked, maybe inside the very method that runs them."""
@@ -279,6 +298,7 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
     for writer in writers:
         reactor.addWriter(writer)
     reactor._home_pool()
+    children.watch_again(reactor)
     for from_thread in from_threads:
         loop.call_soon_threadsafe(from_thread)
     if reactor.threadCallQueue:  # for later, when the startup triggers have run: our class does it by way of the loop
@@ -372,6 +392,7 @@ def release(reactor: BridgeReactor, owner: object) -> None:
     if reactor.owner is not owner:
         return
     reactor.owner = None
+    children.forget(reactor)
     if _installed() is not reactor and reactor.waker is not None:
         reactor._internalReaders.clear()
         reactor.waker.connectionLost(None)  # closes its two descriptors
