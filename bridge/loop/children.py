@@ -28,6 +28,8 @@ from twisted.internet import process as twisted_process
 
 log = logging.getLogger("bridge")
 
+_pidfd_open: Any = getattr(os, "pidfd_open", None)
+
 # What the child is said to have ended with, as os.wait() would encode exit status 255, when nobody knows.
 _LOST = 255 << 8
 
@@ -42,12 +44,14 @@ def watch(reactor: Any, child: Any) -> None:
     if _is_reaped(child) or child in reactor.children:
         return
     try:
-        descriptor = os.pidfd_open(child.pid)
+        if _pidfd_open is None:
+            raise OSError("this system has no pidfd_open")
+        descriptor = _pidfd_open(child.pid)
     except ProcessLookupError:  # it has ended, and its status is lost: see above
         reactor.children[child] = None
         reactor.callLater(0, end, reactor, child)
         return
-    except (AttributeError, OSError):  # not on this system, or no descriptor is left
+    except OSError:  # not on this system, or no descriptor is left
         reactor.children[child] = None
         waiting = functools.partial(_wait, reactor, child, child.pid)
         threading.Thread(target=waiting, name=f"bridge-child-{child.pid}", daemon=True).start()

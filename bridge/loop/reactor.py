@@ -136,7 +136,7 @@ class BridgeReactor(GuardedReactor):
 
     def spawnProcess(self, *args: Any, **kwargs: Any) -> Any:
         """Start a process, and see that it is reaped as it ends."""
-        child = super().spawnProcess(*args, **kwargs)
+        child = super().spawnProcess(*args, **kwargs)  # type: ignore[no-untyped-call]
         children.watch(self, child)
         return child
 
