@@ -23,8 +23,6 @@ to 3.14 (test_names.py::test_ready_handles).
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 import sys
 import weakref
 from collections.abc import Callable
@@ -32,131 +30,12 @@ from threading import get_ident
 from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
-from twisted.internet.base import ReactorBase
-from twisted.internet.error import ReactorAlreadyRunning
 from twisted.internet.main import installReactor  # pyright: ignore[reportUnknownVariableType] - it has no annotations
 from twisted.internet.posixbase import PosixReactorBase, _ContinuousPolling
 
 from .._errors import ReactorConflict
 from . import children
-from .guard import GuardedReactor, guarded
-from .home import HomeThread
-
-
-class BridgeReactor(GuardedReactor):
-    """A guarded reactor that can start again on another loop, and that tells its bridge when it ends."""
-
-    # Called as the reactor stops or crashes, before anything that its shutdown may wait for.
-    on_crash: Callable[[], object] | None = None
-
-    @guarded
-    def crash(self) -> None:
-        """Stop the loop, as Twisted's own; while a shutdown of ours is running, the loop is needed to finish it."""
-        PosixReactorBase.crash(self)
-        if self.on_crash is not None:
-            self.on_crash()
-        else:
-            self._asyncioEventloop.stop()
-
-    def run(self, installSignalHandlers: bool = True) -> None:
-        """Run the loop in this thread, until the reactor is stopped; for a program that has called install()."""
-        loop = self._asyncioEventloop
-        if self._started or loop.is_running():
-            raise ReactorAlreadyRunning
-        errors: list[BaseException] = []
-
-        def start() -> None:
-            # In the loop, because what was given to callWhenRunning may block.
-            try:
-                self.startRunning(installSignalHandlers=installSignalHandlers)
-            except BaseException as error:
-                errors.append(error)
-                loop.stop()
-
-        loop.call_soon(start)
-        try:
-            loop.run_forever()
-        finally:
-            self._justStopped = False
-            loop.close()  # what is still blocked gets BridgeClosed; a reactor's run() is its last
-        if errors:
-            raise errors.pop()
-
-    def wakeUp(self) -> None:
-        """Do what waits in the reactor's queues; any thread may call this. Between two lives it waits for the next."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._asyncioEventloop.call_soon_threadsafe(self._onTimer)
-
-    def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:  # type: ignore[override]
-        """Call a function on the loop's thread, soon; between two lives of the loop, when the next begins."""
-        try:
-            super().callFromThread(callable, *args, **kwargs)  # type: ignore[no-untyped-call]
-        except RuntimeError:  # the loop is closed
-            self.threadCallQueue.append((callable, args, kwargs))
-
-    def _insertNewDelayedCalls(self) -> None:
-        new = self._newTimedCalls
-        super()._insertNewDelayedCalls()
-        new.clear()
-        self._newTimedCalls = new
-
-    # Between two lives the loop is closed, and what the reactor is given waits for the next.
-
-    def _reschedule(self) -> None:
-        try:
-            super()._reschedule()  # type: ignore[no-untyped-call]
-        except RuntimeError:
-            if not self._asyncioEventloop.is_closed():
-                raise
-
-    def addReader(self, reader: Any) -> None:
-        """Watch a descriptor for reading."""
-        try:
-            super().addReader(reader)
-        except RuntimeError:
-            if not self._asyncioEventloop.is_closed():
-                raise
-            self._readers[reader] = reader.fileno()
-
-    def addWriter(self, writer: Any) -> None:
-        """Watch a descriptor for writing."""
-        try:
-            super().addWriter(writer)
-        except RuntimeError:
-            if not self._asyncioEventloop.is_closed():
-                raise
-            self._writers[writer] = writer.fileno()
-
-    # Children are watched one by one, and SIGCHLD stays the program's own.
-
-    @functools.cached_property
-    def children(self) -> dict[Any, int | None]:
-        """The processes that are watched, each with its pidfd, if it has one."""
-        return {}
-
-    def spawnProcess(self, *args: Any, **kwargs: Any) -> Any:
-        """Start a process, and see that it is reaped as it ends."""
-        child = super().spawnProcess(*args, **kwargs)  # type: ignore[no-untyped-call]
-        children.watch(self, child)
-        return child
-
-    def _signalsFactory(self) -> Any:
-        return ReactorBase._signalsFactory(self)
-
-    def keep_time(self) -> None:
-        """See that timers go on while a stack is blocked, maybe inside the very method that runs them."""
-        if self._scheduledAt is None:
-            self._reschedule()
-
-    def _initThreadPool(self) -> None:
-        super()._initThreadPool()
-        self._home_pool()
-
-    def _home_pool(self) -> None:
-        """Let the threads of the pool know the loop that they work for."""
-        pool: Any = self.threadpool
-        if pool is not None:
-            pool.threadFactory = functools.partial(HomeThread, lambda: self._asyncioEventloop)
+from .restartable import BridgeReactor as BridgeReactor
 
 
 class _NewCalls(list[Any]):
