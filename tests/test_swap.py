@@ -456,11 +456,11 @@ def test_on_the_root_stack(loop: SwapLoop) -> None:
     run_once = loop._run_once
 
     def probing() -> None:
-        loop._root = getcurrent()  # as it is for a signal handler that comes here
+        loop._stacks.root = getcurrent()  # as it is for a signal handler that comes here
         with pytest.raises(DeadlockError, match="root stack") as caught:
             block_on(never_started())
         errors.append(caught.value)
-        loop._root = None
+        loop._stacks.root = None
         run_once()
 
     loop._run_once = probing  # type: ignore[method-assign]
@@ -588,11 +588,11 @@ def test_blocked_calls_do_not_delay_others(loop: SwapLoop) -> None:
         block_on(future)
 
     async def turns() -> int:
-        before = loop._switches
+        before = loop._stacks.switches
         for _ in range(100):
             await asyncio.sleep(0)
         future.set_result(None)
-        return loop._switches - before
+        return loop._stacks.switches - before
 
     *_, switches = run(loop, *[blocking] * 100, lambda: block_on(turns()))
     assert switches <= 1  # they stand still
@@ -695,7 +695,7 @@ def test_a_context_that_is_held_below_the_one_that_blocks(loop: SwapLoop) -> Non
 
     run(loop, callback)
     assert context[variable] == "set meanwhile"
-    assert not loop._context_updates
+    assert not loop._stacks.context_updates
 
 
 def test_a_runner_of_asyncio_shares_a_context_over_its_runs() -> None:
@@ -765,7 +765,7 @@ def blocked_calls(loop: SwapLoop, number: int, ends: list[Any], swallow: int = 0
         else:
             kept.append(loop.create_task(task()))
     loop.run_until_complete(asyncio.sleep(0))
-    assert len(loop._waits) == number
+    assert len(loop._streams.waits) == number
     yield
     for each in kept:
         if each.done() and not each.cancelled():
@@ -991,7 +991,7 @@ def test_calls_stay_blocked_over_several_runs_of_the_loop(loop: SwapLoop) -> Non
     futures[0].set_result(0)
     loop.run_until_complete(asyncio.sleep(0.01))
     assert events[4:] == [0, "value"]
-    assert not loop._waits
+    assert not loop._streams.waits
 
 
 def test_runs_out_of_different_greenlets(loop: SwapLoop) -> None:
@@ -1047,7 +1047,7 @@ def test_another_thread_cannot_run_what_is_blocked_in_the_first(loop: SwapLoop) 
     assert "1 calls are blocked on the stack" in str(errors.pop())
     future.set_result(None)
     loop.run_until_complete(asyncio.sleep(0))
-    assert not loop._waits
+    assert not loop._streams.waits
 
 
 def test_closing_in_another_thread(loop: SwapLoop) -> None:
@@ -1093,7 +1093,7 @@ def test_an_exit_out_of_a_blocked_call_ends_the_run(loop: SwapLoop) -> None:
 
 def test_an_index_error_of_the_loops_own_is_not_hidden(loop: SwapLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     def select(timeout: float | None) -> Any:
-        if loop._switches:
+        if loop._stacks.switches:
             raise IndexError("of the selector")
         return original(timeout)
 
@@ -1106,7 +1106,7 @@ def test_an_index_error_of_the_loops_own_is_not_hidden(loop: SwapLoop, monkeypat
     monkeypatch.undo()
     future.set_result(None)
     loop.run_until_complete(value())
-    assert not loop._waits
+    assert not loop._streams.waits
 
 
 def test_in_debug_mode(loop: SwapLoop) -> None:
@@ -1156,7 +1156,7 @@ def test_ten_thousand_blocked_calls_ended_in_random_order_twice() -> None:
             before = rss()
             await asyncio.sleep(0)
             peak = rss()
-            assert len(loop._waits) == number
+            assert len(loop._streams.waits) == number
             shuffled = list(range(number))
             random.shuffle(shuffled)
             for count, index in enumerate(shuffled):
@@ -1199,10 +1199,10 @@ def test_a_burst_of_ends_leaves_a_small_pool(loop: SwapLoop) -> None:
         for _ in range(100):
             loop.call_soon(blocking)
         loop.run_until_complete(asyncio.sleep(0))
-        assert len(loop._waits) == 100
+        assert len(loop._streams.waits) == 100
         loop.run_until_complete(main())
-        assert not loop._waits
-        assert not loop._parked
+        assert not loop._streams.waits
+        assert not loop._stacks.parked
 
 
 def test_random_programs_of_blocking_and_awaiting(loop: SwapLoop) -> None:
@@ -1237,7 +1237,7 @@ def test_random_programs_of_blocking_and_awaiting(loop: SwapLoop) -> None:
         assert all(isinstance(each, int) for each in await asyncio.gather(*tasks))
 
     loop.run_until_complete(asyncio.wait_for(main(), 30))
-    assert not loop._waits
+    assert not loop._streams.waits
 
 
 # --- without it

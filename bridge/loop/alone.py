@@ -26,12 +26,11 @@ _SHUTDOWN = 5.0
 class _WithReactor(BridgeLoop):
     """A loop that gets its reactor when it first runs, and shuts it down as it closes."""
 
-    _reactor: reactors.BridgeReactor | None = None
     _shutdown_fired = False
 
     def run_forever(self) -> None:
         """Run until stop() is called."""
-        if self._reactor is None and not self.is_running():
+        if self._ours.reactor is None and not self.is_running():
             self._start_reactor()
         elif self._reactor is not None:
             self._reactor.loop_thread = threading.get_ident()  # it may have run in another before
@@ -42,7 +41,7 @@ class _WithReactor(BridgeLoop):
             reactor = reactors.build(self, None, self)
         except ReactorConflict:  # a program that runs its own reactor beside this loop needs none here
             reactor = reactors.build(self, False, self)
-        self._reactor = reactor
+        self._ours.reactor = reactor
         reactor.addSystemEventTrigger("before", "shutdown", self._shutdown_begins)
         self.before_block = reactor.keep_time
         # In the loop, because what the reactor calls as it starts may block; and before anything else in the loop.
@@ -54,13 +53,13 @@ class _WithReactor(BridgeLoop):
 
     def close(self) -> None:
         """Close the loop, after the shutdown triggers of its reactor have run."""
-        reactor = self._reactor
+        reactor = self._ours.reactor
         if reactor is not None and not self.is_closed() and not self.is_running():
             reactor.on_crash = _nothing  # the loop is needed until the shutdown has ended
             deadline = self.time() + _SHUTDOWN
             if not self.run_until_complete(reactors.shut_down(reactor, self._shutdown_fired, deadline)):
                 log.warning("a loop was closed without shutdown triggers of its reactor, after %s seconds", _SHUTDOWN)
-            self._reactor = None
+            self._ours.reactor = None
             super().close()
             reactors.release(reactor, self)
         else:
@@ -163,6 +162,6 @@ def loop_of(loop_or_reactor: Any) -> asyncio.AbstractEventLoop:
 def _reactor_of(loop: asyncio.AbstractEventLoop) -> Any:
     """Return the Twisted reactor that stands on the loop, None where there is none."""
     if isinstance(loop, _WithReactor):
-        return loop._reactor
+        return loop._ours.reactor
     installed: Any = sys.modules.get("twisted.internet.reactor")
     return installed if getattr(installed, "_asyncioEventloop", None) is loop else None

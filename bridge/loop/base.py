@@ -34,26 +34,45 @@ from .task import BridgeTask, contained, drive
 class BridgeLoop(asyncio.SelectorEventLoop):
     """A selector event loop whose tasks await Deferreds, whatever task factory its user sets."""
 
-    before_block: Callable[[], object] | None = None  # called as a stack is about to block, where stacks can
-    bridge: object = None  # the one that was attached for the sake of this loop's worker threads
     _first_step: Callable[[], object] | None = None
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         super().__init__(selector)
-        self.at_stop: list[Callable[[], object]] = []  # called when the loop stops running, and then forgotten
-        self._posts: deque[Callable[[], object]] = deque()
-        self._alarmed = False  # the alarm has been rung and not been heard
-        self._alarm = Alarm()
-        self.add_reader(self._alarm.fileno(), self._take_posts)
-        self._alarm.rings_once = _edge_triggered(self, self._alarm)
+        self._ours = ours = Ours()
+        self.add_reader(ours.alarm.fileno(), self._take_posts)
+        ours.alarm.rings_once = _edge_triggered(self, ours.alarm)
+
+    @property
+    def at_stop(self) -> list[Callable[[], object]]:
+        """What is called when the loop stops running, and then forgotten."""
+        return self._ours.at_stop
+
+    @property
+    def before_block(self) -> Callable[[], object] | None:
+        """What is called as a stack is about to block, where stacks can."""
+        return self._ours.before_block
+
+    @before_block.setter
+    def before_block(self, function: Callable[[], object] | None) -> None:
+        self._ours.before_block = function
+
+    @property
+    def bridge(self) -> object:
+        """The bridge that was attached for the sake of this loop's worker threads."""
+        return self._ours.bridge
+
+    @bridge.setter
+    def bridge(self, bridge: object) -> None:
+        self._ours.bridge = bridge
 
     def run_forever(self) -> None:
         """Run until stop() is called."""
         try:
             super().run_forever()
         finally:
-            while self.at_stop:
-                self.at_stop.pop()()
+            at_stop = self._ours.at_stop
+            while at_stop:
+                at_stop.pop()()
 
     def post(self, callback: Callable[[], object]) -> None:
         """Call a function on the loop's thread, soon. Any thread may post.
@@ -63,32 +82,35 @@ class BridgeLoop(asyncio.SelectorEventLoop):
 
         :raises RuntimeError: the loop is closed.
         """
-        self._posts.append(callback)
-        if not self._alarmed:
+        ours = self._ours
+        ours.posts.append(callback)
+        if not ours.is_rung:
             # No Python code may come between these two lines: a signal handler would run there, and if it blocked or
             # raised, everybody would take the alarm for rung.
-            self._alarmed = True
+            ours.is_rung = True
             try:
-                os.write(self._alarm.write_end, _ONE)
+                os.write(ours.alarm.write_end, _ONE)
             except BlockingIOError:  # it rings already, thousands of times over
                 pass
             except OSError:
                 raise RuntimeError("Event loop is closed") from None
 
     def _take_posts(self) -> None:
-        if not self._alarm.rings_once:
-            self._alarm.silence()
+        ours = self._ours
+        if not ours.alarm.rings_once:
+            ours.alarm.silence()
         # Before the first post is taken: one that comes from now on rings again, for nothing at the worst.
-        self._alarmed = False
-        posts = self._posts
+        ours.is_rung = False
+        posts = ours.posts
         while posts:
             posts.popleft()()
 
     def close(self) -> None:
         """Close the loop and its alarm."""
         if not self.is_closed() and not self.is_running():
-            self.remove_reader(self._alarm.fileno())
-            self._alarm.close()
+            alarm = self._ours.alarm
+            self.remove_reader(alarm.fileno())
+            alarm.close()
         super().close()
 
     def create_task(self, coro: Any, *, context: Context | None = None, **options: Any) -> asyncio.Task[Any]:
@@ -127,6 +149,26 @@ class BridgeLoop(asyncio.SelectorEventLoop):
 
         def _catch_first_step(self, step: Callable[[], object], *, context: Context) -> None:
             self._first_step = step
+
+
+class Ours:
+    """What a loop of ours keeps beside asyncio's own attributes.
+
+    It stands in an object of its own, as do :class:`~bridge.loop.streams.Streams` and
+    :class:`~bridge.loop.swap.Stacks`: CPython 3.11 to 3.13 finds the attributes of an object faster while there are 30
+    of them at the most, and asyncio's loop has 26. With ours among them every iteration took 1.2 times as long.
+    """
+
+    __slots__ = ("alarm", "at_stop", "before_block", "bridge", "is_rung", "posts", "reactor")
+
+    def __init__(self) -> None:
+        self.posts: deque[Callable[[], object]] = deque()
+        self.alarm = Alarm()
+        self.is_rung = False  # the alarm has been rung and not been heard
+        self.at_stop: list[Callable[[], object]] = []
+        self.before_block: Callable[[], object] | None = None
+        self.bridge: object = None
+        self.reactor: Any = None  # of a loop that has made one itself
 
 
 class Alarm:

@@ -121,7 +121,7 @@ class BridgeReactor(GuardedReactor):
 
     def keep_time(self) -> None:
         """See that timers go on while a stack is blocked, maybe inside the very method that runs them."""
-        if self._scheduledAt is None:
+        if (self._newTimedCalls or self._pendingTimedCalls) and self._scheduledAt is None:
             self._reschedule()
 
     def _initThreadPool(self) -> None:

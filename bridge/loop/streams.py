@@ -26,45 +26,56 @@ from .base import BridgeLoop
 _run_handle = events.Handle._run
 
 
+class Streams:
+    """What is known of the descriptors of a loop; apart from the loop for the reason that ``base.Ours`` is."""
+
+    __slots__ = ("held", "paused", "waits", "watch")
+
+    def __init__(self) -> None:
+        self.waits: dict[Any, Any] = {}  # the stacks that are blocked
+        self.watch: WatchHandle | None = None  # the callback that the running stack stands in
+        self.held: dict[int, list[WatchHandle]] = {}  # by descriptor: the callbacks that stacks are blocked in
+        self.paused: dict[tuple[int, int], WatchHandle] = {}  # by descriptor and event: what is not watched now
+
+
 class StreamLoop(BridgeLoop):
     """A loop whose descriptors can be kept back, by a stack that blocks in the callback of one."""
 
     _selector: Any
 
     def __init__(self, selector: BaseSelector | None = None) -> None:
-        self._waits: dict[Any, Any] = {}  # the stacks that are blocked
-        self._watch: WatchHandle | None = None  # the callback that the running stack stands in
-        self._held: dict[int, list[WatchHandle]] = {}  # by descriptor: the callbacks that stacks are blocked in
-        self._paused: dict[tuple[int, int], WatchHandle] = {}  # by descriptor and event: what is not watched now
+        self._streams = Streams()
         super().__init__(selector)
 
     def _hold(self, watch: WatchHandle) -> None:
         """Keep a callback back, as the stack that stands in it is about to block."""
-        self._watch = None
-        self._held.setdefault(watch.fd, []).append(watch)
+        streams = self._streams
+        streams.watch = None
+        streams.held.setdefault(watch.fd, []).append(watch)
 
     def _let_go(self, watch: WatchHandle) -> None:
         """Undo :meth:`_hold`, as the stack goes on. Its descriptor stays paused until the callback has returned."""
-        self._watch = watch
-        held = self._held[watch.fd]
+        streams = self._streams
+        streams.watch = watch
+        held = streams.held[watch.fd]
         held.remove(watch)
         if not held:
-            del self._held[watch.fd]
+            del streams.held[watch.fd]
 
     def is_held(self, handle: WatchHandle) -> bool:
         """Return whether a stack is blocked in this callback, or in one of the same stream."""
-        held = self._held.get(handle.fd)
+        held = self._streams.held.get(handle.fd)
         return held is not None and any(map(handle.continues, held)) and not _is_listening(handle.fd)
 
     def pause(self, handle: WatchHandle) -> None:
         """Stop watching for the event of a callback that is held."""
-        if (handle.fd, handle.event) in self._paused:
+        if (handle.fd, handle.event) in self._streams.paused:
             return
         try:
             key = self._selector.get_key(handle.fd)
         except KeyError:
             return
-        self._paused[handle.fd, handle.event] = handle
+        self._streams.paused[handle.fd, handle.event] = handle
         left = key.events & ~handle.event
         try:
             if left:
@@ -76,12 +87,12 @@ class StreamLoop(BridgeLoop):
 
     def resume(self, handle: WatchHandle) -> None:
         """Watch again, as the callback has returned."""
-        paused = self._paused.get((handle.fd, handle.event))
+        paused = self._streams.paused.get((handle.fd, handle.event))
         if paused is not None and paused.continues(handle):
             self._resume(handle.fd, handle.event)
 
     def _resume(self, fd: int, event: int) -> None:
-        handle = self._paused.pop((fd, event), None)
+        handle = self._streams.paused.pop((fd, event), None)
         if handle is None or self.is_closed():
             return
         try:
@@ -96,7 +107,7 @@ class StreamLoop(BridgeLoop):
 
     def _restore(self, fd: Any) -> None:
         """Undo the pauses of a descriptor whose registration is about to change; the next event pauses it again."""
-        if self._paused:
+        if self._streams.paused:
             number = _number(fd)
             self._resume(number, EVENT_READ)
             self._resume(number, EVENT_WRITE)
@@ -105,13 +116,13 @@ class StreamLoop(BridgeLoop):
 
     def _add_callback(self, handle: Any) -> None:
         if isinstance(handle, WatchHandle):
-            if self._held and self.is_held(handle):
+            if self._streams.held and self.is_held(handle):
                 self.pause(handle)
                 return
             if handle.is_queued:  # since an iteration that another runner has begun, while a callback was blocked
                 return
             handle.is_queued = not handle._cancelled
-        if self._waits:
+        if self._streams.waits:
             # The handle of a listening socket or of a signal runs at each event in its own context, which one of the
             # blocked stacks may have entered.
             handle._context = handle._context.copy()
@@ -176,15 +187,16 @@ class WatchHandle(events.Handle):
     def _run(self) -> None:
         self.is_queued = False
         loop = self.loop
-        if loop._held and loop.is_held(self):  # since it was queued
+        streams = loop._streams
+        if streams.held and loop.is_held(self):  # since it was queued
             loop.pause(self)
             return
-        before, loop._watch = loop._watch, self
+        before, streams.watch = streams.watch, self
         try:
             _run_handle(self)
         finally:
-            loop._watch = before
-            if loop._paused:
+            streams.watch = before
+            if streams.paused:
                 loop.resume(self)
 
 

@@ -52,6 +52,8 @@ _POOL = 4
 _REFUSALS = 1000
 
 _run_handle = events.Handle._run
+_enter_task: Any = getattr(tasks, "_enter_task", None)
+_leave_task: Any = getattr(tasks, "_leave_task", None)
 
 
 def missing() -> list[str]:
@@ -69,10 +71,17 @@ def missing() -> list[str]:
     return [f"{owner.__name__}.{name}" for owner, names in wanted.items() for name in names if not hasattr(owner, name)]
 
 
-class Wait:
-    """One stack that waits: for a Future, or for one turn of the loop."""
+class Wait(events.Handle):
+    """One stack that waits: for a Future, or for one turn of the loop.
+
+    In the latter case it stands in the loop's queue itself, at a third of the cost of a Handle for a callback.
+    """
 
     __slots__ = ("error", "future", "is_over", "parked", "stack", "task")
+    # What the loop reads of a Handle, in its debug mode as well.
+    _cancelled = False
+    _callback = _source_traceback = None
+    _args = ()
 
     def __init__(self, stack: greenlet, future: asyncio.Future[Any] | None, task: Any, parked: list[greenlet]) -> None:
         self.stack = stack
@@ -89,11 +98,44 @@ class Wait:
             self.parked.append(getcurrent())
             self.stack.switch()
 
-    def cancel(self, message: Any) -> None:
+    def _run(self) -> None:
+        try:
+            self.end()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # that a signal handler has raised
+            context = {"message": "error as a blocked stack was to go on", "exception": error, "handle": self}
+            asyncio.get_running_loop().call_exception_handler(context)
+
+    def cancel(self, message: Any = None) -> None:
         """Cancel what is waited for; if that is over, raise CancelledError in the stack, as a task does."""
         future = self.future
         if (future is None or not future.cancel(message)) and self.error is None:
             self.error = asyncio.CancelledError() if message is None else asyncio.CancelledError(message)
+
+
+class Stacks:
+    """The stacks of a loop; apart from the loop for the reason that ``base.Ours`` is."""
+
+    __slots__ = (
+        "closed_error", "context", "context_updates", "forsaken", "interrupted", "last_root", "parked", "refusals",
+        "root", "self_cancels", "switches", "thread", "tracker",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.root: greenlet | None = None  # while the loop runs
+        self.last_root: greenlet | None = None
+        self.thread: threading.Thread | None = None  # that the stacks belong to
+        self.context = Context()  # of runners, outside any callback
+        self.parked: list[greenlet] = []
+        self.switches = 0
+        self.closed_error: Callable[[], BaseException] = _closed
+        self.refusals: dict[greenlet, int] | None = None  # how often each stack was refused, while the loop closes
+        self.forsaken: list[greenlet] = []
+        self.tracker: Any = None  # Twisted's, of the thread
+        self.context_updates: dict[int, tuple[Context, dict[Any, Any]]] = {}
+        self.interrupted = False  # Ctrl-C has cancelled the wait of the program that shares the thread
+        self.self_cancels: dict[Any, Any] = {}  # see BridgeTask.cancel
 
 
 class _Retired(SystemExit, GreenletExit):
@@ -107,22 +149,22 @@ class SwapLoop(StreamLoop):
     """
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
-        self.before_block: Callable[[], object] | None = None
-        self.interrupted = False  # Ctrl-C has cancelled the wait of the program that shares the thread
-        self.self_cancels: dict[Any, Any] = {}  # see BridgeTask.cancel
-        self._root: greenlet | None = None  # while the loop runs
-        self._last_root: greenlet | None = None
-        self._thread: threading.Thread | None = None  # that the stacks belong to
-        self._context = Context()  # of runners, outside any callback
-        self._parked: list[greenlet] = []
-        self._switches = 0
-        self._closed_error: Callable[[], BaseException] = _closed
-        self._refusals: dict[greenlet, int] | None = None  # how often each stack was refused, while the loop closes
-        self._forsaken: list[greenlet] = []
-        self._tracker: Any = None  # Twisted's, of the thread
-        self._context_updates: dict[int, tuple[Context, dict[Any, Any]]] = {}
+        self._stacks = Stacks()
         super().__init__(selector)
-        self._waits: dict[greenlet, Wait]
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C has cancelled the wait of the program that shares the thread."""
+        return self._stacks.interrupted
+
+    @interrupted.setter
+    def interrupted(self, yes: bool) -> None:
+        self._stacks.interrupted = yes
+
+    @property
+    def self_cancels(self) -> dict[Any, Any]:
+        """What tasks have cancelled themselves, with the message; see BridgeTask.cancel."""
+        return self._stacks.self_cancels
 
     # The stacks.
 
@@ -133,57 +175,60 @@ class SwapLoop(StreamLoop):
             return
         root = getcurrent()
         self._adopt_stacks(root)
-        self._root = root
-        self._tracker = twisted_context.theContextTracker.currentContext()  # type: ignore[no-untyped-call]
+        self._stacks.root = root
+        self._stacks.tracker = twisted_context.theContextTracker.currentContext()  # type: ignore[no-untyped-call]
         try:
             wanted = True
             while wanted:  # True comes from a stack that has blocked and found no runner parked
                 runner = greenlet(self._iterate)
-                runner.gr_context = self._context
+                runner.gr_context = self._stacks.context
                 wanted = runner.switch()
         finally:
             self._retire(0)
-            self._root = None
+            self._stacks.root = None
 
     def _adopt_stacks(self, root: greenlet) -> None:
         """Let the stacks that are blocked since an earlier run end in this one's root."""
         thread = threading.current_thread()
-        if self._waits and thread is not self._thread:
+        stacks, waits = self._stacks, self._streams.waits
+        if waits and thread is not stacks.thread:
             raise RuntimeError(
-                f"{len(self._waits)} calls are blocked on the stack of {self._thread!r}, where this loop ran before; "
+                f"{len(waits)} calls are blocked on the stack of {stacks.thread!r}, where this loop ran before; "
                 "run it there again, or close it there"
             )
-        if self._waits and root is not self._last_root:
-            for stack in self._waits:
-                while stack.parent is not None and stack.parent is not self._last_root:  # a greenlet of the user's
+        if waits and root is not stacks.last_root:
+            for stack in waits:
+                while stack.parent is not None and stack.parent is not stacks.last_root:  # a greenlet of the user's
                     stack = stack.parent
                 stack.parent = root
-        self._thread = thread
-        self._last_root = root
+        stacks.thread = thread
+        stacks.last_root = root
 
     def _iterate(self) -> bool:
         """Iterate the loop: what a runner does."""
         iterate = super()._run_once  # type: ignore[misc]
+        stacks = self._stacks
         while True:
-            switches = self._switches
+            switches = stacks.switches
             try:
                 iterate()
             except IndexError as error:
                 # While a callback was blocked another runner has taken the rest of this iteration's handles, and the
                 # iteration itself has met the empty queue.
-                if switches == self._switches or not _raised_by_callee(error):
+                if switches == stacks.switches or not _raised_by_callee(error):
                     raise
-            if switches != self._switches:
-                self._retire(_POOL)
-                if self._context_updates:
+            if switches != stacks.switches:
+                if len(stacks.parked) > _POOL:
+                    self._retire(_POOL)
+                if stacks.context_updates:
                     self._take_context_updates()
             if self._stopping:
                 return False
 
     def _retire(self, keep: int) -> None:
         """End parked runners, so that no more than so many are left."""
-        while len(self._parked) > keep:
-            runner = self._parked.pop()
+        while len(self._stacks.parked) > keep:
+            runner = self._stacks.parked.pop()
             runner.parent = getcurrent()
             runner.throw(_Retired)
 
@@ -195,46 +240,49 @@ class SwapLoop(StreamLoop):
         :raises asyncio.CancelledError: the task that is blocked here was cancelled when the Future was done already.
         :raises BridgeClosed: the loop was stopped for good or closed.
         """
+        stacks, streams, ours = self._stacks, self._streams, self._ours
         stack = getcurrent()
-        root = self._root
-        if root is None or stack is root or self._refusals is not None:
+        root = stacks.root
+        if root is None or stack is root or stacks.refusals is not None:
             self.check_wait()
-        wait = Wait(stack, future, task, self._parked)
+        wait = Wait(stack, future, task, stacks.parked)
         if future is None:
-            self.call_soon(wait.end)
+            self._ready.append(wait)
         else:
             future.add_done_callback(wait.end)
-        watch = self._watch
-        contexts, tracker = None, self._tracker
+        watch = streams.watch
+        contexts, tracker = None, stacks.tracker
         if len(tracker.contexts) > 1:
             contexts, tracker.contexts = tracker.contexts, tracker.contexts[:1]
-        if self._posts and not self._alarmed:  # this very stack has taken the posts' turn, and leaves some behind
+        if ours.posts and not ours.is_rung:  # this very stack has taken the posts' turn, and leaves some behind
             self.call_soon(self._take_posts, context=Context())
-        if self.before_block is not None:
-            self.before_block()
+        if ours.before_block is not None:
+            ours.before_block()
         if watch is not None:
             self._hold(watch)
+        is_between = False
         if task is not None:
             if type(task) is BridgeTask:
                 task.wait = wait
             else:
                 blocked(task, wait)
-            if self.self_cancels and task in self.self_cancels:
-                wait.cancel(self.self_cancels.pop(task))
-            tasks._leave_task(self, task)
-        # A signal handler or a finalizer may block a runner between two callbacks, as it is about to sleep.
-        is_between = stack.gr_context is self._context
-        self._waits[stack] = wait
-        self._switches += 1
+            if stacks.self_cancels and task in stacks.self_cancels:
+                wait.cancel(stacks.self_cancels.pop(task))
+            _leave_task(self, task)
+        else:
+            # A signal handler or a finalizer may block a runner between two callbacks, as it is about to sleep.
+            is_between = stack.gr_context is stacks.context
+        streams.waits[stack] = wait
+        stacks.switches += 1
         try:
-            if self._parked:
-                self._parked.pop().switch()
+            if stacks.parked:
+                stacks.parked.pop().switch()
             else:
                 root.switch(True)  # type: ignore[union-attr]
         finally:
-            del self._waits[stack]
+            del streams.waits[stack]
             if task is not None:
-                tasks._enter_task(self, task)
+                _enter_task(self, task)
                 if type(task) is BridgeTask:
                     task.wait = None
                 else:
@@ -243,7 +291,7 @@ class SwapLoop(StreamLoop):
                 self._let_go(watch)
             if contexts is not None:
                 tracker.contexts = contexts
-            if self._context_updates:
+            if stacks.context_updates:
                 self._take_context_updates()
             if is_between:  # it sleeps for a time that was computed before
                 self.post(_nothing)
@@ -259,9 +307,9 @@ class SwapLoop(StreamLoop):
         :raises DeadlockError: as for :meth:`wait`.
         :raises BridgeClosed: as for :meth:`wait`.
         """
-        if self._refusals is not None:
-            self._refuse(getcurrent(), self._refusals)
-        if self._root is None or getcurrent() is self._root:
+        if self._stacks.refusals is not None:
+            self._refuse(getcurrent(), self._stacks.refusals)
+        if self._stacks.root is None or getcurrent() is self._stacks.root:
             raise DeadlockError(
                 "block_on was called on the loop's root stack, outside any callback, where nothing else can run the "
                 "loop; call it in a task or a callback: loop.call_soon(function)"
@@ -274,13 +322,13 @@ class SwapLoop(StreamLoop):
         is left where it stands after a while, for good, and the loop closes.
         """
         refusals[stack] = refusals.get(stack, 0) + 1
-        while refusals[stack] > _REFUSALS and self._root is not None and stack is not self._root:
-            self._forsaken.append(stack)
+        while refusals[stack] > _REFUSALS and self._stacks.root is not None and stack is not self._stacks.root:
+            self._stacks.forsaken.append(stack)
             task = asyncio.current_task(self)
             if task is not None:
-                tasks._leave_task(self, task)
-            self._root.switch()
-        raise self._closed_error()
+                _leave_task(self, task)
+            self._stacks.root.switch()
+        raise self._stacks.closed_error()
 
     def end_waits(self, error: Callable[[], BaseException]) -> None:
         """Raise a new error in every stack that is blocked now, and at the loop's end in every stack that is then.
@@ -288,44 +336,44 @@ class SwapLoop(StreamLoop):
         Called on the loop's thread, before a last run that cancels all tasks. A task gets the error in the place of
         that cancellation, and may block as it cleans up.
         """
-        self._closed_error = error
-        for wait in self._waits.values():
+        self._stacks.closed_error = error
+        for wait in self._streams.waits.values():
             wait.error = error()
             if wait.task is None:
                 self.call_soon(wait.end)
 
     def close(self) -> None:
         """Close the loop. What is still blocked gets BridgeClosed, and its stack ends."""
-        if self._waits and not self.is_running() and not self.is_closed():
+        if self._streams.waits and not self.is_running() and not self.is_closed():
             self._end_stacks()
         super().close()
 
     def _end_stacks(self) -> None:
-        if threading.current_thread() is not self._thread:
-            self._waits.clear()  # their own thread ends them as soon as it sees that nobody refers to them
+        if threading.current_thread() is not self._stacks.thread:
+            self._streams.waits.clear()  # their own thread ends them as soon as it sees that nobody refers to them
             return
         root = getcurrent()
         self._adopt_stacks(root)
-        self._root = root
-        self._refusals = {}
+        self._stacks.root = root
+        self._stacks.refusals = {}
         self._stopping = True
         self._ready = _Nothing()  # each runs nothing but its own end
         running = asyncio._get_running_loop()
         asyncio._set_running_loop(self)  # for what they call
         exits: list[BaseException] = []
         try:
-            for stack, wait in list(self._waits.items()):
+            for stack, wait in list(self._streams.waits.items()):
                 wait.is_over = True
-                wait.error = self._closed_error()
+                wait.error = self._stacks.closed_error()
                 try:
                     stack.switch()
                 except BaseException as error:  # SystemExit, as out of any callback
                     exits.append(error)
-            self._waits.clear()
+            self._streams.waits.clear()
             self._retire(0)
         finally:
             asyncio._set_running_loop(running)
-            self._root = None
+            self._stacks.root = None
             self._stopping = False
         if exits:
             super().close()
@@ -341,10 +389,10 @@ class SwapLoop(StreamLoop):
         """
         handle: Any = context.get("handle")
         is_handle = isinstance(handle, events.Handle)
-        if self._waits and type(context.get("exception")) is RuntimeError and is_handle:
+        if self._streams.waits and type(context.get("exception")) is RuntimeError and is_handle:
             held: Context = handle._context
             if _is_held(held):
-                updates = self._context_updates.setdefault(id(held), (held, {}))[1]
+                updates = self._stacks.context_updates.setdefault(id(held), (held, {}))[1]
                 args = (updates, handle._callback, handle._args)
                 _run_handle(events.Handle(_run_in_copy, args, self, context=held.copy()))
                 return
@@ -353,14 +401,14 @@ class SwapLoop(StreamLoop):
     def _take_context_updates(self) -> None:
         """Set in the contexts that stacks have held what others have set in copies meanwhile."""
         current = getcurrent().gr_context
-        for key, (held, updates) in list(self._context_updates.items()):
+        for key, (held, updates) in list(self._stacks.context_updates.items()):
             if held is current:
                 _set_all(updates)
             elif not _is_held(held):
                 held.run(_set_all, updates)
             else:
                 continue
-            del self._context_updates[key]
+            del self._stacks.context_updates[key]
 
 
 class _Nothing(deque[Any]):

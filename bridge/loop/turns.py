@@ -119,7 +119,7 @@ def enter(instance: object, block_on: Callable[[Any], object], calls_for: Callab
 
 def _waits_for(loop: SwapLoop, stack: greenlet, task: Any) -> bool:
     """Return whether a blocked stack waits for the task, or for a task that does."""
-    wait = loop._waits.get(stack)
+    wait = loop._streams.waits.get(stack)
     waited: Any = None if wait is None else wait.future
     while task is not None and waited is not None:
         if waited is task:
