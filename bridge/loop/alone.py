@@ -32,8 +32,8 @@ class _WithReactor(BridgeLoop):
         """Run until stop() is called."""
         if self._ours.reactor is None and not self.is_running():
             self._start_reactor()
-        elif self._reactor is not None:
-            self._reactor.loop_thread = threading.get_ident()  # it may have run in another before
+        elif self._ours.reactor is not None:
+            self._ours.reactor.loop_thread = threading.get_ident()  # it may have run in another before
         super().run_forever()
 
     def _start_reactor(self) -> None:
