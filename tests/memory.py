@@ -1,8 +1,8 @@
 """Measure whether memory stays flat over many calls: ``python tests/memory.py --calls 1000000``.
 
-Calls of every kind in turn: coroutines, Deferreds, Futures, callables, errors, time-outs, submitted work, calls that are
-blocked on the loop, from two threads. After a tenth of them the resident set is taken for what the program needs; from
-then on it is read twenty times. The exit status is 1 if it ever grew by more than ``--limit`` megabytes.
+Calls of every kind in turn: coroutines, Deferreds, Futures, callables, errors, time-outs, submitted work, calls blocked
+on the loop, from two threads. After a tenth of them the resident set is taken for what the program needs; from then on
+it is read twenty times. The exit status is 1 if it ever grew by more than ``--limit`` megabytes.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ def main() -> int:
         most = max(most, resident() - first)
     seconds = time.monotonic() - begun
     print(
-        f"{arguments.calls} calls in {seconds:.0f} s on Python {sys.version.split()[0]}: {first:.1f} MB after a tenth, at most"
-        f" {most:+.2f} MB from then on, {resident() - first:+.2f} at the end"
+        f"{arguments.calls} calls in {seconds:.0f} s on Python {sys.version.split()[0]}: {first:.1f} MB after a tenth, "
+        f"at most {most:+.2f} MB from then on, {resident() - first:+.2f} at the end"
     )
     left = bridge.block_on(lambda: len(asyncio.all_tasks()) - 1)  # the loop's own
     if left > 0:

@@ -319,7 +319,7 @@ def test_a_handler_that_takes_the_status_leaves_255() -> None:
         from twisted.internet import process, reactor
 
         before = set(process.reapProcessHandlers)
-        result = getProcessOutputAndValue("/bin/sh", ["-c", "exit 3"], reactor=reactor)
+        result = getProcessOutputAndValue("/bin/sh", ["-c", "sleep 0.5; exit 3"], reactor=reactor)
         (pid,) = set(process.reapProcessHandlers) - before
         try:
             os.waitpid(pid, 0)
