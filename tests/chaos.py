@@ -260,19 +260,18 @@ class Caller:
             options["strategy"] = self.random.choice(["auto", "event", "lock", "queue"])
         return options
 
-    def _source(self, entry: Entry) -> Any:
-        """Return something that asks a server, of a random kind."""
-        return self.random.choice(
-            [
-                lambda: self.work.echo(entry),
-                lambda: lambda: self.work.echo(entry),
-                lambda: lambda: self.work.echo_deferred(entry),
-                lambda: self.work.both(entry),
-            ]
-        )()
+    def _source(self, entry: Entry) -> Callable[[], Any]:
+        """Return a function that makes what asks a server, of a random kind."""
+        sources: list[Callable[[], Any]] = [
+            lambda: self.work.echo(entry),
+            lambda: lambda: self.work.echo(entry),
+            lambda: lambda: self.work.echo_deferred(entry),
+            lambda: self.work.both(entry),
+        ]
+        return self.random.choice(sources)
 
     def call_block_on(self, entry: Entry) -> str:
-        return block_on(self._source(entry), **self._options(entry))
+        return block_on(self._source(entry)(), **self._options(entry))
 
     def call_callable(self, entry: Entry) -> str:
         def called() -> str:
@@ -288,7 +287,7 @@ class Caller:
         block_on(self.work.idle(entry), timeout=entry.limit)
 
     def call_submit(self, entry: Entry) -> str:
-        future = submit(self._source(entry))
+        future = submit(self._source(entry)())
         ends: list[object] = []
         future.add_done_callback(ends.append)
         if self.random.random() < 0.3:
@@ -331,21 +330,15 @@ class Caller:
         """Block on the loop's own thread."""
         options = self._options(entry, strategies=False)
         source = self._source(entry)
-
-        def blocked() -> str:
-            return block_on(source, **options)
-
-        try:
-            return run(blocked)
-        finally:
-            if asyncio.iscoroutine(source):
-                source.close()  # run() may fail before it comes to it
+        return run(lambda: block_on(source(), **options))
 
     def call_in_thread(self, entry: Entry) -> str:
         """Go to a worker thread of the loop's and from there back to the loop."""
 
+        source = self._source(entry)
+
         async def main() -> str:
-            return await in_thread(lambda: block_on(self._source(entry)))
+            return await in_thread(lambda: block_on(source()))
 
         return block_on(main(), **self._options(entry))
 
@@ -613,6 +606,8 @@ def leftovers(baseline: dict[str, object], server: int) -> list[str]:
         found.append(f"open calls: {left}")
     if left := settle(lambda: len(getattr(one.loop, "_waits", ()))):
         found.append(f"{left} blocked stacks")
+        for stack, wait in list(one.loop._waits.items()):
+            found.append(f"{wait.future!r}\n{''.join(traceback.format_stack(stack.gr_frame))}")
     one.close()
     for name, count in (("threads", threads), ("greenlets", greenlets), ("descriptors", descriptors)):
         before = baseline[name]
@@ -625,7 +620,7 @@ def leftovers(baseline: dict[str, object], server: int) -> list[str]:
 
 def threads() -> list[str]:
     return sorted(
-        f"{each.name}" for each in threading.enumerate() if not each.name.startswith(("watchdog", "bridge-watchdog"))
+        each.name for each in threading.enumerate() if not each.name.startswith(("watchdog", "bridge-watchdog"))
     )
 
 
@@ -678,6 +673,7 @@ def chaos(work: Work, server: int, seed: int, arguments: argparse.Namespace) -> 
     for _ in range(50):
         warm.one()
     default_bridge().close()
+    settle(lambda: len(threads()) - 1)
     baseline: dict[str, object] = {"threads": threads(), "greenlets": greenlets(), "descriptors": descriptors()}
 
     until = time.monotonic() + arguments.seconds

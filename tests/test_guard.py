@@ -543,6 +543,22 @@ def test_a_script_is_told_how_to_run_whole() -> None:
         runpy.run_path(str(script), run_name="__main__")
 
 
+def test_a_thread_that_calls_the_reactor_directly_has_no_code_of_the_users(bridge: Bridge, reactor: Any) -> None:
+    messages: list[str] = []
+    before, threading.excepthook = threading.excepthook, lambda hook: messages.append(str(hook.exc_value))
+    try:
+        thread = threading.Thread(target=reactor.callLater, args=(1, print))
+        thread.start()
+        thread.join()
+    finally:
+        threading.excepthook = before
+    assert messages[0].startswith("reactor.callLater(...) was called in the thread 'Thread-")
+    assert forms(messages[0]) == [
+        "bridge.block_on(lambda: reactor.callLater(...))",
+        "reactor.callFromThread(reactor.callLater, ...)",
+    ]
+
+
 # --- other loops
 
 

@@ -411,6 +411,16 @@ def test_an_asyncio_reactor_is_adopted_from_a_closed_loop(install: Callable[[str
         assert ask(port) == b"hello"
 
 
+def test_an_asyncio_reactor_is_adopted_from_a_loop_that_has_something_else_to_do(install: Callable[[str], Any]) -> None:
+    reactor = install("asyncio")
+    called = threading.Event()
+    reactor._asyncioEventloop.call_soon(print)  # which has no code of Python's
+    reactor.callFromThread(called.set)
+    with Bridge() as bridge:
+        assert bridge.reactor is reactor
+        assert called.wait(PATIENCE)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @isolated
 def test_a_script_may_begin_with_the_reactor(kind: str) -> None:

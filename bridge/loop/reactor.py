@@ -27,6 +27,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from threading import get_ident
+from types import CodeType
 from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
@@ -210,12 +211,14 @@ def _release(reactor: Any) -> tuple[list[Any], list[Any]]:
 def _calls_from_threads(reactor: Any) -> list[Callable[[], object]]:
     """Return what callFromThread of an asyncio reactor has left with the idle loop that the reactor was on."""
     loop = getattr(reactor, "_asyncioEventloop", None)
-    code = AsyncioSelectorReactor.callFromThread.__code__.co_consts
+    functions = [
+        each for each in AsyncioSelectorReactor.callFromThread.__code__.co_consts if isinstance(each, CodeType)
+    ]
     callbacks = [handle._callback for handle in getattr(loop, "_ready", ()) if not handle.cancelled()]
     return [
         callback
         for callback in callbacks
-        if getattr(callback, "__code__", None) in code
+        if getattr(callback, "__code__", None) in functions
         and any(cell.cell_contents is reactor for cell in callback.__closure__)
     ]
 

@@ -26,9 +26,8 @@ _HERE = (
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep,
     os.path.dirname(os.path.abspath(twisted.__file__)) + os.sep,
 )
-_LIBRARIES = tuple(
-    {sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")} | {"<frozen "}
-)
+_STANDARD = (*{sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")}, "<frozen ")
+_INSTALLED = tuple({sysconfig.get_path(name) + os.sep for name in ("purelib", "platlib")})
 # What ends the loop, and with it every call: there is nothing to wait for.
 _ENDS = frozenset({"stop", "crash"})
 # Longer calls are shown without their arguments.
@@ -211,7 +210,7 @@ def _find_call(frame: FrameType | None) -> _Call | None:
     while frame is not None and frame.f_code.co_filename.startswith(_HERE[0]):
         frame = frame.f_back
     reactors = frame
-    caller, callee = _first(frame, _is_users) or _first(frame, _is_no_part) or (None, None)
+    caller, callee = _first(frame, _is_users) or _first(frame, _is_somebodys) or (None, None)
     if caller is None:
         return None
     node, argument, around = _parsed(caller)
@@ -233,11 +232,13 @@ def _first(
 
 
 def _is_users(frame: FrameType) -> bool:
-    return _is_no_part(frame) and not frame.f_code.co_filename.startswith(_LIBRARIES)
+    return _is_somebodys(frame) and not frame.f_code.co_filename.startswith(_INSTALLED)
 
 
-def _is_no_part(frame: FrameType) -> bool:
-    return not frame.f_code.co_filename.startswith(_HERE)
+def _is_somebodys(frame: FrameType) -> bool:
+    """Return whether it is neither Twisted's, nor ours, nor the standard library's, such as a thread's."""
+    file = frame.f_code.co_filename
+    return not file.startswith(_HERE) and (file.startswith(_INSTALLED) or not file.startswith(_STANDARD))
 
 
 def _parsed(frame: FrameType) -> tuple[ast.Call | None, ast.expr | None, ast.Call | None]:
