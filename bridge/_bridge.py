@@ -219,21 +219,24 @@ class Bridge(Facade):
     def attach(
         loop_or_reactor: Any = None, *, strategy: str | Strategy = "auto", stall_after: float | None = 30.0
     ) -> Bridge:
-        """Return a bridge on a loop that someone else runs: uvicorn's, Jupyter's, or one of :func:`new_event_loop`'s.
+        """Return a bridge on a loop that someone else runs: uvicorn's, Jupyter's, twistd's, a GUI's.
 
         Other threads have all the verbs on it. On the loop's own thread ``block_on`` works if the loop is of ours, and
         is refused otherwise. ``close()`` only detaches. If the loop stops, open calls fail; when it runs again the
         bridge serves again.
 
+        A reactor without an asyncio loop, such as epoll's or Qt's, serves Deferreds, callables and coroutines that await
+        Deferreds; a coroutine that needs asyncio raises a ``BridgeError`` that says so.
+
         ::
 
-            bridge = Bridge.attach()                       # in a coroutine
+            bridge = Bridge.attach()                       # in a coroutine, or on the reactor's thread
             await asyncio.to_thread(legacy, bridge)        # which calls bridge.block_on(...)
 
-        :param loop_or_reactor: an asyncio loop, or a reactor that stands on one; None for the loop that runs here.
+        :param loop_or_reactor: an asyncio loop, or a reactor of any kind; None for what runs here.
         :param strategy: as for :class:`Bridge`.
         :param stall_after: as for :class:`Bridge`.
-        :raises BridgeError: no loop runs here, the loop is closed, or the reactor has no asyncio loop.
+        :raises BridgeError: nothing runs here, or the loop is closed.
         :raises TypeError: it is neither a loop nor a reactor.
         """
         _engine()
@@ -421,26 +424,42 @@ class _AttachedBridge(Bridge):
         _bridges.add(self)
 
     def _attach(self) -> Life:
-        from .loop.alone import AttachedLoop
+        from .loop.alone import attach
 
-        return AttachedLoop(self._attached, self._shutdown_timeout)
+        return attach(self._attached, self._shutdown_timeout)
 
     def life(self) -> Life:
         life: Life = self._life
         if life.over is None and self._attached.is_running():
+            life.check()
             return life
         with self._starting:
             if self._closed:
                 raise BridgeClosed(f"{self!r} takes no more calls; attach another: Bridge.attach(loop)")
             life = self._life
+            if life.calls_here and life.over is not None and self._attached.is_closed():
+                raise life.closed_error()  # a reactor that has stopped never runs again
             if not self._attached.is_running():
                 state = "is closed" if self._attached.is_closed() else "does not run"
                 raise BridgeError(
-                    f"the loop that {self!r} is attached to {state}; run it, or use a Bridge() of its own"
+                    f"the loop that {self!r} is attached to, {self._attached!r}, {state}; run it, or use a Bridge() of "
+                    "its own"
                 )
             if life.over is not None:
                 self._life = life = self._attach()
+            life.check()
             return life
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The asyncio loop.
+
+        :raises BridgeError: the bridge is attached to a reactor that has none.
+        """
+        life = self.life()
+        if life.calls_here:
+            raise BridgeError(f"a bridge has no loop on {self._attached!r}")
+        return life.loop
 
     @property
     def reactor(self) -> Any:

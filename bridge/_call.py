@@ -128,11 +128,10 @@ class Call:
             del error  # the frames in its traceback have been called by this one, and keep it
             return
         if self.one_turn and not self.is_settled:
-            loop = _get_running_loop()
-            if loop is None:
+            if _get_running_loop() is None and threading.get_ident() != self.life.ident:
                 self.cancel()
             else:
-                loop.call_soon(self.cancel)
+                (_get_running_loop() or self.life.loop).call_soon(self.cancel)
 
     def _start(self, kind: Kind, x: Any) -> None:
         if kind is Kind.CALLABLE:
@@ -392,10 +391,7 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
         if running is life.loop:
             return _block_here(running, x, kind, timeout, how)
         if threading.get_ident() == life.ident:
-            raise DeadlockError(
-                f"block_on({describe(x)}) was called on the thread of a loop that does not run: it is starting or "
-                "ending; call it before or after"
-            )
+            raise life.refusal_here(describe(x))
         strategy = bridge.strategy if how is None else resolve(how)
         if isinstance(running, SwapLoop) and strategy.name == "greenlet":
             # The greenlets of a loop's thread are the loop's: none of them runs a hub for others.
@@ -494,7 +490,8 @@ def run(bridge: Bridge | None, find: Find, function: Callable[[], Any]) -> Any:
         return function()
     if bridge is None:
         bridge = find(running or home.loop_of_this_thread())
-    if running is not None and running is bridge.life().loop:
+    life = bridge.life()
+    if (running is not None and running is life.loop) or (life.calls_here and threading.get_ident() == life.ident):
         return function()
     return block_on(bridge, find, _called(function), None, None)
 

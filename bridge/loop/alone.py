@@ -12,6 +12,7 @@ from typing import Any, cast
 from .._errors import BridgeError, ReactorConflict
 from . import reactor as reactors
 from .base import BridgeLoop
+from .foreign import AttachedReactor, ReactorLoop, runs_here
 from .life import Life
 from .swap import SwapLoop, missing
 
@@ -129,30 +130,37 @@ class AttachedLoop(Life):
         self._stopped()
 
 
-def loop_of(loop_or_reactor: Any) -> asyncio.AbstractEventLoop:
-    """Return the loop to attach to.
+def attach(loop: asyncio.AbstractEventLoop, shutdown_timeout: float) -> AttachedLoop | AttachedReactor:
+    """Return a life of a loop from :func:`loop_of`."""
+    if isinstance(loop, ReactorLoop):
+        return AttachedReactor(loop, shutdown_timeout)
+    return AttachedLoop(loop, shutdown_timeout)
 
-    :raises BridgeError: None was given and no loop runs here, the loop is closed, or the reactor has none.
+
+def loop_of(loop_or_reactor: Any) -> asyncio.AbstractEventLoop:
+    """Return the loop to attach to; for a reactor that has none, what stands in for it.
+
+    :raises BridgeError: None was given and no loop runs here, or the loop is closed.
     :raises TypeError: it is neither a loop nor a reactor.
     """
     if loop_or_reactor is None:
         running = asyncio._get_running_loop()
+        installed: Any = sys.modules.get("twisted.internet.reactor")
+        if running is None and installed is not None and runs_here(installed):
+            return ReactorLoop(installed)
         if running is None:
             raise BridgeError(
-                "no loop runs in this thread to attach to; write Bridge.attach(loop), or call it in a coroutine or a "
-                "callback of that loop"
+                "no loop and no reactor runs in this thread to attach to; write Bridge.attach(loop) or "
+                "Bridge.attach(reactor), or call it in a coroutine or a callback there"
             )
         return running
     loop: Any = loop_or_reactor
     if not isinstance(loop, asyncio.AbstractEventLoop):
-        if not hasattr(loop, "callFromThread"):
+        if not hasattr(loop, "callFromThread") or not hasattr(loop, "addSystemEventTrigger"):
             raise TypeError(f"Bridge.attach takes an asyncio loop or a Twisted reactor, not {loop!r}")
         loop = getattr(loop, "_asyncioEventloop", None)
         if loop is None:
-            raise BridgeError(
-                f"a {type(loop_or_reactor).__name__} has no asyncio loop to attach to; install Twisted's "
-                "asyncioreactor in that program, or write Bridge(install_reactor=False) for a loop beside it"
-            )
+            return ReactorLoop(loop_or_reactor)
     if loop.is_closed():
         raise BridgeError(f"{loop!r} is closed; attach to a loop that runs")
     attached: asyncio.AbstractEventLoop = loop

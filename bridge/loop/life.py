@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from .._errors import BridgeClosed
+from .._errors import BridgeClosed, BridgeError, DeadlockError
 
 
 class OpenCall(Protocol):
@@ -32,6 +32,7 @@ class Life:
     loop: asyncio.AbstractEventLoop
     reactor: Any
     post: Callable[[Callable[[], object]], object]  # call a function on the loop's thread
+    calls_here = False  # run() on the loop's thread calls the function though no asyncio loop runs there
 
     def __init__(self, shutdown_timeout: float) -> None:
         self.open: set[OpenCall] = set()
@@ -59,6 +60,19 @@ class Life:
         error = BridgeClosed(f"{self.over or 'the loop has ended'}; the call was not completed")
         error.__cause__ = self.cause
         return error
+
+    def check(self) -> None:
+        """Look where the caller stands, before each call to a loop of someone else's.
+
+        :raises BridgeError: nobody runs the loop in this process.
+        """
+
+    def refusal_here(self, what: str) -> BridgeError:
+        """Return the error for a call on the loop's own thread, at a time when the loop does not run there."""
+        return DeadlockError(
+            f"block_on({what}) was called on the thread of a loop that does not run: it is starting or ending; call it "
+            "before or after"
+        )
 
     def end(self, reason: str, cause: BaseException | None = None) -> None:
         """Refuse further calls and fail the open ones at once; any thread may call this, the first one counts."""
