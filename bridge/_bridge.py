@@ -225,8 +225,8 @@ class Bridge(Facade):
         is refused otherwise. ``close()`` only detaches. If the loop stops, open calls fail; when it runs again the
         bridge serves again.
 
-        A reactor without an asyncio loop, such as epoll's or Qt's, serves Deferreds, callables and coroutines that await
-        Deferreds; a coroutine that needs asyncio raises a ``BridgeError`` that says so.
+        A reactor without an asyncio loop, such as epoll's or Qt's, serves Deferreds, callables and coroutines that
+        await Deferreds; a coroutine that needs asyncio raises a ``BridgeError`` that says so.
 
         ::
 

@@ -207,7 +207,13 @@ def test_on_the_reactors_own_thread() -> None:
         for bridge in bridges:
             refused(bridge)
             submitted = bridge.submit(lambda: "submitted")
-            deferToThread(submitted.result, 10).addBoth(seen.append).addBoth(lambda _: len(seen) == 3 and reactor.stop())
+            deferToThread(submitted.result, 10).addBoth(seen.append).addBoth(
+                lambda _: len(seen) == 3 and reactor.stop()
+            )
+
+    def stop_after_three(_: object) -> None:
+        if len(seen) == 3:
+            reactor.stop()
 
     seen: list[object] = []
     bridges: list[Bridge] = []  # one that is dropped detaches

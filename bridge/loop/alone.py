@@ -12,7 +12,7 @@ from typing import Any, cast
 from .._errors import BridgeError, ReactorConflict
 from . import reactor as reactors
 from .base import BridgeLoop
-from .foreign import AttachedReactor, ReactorLoop, runs_here
+from .foreign import AttachedReactor, ReactorLoop, runs_here, stand_in
 from .life import Life
 from .swap import SwapLoop, missing
 
@@ -147,7 +147,7 @@ def loop_of(loop_or_reactor: Any) -> asyncio.AbstractEventLoop:
         running = asyncio._get_running_loop()
         installed: Any = sys.modules.get("twisted.internet.reactor")
         if running is None and installed is not None and runs_here(installed):
-            return ReactorLoop(installed)
+            return stand_in(installed)
         if running is None:
             raise BridgeError(
                 "no loop and no reactor runs in this thread to attach to; write Bridge.attach(loop) or "
@@ -160,7 +160,7 @@ def loop_of(loop_or_reactor: Any) -> asyncio.AbstractEventLoop:
             raise TypeError(f"Bridge.attach takes an asyncio loop or a Twisted reactor, not {loop!r}")
         loop = getattr(loop, "_asyncioEventloop", None)
         if loop is None:
-            return ReactorLoop(loop_or_reactor)
+            return stand_in(loop_or_reactor)
     if loop.is_closed():
         raise BridgeError(f"{loop!r} is closed; attach to a loop that runs")
     attached: asyncio.AbstractEventLoop = loop

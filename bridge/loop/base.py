@@ -129,7 +129,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """Run func in the executor; a worker thread knows this loop as the one that it came from."""
         if executor is None or isinstance(executor, ThreadPoolExecutor):
-            if self.get_debug() and (asyncio.iscoroutine(func) or inspect.iscoroutinefunction(func)):
+            if self.get_debug() and inspect.iscoroutinefunction(func):
                 raise TypeError("coroutines cannot be used with run_in_executor()")  # which the base class cannot see
             return super().run_in_executor(executor, home.call_for, self, func, *args)
         return super().run_in_executor(executor, func, *args)

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 
@@ -122,6 +122,14 @@ class ReactorLoop(asyncio.AbstractEventLoop):
         finally:
             if self._ready:
                 self._schedule()
+
+
+def stand_in(reactor: Any) -> ReactorLoop:
+    """Return what stands in for the asyncio loop that the reactor lacks."""
+    # typeshed calls abstract what only raises NotImplementedError.
+    make: Any = ReactorLoop
+    loop: ReactorLoop = make(reactor)
+    return loop
 
 
 class _ReactorTask(BridgeTask):
@@ -244,7 +252,7 @@ class AttachedReactor(Life):
         self._trigger = None
         self.loop.has_ended = True  # type: ignore[attr-defined]
         self.end(self._reason)
-        tasks = {work for work in self._orphans if isinstance(work, asyncio.Task) and not work.done()}
+        tasks: set[Any] = {work for work in self._orphans if _is_pending_task(work)}
         self._orphans.clear()
         if not tasks:
             return None
@@ -274,6 +282,10 @@ class AttachedReactor(Life):
             self.end(self._reason)
 
 
+def _is_pending_task(work: Any) -> bool:
+    return isinstance(work, asyncio.Task) and not cast(Any, work).done()
+
+
 def runs_here(reactor: Any) -> bool:
     """Return whether the caller stands below the reactor's main loop, in the thread that it runs in."""
     if not reactor.running:
@@ -281,7 +293,7 @@ def runs_here(reactor: Any) -> bool:
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         code = frame.f_code
-        method = getattr(type(reactor), code.co_name, None)
+        method: Any = getattr(cast(object, type(reactor)), code.co_name, None)
         if getattr(method, "__code__", None) is code and frame.f_locals.get(code.co_varnames[0]) is reactor:
             return True
         frame = frame.f_back
