@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextvars import copy_context
+from types import CoroutineType
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from .._adapt import Kind, describe, discard, returned_kind
+from .._adapt import Kind, describe, discard, kind_of, returned_kind
 from .._errors import BridgeError, DeadlockError
 from .base import start_task
 from .swap import SwapLoop
 from .task import Contained, DeferredFuture, is_plain, mark_handled
 from .variables import take_variables
+
+_current_task = asyncio.current_task
 
 
 def block(loop: SwapLoop, x: Any, kind: Kind, timeout: float | None) -> Any:
@@ -44,6 +47,36 @@ def block(loop: SwapLoop, x: Any, kind: Kind, timeout: float | None) -> Any:
     finally:
         # The frames of an error stand on this one: with these in it, it would be a part of reference cycles.
         del task, waited, x
+
+
+def block_coroutine(loop: SwapLoop, coro: CoroutineType[Any, Any, Any]) -> Any:
+    """Do what :func:`block` does for a coroutine without a time limit, in half the time."""
+    task = _current_task(loop)
+    if task is None or coro.cr_suspended:
+        kind_of(coro)  # raises for one that is awaited already
+        return _by_task(loop, coro)
+    try:
+        waited = coro.send(None)
+    except StopIteration as stop:
+        return stop.value
+    except BaseException as error:
+        if _was_not_entered(error):
+            try:
+                kind_of(coro)  # raises for one that has ended or runs; to ask before would cost a sixth of the call
+            except BaseException as spent:
+                raise spent from None
+        del task, coro  # see block()
+        raise
+    try:
+        return _drive(loop, coro, task, waited)
+    finally:
+        del task, waited, coro  # see block()
+
+
+def _was_not_entered(error: BaseException) -> bool:
+    """Return whether the caller's ``send()`` raised this itself, as it does for a coroutine that has ended or runs."""
+    traceback = error.__traceback__
+    return type(error) in (RuntimeError, ValueError) and traceback is not None and traceback.tb_next is None
 
 
 def _drive(loop: SwapLoop, coro: Any, task: asyncio.Task[Any], waited: Any) -> Any:
