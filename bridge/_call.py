@@ -380,7 +380,9 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
     running = _get_running_loop()
     if (
         running is not None
-        and bridge is how is timeout is None
+        and bridge is None
+        and how is None
+        and timeout is None
         and x.__class__ is CoroutineType
         and isinstance(running, SwapLoop)
     ):

@@ -68,6 +68,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
 
     def run_forever(self) -> None:
         """Run until stop() is called."""
+        self.ring_again()
         try:
             super().run_forever()
         finally:
@@ -95,6 +96,13 @@ class BridgeLoop(asyncio.SelectorEventLoop):
                 pass
             except OSError:
                 raise RuntimeError("Event loop is closed") from None
+
+    def ring_again(self) -> None:
+        """Ring for the posts that wait: what an exception has kept from hearing the alarm, hears it now."""
+        ours = self._ours
+        if ours.is_rung and ours.alarm.rings_once:
+            ours.is_rung = False
+            self.post(_nothing)
 
     def _take_posts(self) -> None:
         ours = self._ours
@@ -152,6 +160,10 @@ class BridgeLoop(asyncio.SelectorEventLoop):
 
         def _catch_first_step(self, step: Callable[[], object], *, context: Context) -> None:
             self._first_step = step
+
+
+def _nothing() -> None:
+    pass
 
 
 class Ours:

@@ -15,11 +15,11 @@ Private names that this module stands on. :func:`missing` looks for them, and wi
 ==============================================================================  =====================
 name                                                                            versions
 ==============================================================================  =====================
-``BaseEventLoop._run_once``, ``_ready``, ``_stopping``                          CPython 3.4 to 3.14
+``BaseEventLoop._run_once``, ``_ready``, ``_stopping``, ``_scheduled``          CPython 3.4 to 3.14
 ``BaseSelectorEventLoop._add_reader``, ``_remove_reader``, ``_add_writer``,
-``_remove_writer``, ``_add_callback``, ``_selector``                            CPython 3.4 to 3.14
+``_remove_writer``, ``_add_callback``, ``_process_events``, ``_selector``       CPython 3.4 to 3.14
 ``Handle._run``, ``_context``, ``_loop``, ``_callback``, ``_args``,
-``_cancelled``                                                                  CPython 3.7 to 3.14
+``_cancelled``, ``TimerHandle._when``                                            CPython 3.7 to 3.14
 ``asyncio.tasks._enter_task``, ``_leave_task``                                  CPython 3.7 to 3.14
 ``asyncio._get_running_loop``, ``_set_running_loop``                            CPython 3.5 to 3.14
 ``twisted.python.context.ContextTracker.contexts``                              Twisted 8 to 26
@@ -62,7 +62,7 @@ def missing() -> list[str]:
         asyncio.BaseEventLoop: ("_run_once",),
         selector_events.BaseSelectorEventLoop: (
             *("_add_reader", "_remove_reader", "_add_writer", "_remove_writer"),
-            "_add_callback",
+            *("_add_callback", "_process_events"),
         ),
         events.Handle: ("_run", "_context", "_loop", "_callback", "_args", "_cancelled"),
         tasks: ("_enter_task", "_leave_task"),
@@ -245,6 +245,8 @@ class SwapLoop(StreamLoop):
         root = stacks.root
         if root is None or stack is root or stacks.refusals is not None:
             self.check_wait()
+        if future is None and task is not None and not self._ready and self._take_turn():
+            return
         wait = Wait(stack, future, task, stacks.parked)
         if future is None:
             self._ready.append(wait)
@@ -300,6 +302,27 @@ class SwapLoop(StreamLoop):
                 raise wait.error
             finally:
                 wait.error = None
+
+    def _take_turn(self) -> bool:
+        """Let one turn of the loop pass in the calling stack itself, as nothing is ready; return whether it could be.
+
+        All that the loop would do is to look for events, and to queue up their callbacks behind this stack.
+        """
+        stacks, ours = self._stacks, self._ours
+        if self._stopping or stacks.self_cancels or self._streams.watch is not None or ours.posts:
+            return False
+        if ours.before_block is not None:
+            ours.before_block()
+        scheduled: Any = self._scheduled  # type: ignore[attr-defined]
+        if scheduled and scheduled[0]._when <= self.time():
+            return False
+        stacks.switches += 1
+        try:
+            self._process_events(self._selector.select(0))  # type: ignore[attr-defined]
+        except BaseException:  # that a signal handler has raised
+            self.ring_again()
+            raise
+        return True
 
     def check_wait(self) -> None:
         """Raise the reason why the calling stack cannot block, if there is one.

@@ -1,0 +1,213 @@
+"""A stack that waits for one turn of the loop: what is due is done, also where the stack looks for it itself."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import bridge
+from bridge import block_on
+
+
+@pytest.fixture
+def loop() -> Iterator[Any]:
+    made = bridge.new_event_loop()
+    yield made
+    made.close()
+
+
+def turns_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come while turns went by"
+        block_on(asyncio.sleep(0))
+
+
+def in_a_task(loop: Any, function: Callable[[], None]) -> None:
+    async def main() -> None:
+        function()
+
+    loop.run_until_complete(main())
+
+
+def test_timers_fire(loop: Any) -> None:
+    def main() -> None:
+        fired: list[str] = []
+        loop.call_later(0.01, fired.append, "loop")
+        turns_until(lambda: fired)
+
+    in_a_task(loop, main)
+
+
+def test_timers_of_the_reactor_fire(loop: Any) -> None:
+    def main() -> None:
+        fired: list[str] = []
+        loop._ours.reactor.callLater(0.01, fired.append, "reactor")
+        turns_until(lambda: fired)
+
+    in_a_task(loop, main)
+
+
+def test_readers_are_called(loop: Any) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+
+        def main() -> None:
+            read: list[bytes] = []
+            loop.add_reader(ours, lambda: read.append(ours.recv(10)))
+            theirs.send(b"data")
+            turns_until(lambda: read)
+            loop.remove_reader(ours)
+            assert read == [b"data"]
+
+        in_a_task(loop, main)
+
+
+def test_what_other_threads_post_is_called(loop: Any) -> None:
+    def main() -> None:
+        for post in (loop.post, loop.call_soon_threadsafe):
+            called = threading.Event()
+            threading.Timer(0.01, post, [called.set]).start()
+            turns_until(called.is_set)
+
+    in_a_task(loop, main)
+
+
+def test_other_tasks_go_on(loop: Any) -> None:
+    def main() -> None:
+        steps: list[int] = []
+
+        async def other() -> None:
+            for number in range(3):
+                steps.append(number)
+                await asyncio.sleep(0)
+
+        task = loop.create_task(other())
+        turns_until(task.done)
+        assert steps == [0, 1, 2]
+
+    in_a_task(loop, main)
+
+
+@pytest.mark.parametrize("awaited", [True, False], ids=["await", "block_on"])
+def test_the_order_is_that_of_await(loop: Any, awaited: bool) -> None:
+    ours, theirs = socket.socketpair()
+    order: list[str] = []
+
+    async def turn() -> None:
+        await asyncio.sleep(0)
+
+    async def main() -> None:
+        loop.add_reader(ours, lambda: (ours.recv(10), order.append("reader")))
+        await asyncio.sleep(0)
+        theirs.send(b"data")
+        order.append("before")
+        if awaited:
+            await turn()
+        else:
+            block_on(turn())
+        order.append("after")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        loop.remove_reader(ours)
+
+    with ours, theirs:
+        loop.run_until_complete(main())
+    assert order == ["before", "after", "reader"]
+
+
+def test_a_task_that_cancels_itself_is_cancelled_at_the_turn(loop: Any) -> None:
+    def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            block_on(asyncio.sleep(0))
+        task.uncancel()
+
+    in_a_task(loop, main)
+
+
+def test_a_loop_that_is_stopped_stops_at_a_turn(loop: Any) -> None:
+    reached: list[str] = []
+
+    async def main() -> None:
+        loop.stop()
+        reached.append("stop")
+        for _ in range(10):
+            block_on(asyncio.sleep(0))
+        reached.append("after")
+
+    task = loop.create_task(main())
+    loop.run_forever()
+    assert reached == ["stop"]
+    loop.run_until_complete(task)
+    assert reached == ["stop", "after"]
+
+
+# It may raise in a finalizer as well, of a coroutine for instance.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_a_signal_handler_raises_in_a_turn_loses_no_post(loop: Any) -> None:
+    class Alarmed(Exception):
+        pass
+
+    def alarm(*_: object) -> None:
+        raise Alarmed
+
+    def main() -> None:
+        before = signal.signal(signal.SIGALRM, alarm)
+        stop = threading.Event()
+        counted: list[None] = []
+
+        def posting() -> None:
+            while not stop.is_set():
+                loop.post(lambda: counted.append(None))
+                time.sleep(0)
+
+        thread = threading.Thread(target=posting)
+        thread.start()
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+            deadline = time.monotonic() + 1
+            while time.monotonic() < deadline:
+                try:
+                    block_on(asyncio.sleep(0))
+                except Alarmed:
+                    pass
+        except Alarmed:
+            pass
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            stop.set()
+            thread.join()
+            signal.signal(signal.SIGALRM, before)
+        number = len(counted)
+        loop.post(lambda: counted.append(None))
+        turns_until(lambda: len(counted) > number)
+
+    in_a_task(loop, main)
+
+
+def test_a_loop_that_runs_again_hears_what_was_posted(loop: Any) -> None:
+    called: list[None] = []
+
+    async def nothing() -> None:
+        pass
+
+    loop.run_until_complete(nothing())
+    loop._ours.is_rung = True  # as if an exception had left the loop between the alarm and its callback
+    loop._ours.posts.append(lambda: called.append(None))
+
+    async def until_called() -> None:
+        async with asyncio.timeout(30):
+            while not called:
+                await asyncio.sleep(0)
+
+    loop.run_until_complete(until_called())
