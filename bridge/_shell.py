@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ._bridge import configure, default_bridge
@@ -30,7 +31,8 @@ def main(arguments: list[str]) -> int:
     :raises SystemExit: IPython's, for wrong arguments.
     """
     try:
-        ipython: Any = importlib.import_module("IPython")
+        importlib.import_module("IPython")
+        ipapp: Any = importlib.import_module("IPython.terminal.ipapp")
         traitlets: Any = importlib.import_module("traitlets.config")
     except ModuleNotFoundError as error:
         if error.name not in ("IPython", "traitlets"):
@@ -40,10 +42,26 @@ def main(arguments: list[str]) -> int:
     configure(stall_after=None)  # whoever looks at a blocked shell knows that it waits, and may press Ctrl-C
     config: Any = traitlets.Config()
     config.TerminalInteractiveShell.banner2 = _BANNER
+    app: Any = ipapp.TerminalIPythonApp.instance(config=config)
     try:
         # On the command line, where it adds to what the user's own configuration loads.
-        ipython.start_ipython(argv=["--ext=bridge", *arguments], config=config)
+        app.initialize(["--ext=bridge", *arguments])
+        app.shell.interact = _closing(app.shell.interact)
+        app.start()
     finally:
-        # What waits in other threads gets BridgeClosed, so that no thread keeps the process from ending.
         default_bridge().close()
     return 0
+
+
+def _closing(interact: Callable[[], None]) -> Callable[[], None]:
+    """Return what interacts and then closes the bridge.
+
+    What waits in other threads gets BridgeClosed, so that none keeps the process from ending. IPython clears the user's
+    namespace next, and those threads need it.
+    """
+
+    def interact_and_close() -> None:
+        interact()
+        default_bridge().close()
+
+    return interact_and_close

@@ -222,3 +222,23 @@ def test_demo_without_a_loop_fails_every_step_and_ends():
     assert steps(process.stdout)["start the loop"] == ("FAIL", "OSError: too many open files")
     assert failed(process.stdout) == steps(process.stdout).keys() - {"stop the servers"}
     assert process.stderr == ""
+
+
+# --- the shell; test_shell_command.py has what needs IPython
+
+
+def test_shell_without_ipython_says_what_to_install():
+    code = "import sys; sys.modules['IPython'] = None; from bridge.__main__ import main; sys.exit(main(['shell']))"
+    process = python("-c", code)
+    assert process.returncode == 1
+    assert process.stdout == ""
+    assert "needs IPython" in process.stderr
+    assert "pip install 'bridge-interop[shell]'" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize("arguments", [["demo", "--fly"], ["run", "--fly"], ["demo", "fly"]])
+def test_only_the_shell_passes_on_what_it_does_not_know(arguments):
+    process = bridge(*arguments)
+    assert process.returncode == 2
+    assert "unrecognized arguments" in process.stderr or "required: script" in process.stderr

@@ -1,20 +1,27 @@
-"""Cell: what a rewritten cell calls. It waits on the default bridge, in the shell's thread."""
+"""Cell: what a rewritten cell calls. It waits on the default bridge, in the shell's thread.
+
+``PyThreadState_SetAsyncExc`` is a function of Python's C interface, in CPython 2.3 to 3.14
+(test_cells.py::test_what_computes_on_the_loop_is_stopped).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import ctypes
 import inspect
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, MutableMapping
 from types import CodeType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from .._adapt import is_deferred_type
 from .._bridge import bridge_here, default_bridge
 from .._outcome import set_traceback, trim
 from ..loop.border import as_future
 from ._cells import ON_THE_LOOP
+
+T = TypeVar("T")
 
 
 class Cell:
@@ -32,7 +39,7 @@ class Cell:
     def wait(self, evaluate: Callable[[], Any]) -> Any:
         """Await, in a task on the loop, what the function returns there."""
         try:
-            result = default_bridge().block_on(_evaluated(evaluate))
+            result = wait_for_cell(_evaluated(evaluate), evaluate.__code__.co_filename)
             if type(result) is _Elsewhere:
                 result = default_bridge().block_on(result.future)
         except BaseException as error:
@@ -45,7 +52,7 @@ class Cell:
     def run(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a part of a cell in a task on the loop."""
         try:
-            default_bridge().block_on(function())
+            wait_for_cell(function(), function.__code__.co_filename)
         except BaseException as error:
             trim(error)
             raise
@@ -101,6 +108,31 @@ class Cell:
                 raise
 
         return call
+
+
+def wait_for_cell(coro: Coroutine[Any, Any, T], filename: str) -> T:
+    """Block on a coroutine that runs code of a cell.
+
+    Ctrl-C cancels it, which code that computes does not notice, and the loop does nothing else meanwhile. So when the
+    time for its cleanup is over, or at the second Ctrl-C, the KeyboardInterrupt is raised in that code as well.
+
+    :param filename: the cell's.
+    """
+    try:
+        return default_bridge().block_on(coro)
+    except KeyboardInterrupt:
+        _interrupt_if_it_computes(filename)
+        raise
+
+
+def _interrupt_if_it_computes(filename: str) -> None:
+    # Should the cell's code end just now, the loop itself is hit and dies of it, and the next call starts another.
+    ident: int | None = default_bridge()._life.ident
+    frame = sys._current_frames().get(ident) if ident is not None else None
+    while frame is not None and frame.f_code.co_filename != filename:
+        frame = frame.f_back
+    if frame is not None and ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(KeyboardInterrupt))
 
 
 def is_blocked_on(value: Any) -> bool:

@@ -73,7 +73,7 @@ class CellTransformer:
         if not isinstance(tree, ast.Module):
             return tree
         try:
-            return self._rewritten(copy.deepcopy(tree))
+            return self._rewritten(tree)
         except Exception as error:
             warnings.warn(f"bridge runs this cell as it stands, for it could not be rewritten: {error!r}", stacklevel=2)
             return tree
@@ -84,19 +84,22 @@ class CellTransformer:
         shown = {id(each) for each in (module.body if shows == "all" else module.body[-1:] if shows == "last" else [])}
         calls = _Calls(self._known, _renamed(module))
         here = _Here(calls) if awaits else calls
+        concerned = any(map(calls.concern, ast.walk(module)))
         body: list[ast.stmt] = []
         for statement in module.body:
-            if awaits and _needs_a_task(statement):
+            is_shown = id(statement) in shown
+            # A copy, so that the cell stays whole should this fail. Most cells need none.
+            statement = copy.deepcopy(statement) if concerned else statement
+            if concerned and awaits and _needs_a_task(statement):
                 body += _in_one_task(calls.visit(statement), statement)
                 continue
-            value = statement.value if id(statement) in shown and isinstance(statement, ast.Expr) else None
+            value = statement.value if is_shown and isinstance(statement, ast.Expr) else None
             show, is_fresh = value is not None and _may_be_shown(value), isinstance(value, ast.Call)
-            new: ast.stmt = here.visit(statement)
+            new: ast.stmt = here.visit(statement) if concerned else statement
             if show and isinstance(new, ast.Expr):
-                new.value = _at(new.value, _call("show", new.value, ast.Constant(is_fresh)))
+                new.value = _call(new.value, "show", new.value, ast.Constant(is_fresh))
             body.append(new)
-        module.body = body
-        return ast.fix_missing_locations(module)
+        return ast.Module(body, module.type_ignores)
 
 
 class _Calls(ast.NodeTransformer):
@@ -110,8 +113,16 @@ class _Calls(ast.NodeTransformer):
         """Choose what is called when it is called: the name alone does not say whose function it is."""
         self.generic_visit(node)
         if self._is_candidate(node.func):
-            node.func = _at(node.func, _call("caller", node.func))
+            node.func = _call(node.func, "caller", node.func)
         return node
+
+    def concern(self, node: ast.AST) -> bool:
+        """Return whether a cell with this node in it may have to be rewritten."""
+        return (
+            isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith))
+            or (isinstance(node, ast.comprehension) and bool(node.is_async))
+            or (isinstance(node, ast.Call) and self._is_candidate(node.func))
+        )
 
     def _is_candidate(self, function: ast.expr) -> bool:
         if isinstance(function, ast.Attribute):
@@ -138,7 +149,7 @@ class _Here(_Calls):
 
     def visit_Await(self, node: ast.Await) -> ast.expr:
         """Wait in the shell's thread."""
-        return _at(node, _call("wait", _thunk(self._inner.visit(node.value))))
+        return _call(node, "wait", _thunk(self._inner.visit(node.value)))
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.expr:
         """Bind the name in the user's namespace, where a lambda would make it its own."""
@@ -174,8 +185,8 @@ class _Here(_Calls):
         first.ifs = [walruses.visit(each) for each in first.ifs]
         for each in others:
             walruses.visit(each)
-        items = _at(node, ast.GeneratorExp(walruses.visit(item), node.generators))
-        return _at(node, _call("wait", _thunk(_call("collect", ast.Constant(kind), items))))
+        items = ast.copy_location(ast.GeneratorExp(walruses.visit(item), node.generators), node)
+        return _call(node, "wait", _thunk(_call(node, "collect", ast.Constant(kind), items)))
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.Lambda:
         """Leave its body, a scope of its own; defaults are evaluated here."""
@@ -330,15 +341,15 @@ def _thunk(value: ast.expr) -> ast.Lambda:
     return ast.Lambda(ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[]), value)
 
 
-def _call(method: str, *arguments: ast.expr) -> ast.Call:
-    """Return a call of a method of the Cell."""
-    return ast.Call(ast.Attribute(ast.Name(CELL, ast.Load()), method, ast.Load()), list(arguments), [])
+def _call(place: ast.AST, method: str, *arguments: ast.expr) -> ast.Call:
+    """Return a call of a method of the Cell, which stands where another node stands."""
+    function = ast.Attribute(ast.Name(CELL, ast.Load()), method, ast.Load())
+    call = ast.copy_location(ast.Call(function, list(arguments), []), place)
+    # Python takes the line of a method's call from the end of what names the method.
+    function.lineno = function.end_lineno = call.lineno
+    function.col_offset = function.end_col_offset = call.col_offset
+    return ast.fix_missing_locations(call)
 
 
 def _bind(walrus: ast.NamedExpr) -> ast.Call:
-    return _at(walrus, _call("bind", ast.Constant(walrus.target.id), walrus.value))
-
-
-def _at(place: ast.AST, new: N) -> N:
-    """Put a new node where another stands, with those inside it that have no place of their own."""
-    return ast.fix_missing_locations(ast.copy_location(new, place))
+    return _call(walrus, "bind", ast.Constant(walrus.target.id), walrus.value)

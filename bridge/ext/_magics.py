@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._bridge import default_bridge
 from .._outcome import trim
-from ._cell import is_blocked_on
+from ._cell import is_blocked_on, wait_for_cell
 from ._status import Status
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Magics:
             with self._shell.compile.extra_flags(flags):
                 code = self._shell.compile(tree, name, "exec")
                 shown = self._shell.compile(ast.Expression(value), name, "eval") if value is not None else None
-            return default_bridge().block_on(self._run(code, shown))
+            return wait_for_cell(self._run(code, shown), name)
         except BaseException as error:
             trim(error)
             self._show_own_frames(error, name)
