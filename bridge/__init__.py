@@ -20,6 +20,7 @@ from ._bridge import (
     run,
     submit,
 )
+from ._dump import dump
 from ._errors import BridgeClosed, BridgeError, DeadlockError, ReactorConflict, StrategyUnavailable, WrongThreadError
 from ._hooks import load_ipython_extension as load_ipython_extension
 from ._hooks import unload_ipython_extension as unload_ipython_extension
@@ -42,6 +43,7 @@ __all__ = [
     "configure",
     "default_bridge",
     "deferring",
+    "dump",
     "enter",
     "in_thread",
     "install",

@@ -15,10 +15,12 @@ from collections.abc import Awaitable, Callable
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from ._dump import checked_signal, dump_on, no_dump_on
 from ._errors import BridgeClosed, BridgeError
 from ._facade import Caller, Facade
 from ._outcome import trim
 from ._seconds import checked_seconds
+from ._stats import Meter, Stats
 from .strategies import resolve
 
 if TYPE_CHECKING:
@@ -42,8 +44,10 @@ def _engine() -> ModuleType:
     """Return the module of the calls, which imports Twisted and asyncio."""
     global _loaded
     if _loaded is None:
-        from . import _call
+        from . import _call, _stacks
+        from .loop.watch import watchdog
 
+        watchdog.report = _stacks.report
         _loaded = _call
         atexit.register(_close_all)
     return _loaded
@@ -70,6 +74,9 @@ class Bridge(Facade):
         threads; None for never.
     :param shutdown_timeout: seconds that work which was cancelled is given to clean up, by a call that timed out and by
         :meth:`close`.
+    :param dump_signal: a signal, such as ``signal.SIGUSR1``, on which :func:`dump` prints every open call; the handler
+        that was there before is called as well, and put back by :meth:`close`. To be set in the main thread.
+    :raises BridgeError: dump_signal was given, and this is not the main thread.
     :raises StrategyUnavailable: there is no such strategy.
     :raises ValueError: a number of seconds is negative or NaN.
     :raises TypeError: an argument is of the wrong type.
@@ -84,6 +91,7 @@ class Bridge(Facade):
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
         stall_after: float | None = 30.0,
         shutdown_timeout: float = 5.0,
+        dump_signal: int | None = None,
     ) -> None:
         self.name = name or "bridge"
         self.strategy = resolve(strategy)
@@ -94,10 +102,20 @@ class Bridge(Facade):
         if seconds is None:
             raise ValueError("shutdown_timeout must be a finite number of seconds: it bounds how long a close may take")
         self._shutdown_timeout = seconds
+        self._dump_signal = checked_signal(dump_signal)
+        self._meter = Meter()
         self._life: Any = None  # the LoopThread that runs or ran last
         self._closed = False
         # Re-entrant: a signal handler that interrupts the start of the loop may call block_on.
         self._starting = threading.RLock()
+        self._begin_dumping()
+
+    def _begin_dumping(self) -> None:
+        dump_on(self._dump_signal)
+
+    def _end_dumping(self) -> None:
+        number, self._dump_signal = self._dump_signal, None
+        no_dump_on(number)
 
     # The calls.
 
@@ -311,6 +329,20 @@ class Bridge(Facade):
         life = self._life
         return life.thread if life is not None and life.over is None else None
 
+    def stats(self) -> Stats:
+        """Return what the calls came to since the bridge was made: how many, how they ended, how long they took.
+
+        ::
+
+            bridge.stats().timed_out
+            bridge.stats().percentile(99)      # seconds
+
+        Calls from other threads count, and those of :meth:`submit`. On the loop's own thread it is counted how often a
+        stack has blocked. Looking starts nothing, and may be done in any thread.
+        """
+        life = self._life
+        return self._meter.stats(0, 0) if life is None else self._meter.stats(len(life.open), life.switches)
+
     def start(self) -> None:
         """Start the loop, if it does not run. The first call does so by itself.
 
@@ -327,6 +359,7 @@ class Bridge(Facade):
         closing. Closing a closed bridge does nothing.
         """
         self._closed = True
+        self._end_dumping()
         life = self._life
         if life is not None:
             life.close(f"{self!r} was closed", final=True)
@@ -345,6 +378,7 @@ class Bridge(Facade):
         return f"<Bridge {self.name!r}, {state}>"
 
     def __del__(self) -> None:
+        no_dump_on(getattr(self, "_dump_signal", None))
         life = getattr(self, "_life", None)
         if life is not None and life.over is None:
             warnings.warn(f"unclosed {self!r}; call close(), or use 'with Bridge()'", ResourceWarning, 1, self)
@@ -390,6 +424,7 @@ class Bridge(Facade):
                 )
                 if self._life is life:  # else a signal handler has started one since
                     self._life = new
+                    new.watch(self.stall_after, self._meter)
                     _bridges.add(self)
                     new.start()
                 life = self._life or new
@@ -403,6 +438,9 @@ class Bridge(Facade):
 
 class _DefaultBridge(Bridge):
     """The bridge behind the plain functions: after ``close()`` the next call starts it again."""
+
+    def _begin_dumping(self) -> None:
+        """Do nothing: configure() does it, once for this bridge and those that it makes to check the options."""
 
     def close(self) -> None:
         """End the loop; the next call starts a new one."""
@@ -426,7 +464,9 @@ class _AttachedBridge(Bridge):
     def _attach(self) -> Life:
         from .loop.alone import attach
 
-        return attach(self._attached, self._shutdown_timeout)
+        life = attach(self._attached, self._shutdown_timeout)
+        life.watch(self.stall_after, self._meter)
+        return life
 
     def life(self) -> Life:
         life: Life = self._life
@@ -506,7 +546,7 @@ def configure(**options: Any) -> None:
         bridge.configure(strategy="event", stall_after=5)
 
     :param options: those of :class:`Bridge`; a later call adds to the earlier ones.
-    :raises BridgeError: the default bridge is in use already.
+    :raises BridgeError: the default bridge is in use already, or dump_signal is set off the main thread.
     :raises TypeError: there is no such option, or its value is of the wrong type.
     :raises ValueError: a value is out of range.
     :raises StrategyUnavailable: there is no such strategy.
@@ -520,6 +560,8 @@ def configure(**options: Any) -> None:
             )
         merged = _options | options
         _DefaultBridge(**merged)  # refuses what is wrong; nothing starts
+        dump_on(merged.get("dump_signal"))
+        no_dump_on(_options.get("dump_signal"))
         _options = merged
         if _default is not None:
             Bridge.__init__(_default, **merged)

@@ -10,18 +10,17 @@ import asyncio
 import concurrent.futures
 import contextlib
 import functools
-import logging
 import threading
 from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
+from time import monotonic
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError as DeferredCancelled
 from twisted.python.failure import Failure
 
-from . import _stacks
 from ._adapt import Kind, describe, discard, kind_of, returned_kind
 from ._errors import BridgeClosed, BridgeError, DeadlockError, StrategyUnavailable
 from ._outcome import set_traceback, trim
@@ -32,14 +31,13 @@ from .loop.life import Life
 from .loop.swap import SwapLoop, missing
 from .loop.task import Contained, error_of, mark_handled
 from .loop.variables import take_variables
+from .loop.watch import watchdog
 from .strategies import Strategy, Waiter, refused, resolve
 
 if TYPE_CHECKING:
     from ._bridge import Bridge
 
     Find = Callable[[asyncio.AbstractEventLoop | None], Bridge]
-
-log = logging.getLogger("bridge")
 
 _CANCELLATIONS = (asyncio.CancelledError, DeferredCancelled, concurrent.futures.CancelledError)
 
@@ -61,9 +59,10 @@ class Call:
     """
 
     __slots__ = (
-        "cancel_asked", "context", "error", "kind", "life", "one_turn", "route", "scope", "still_runs", "value",
-        "work", "x",
+        "cancel_asked", "context", "error", "kind", "life", "one_turn", "route", "scope", "started", "still_runs",
+        "value", "work", "x",
     )  # fmt: skip
+    waits = False  # whether a thread waits for it
 
     def __init__(
         self,
@@ -78,6 +77,7 @@ class Call:
         self.kind = kind
         self.route = route
         self.context = context
+        self.started = monotonic()
         self.scope: Any = None  # the anyio cancel scope that the caller works in
         self.work: Any = None
         self.value: Any = None
@@ -237,7 +237,25 @@ class Call:
         self.value = value
         self.error = error
         self.work = None  # which holds the error as well: see the end of start_task
+        meter = self.life.meter
+        if not meter.count() % meter.every:
+            meter.measure(monotonic() - self.started)
         self._tell()
+
+    @property
+    def key(self) -> tuple[int, float]:
+        """What tells the call from every other one, without keeping it alive."""
+        return id(self), self.started
+
+    def give_up(self) -> None:
+        """End the call with no outcome, as its caller does not wait for it any longer."""
+        try:
+            self.life.open.remove(self)
+        except KeyError:
+            return
+        meter = self.life.meter
+        if not meter.count() % meter.every:
+            meter.measure(monotonic() - self.started)
 
     def fail(self, error: BaseException) -> None:
         """End the call with an error of ours."""
@@ -267,6 +285,7 @@ class BlockedCall(Call):
     """A call whose caller waits in its thread."""
 
     __slots__ = ("caller", "waiter")
+    waits = True
 
     def __init__(
         self,
@@ -306,8 +325,10 @@ class SubmittedCall(Call):
         if self.error is None:
             future.set_result(self.value)
         elif self.cancel_asked and isinstance(self.error, _CANCELLATIONS):
+            self.life.meter.note("cancelled")
             future.end_cancelled()
         else:
+            self.life.meter.note(_end_of(self.error))
             future.set_exception(self.error)
         future.forget()
         # The frames in the error's traceback may have been called by one that holds this call.
@@ -434,18 +455,16 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
         discard(x)
         raise
     patience = life.shutdown_timeout
-    stall_after = bridge.stall_after
     if timeout == 0:
         call.one_turn = True
         limit: float | None = patience
     else:
         limit = timeout
     try:
+        if life.unwatched:
+            watchdog.wake(life)
         call.begin()
-        if stall_after is None or (limit is not None and limit <= stall_after):
-            done = waiter.wait(limit)
-        else:
-            done = waiter.wait(stall_after) or _wait_on(call, limit, stall_after)
+        done = waiter.wait(limit)
         if not done:
             call.ask_to_cancel()
             done = waiter.wait(patience if timeout != 0 else 0.0)
@@ -458,14 +477,17 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
         if before is not None and context is not None:
             take_variables(before, context)
         if not done:
-            life.open.discard(call)
+            call.give_up()
+            life.meter.note("timed_out")
             raise _timed_out(x, timeout, still_runs=True)
         if call.error is None:
             return call.value
         if call.cancel_asked and isinstance(call.error, _CANCELLATIONS):
+            life.meter.note("timed_out")
             raise _timed_out(x, timeout, call.still_runs) from call.error
         if isinstance(call.error, BridgeClosed):
             discard(x)
+        life.meter.note(_end_of(call.error))
         raise call.error
     finally:
         # The error's traceback holds this frame: with these in it, frame and error would be a reference cycle.
@@ -585,10 +607,9 @@ def _here(callback: Callable[[], object]) -> None:
     callback()
 
 
-def _wait_on(call: BlockedCall, timeout: float | None, stall_after: float) -> bool:
-    """Log a warning with the stacks, as the call has taken longer than stall_after seconds, and wait for the rest."""
-    log.warning("%s", _stacks.stalled(call, stall_after))
-    return call.waiter.wait(None if timeout is None else timeout - stall_after)
+def _end_of(error: BaseException) -> str:
+    """Return what a call with this error is counted as."""
+    return "cancelled" if isinstance(error, _CANCELLATIONS) else "failed"
 
 
 def _interrupted(call: BlockedCall, error: BaseException, patience: float) -> None:
@@ -602,7 +623,8 @@ def _interrupted(call: BlockedCall, error: BaseException, patience: float) -> No
             call.ask_to_cancel()
             done = call.waiter.wait(patience)
     finally:
-        call.life.open.discard(call)
+        call.give_up()
+        call.life.meter.note("cancelled")
         if call.work is None:  # never started
             discard(call.x)
     if not done:

@@ -1,11 +1,10 @@
-"""Calls: submitted work, Futures of other loops, stalls, tracebacks, and the default bridge's options."""
+"""Calls: submitted work, Futures of other loops, tracebacks, and the default bridge's options."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
 import contextvars
-import logging
 import threading
 import traceback
 from collections.abc import Callable, Generator, Iterator
@@ -277,58 +276,6 @@ def test_a_future_of_another_bridge_goes_there(bridge: Bridge) -> None:
         other.loop.call_later(0.01, future.set_result, "value")
         assert bridge.block_on(future) == "value"
         assert other.block_on(lambda: bridge.block_on(value())) == "value"  # from one loop's thread to another's
-
-
-# --- stalls
-
-
-def test_a_call_that_stalls_is_logged_once_with_the_stacks(caplog: pytest.LogCaptureFixture) -> None:
-    async def inner() -> None:
-        await asyncio.sleep(0.2)
-
-    async def outer() -> None:
-        await inner()
-
-    with (
-        caplog.at_level(logging.WARNING, "bridge"),
-        Bridge("stalling", install_reactor=False, stall_after=0.05) as bridge,
-    ):
-        bridge.block_on(outer())
-        (record,) = caplog.records
-        text = record.getMessage()
-        assert "outer) has waited for 0.05 seconds" in text
-        for function in ("test_a_call_that_stalls", "in outer", "in inner"):
-            assert function in text
-        caplog.clear()
-        with pytest.raises(TimeoutError):
-            bridge.block_on(for_ever(), timeout=0.1)
-        assert len(caplog.records) == 1
-        caplog.clear()
-        bridge.block_on(lambda: deferLater(bridge.reactor, 0.1, lambda: None))
-        assert "Deferred" in caplog.records[0].getMessage()
-
-
-def test_a_stall_names_what_the_loop_is_busy_with(caplog: pytest.LogCaptureFixture) -> None:
-    release = threading.Event()
-
-    def hogging() -> None:
-        release.wait(0.2)
-
-    with (
-        caplog.at_level(logging.WARNING, "bridge"),
-        Bridge("busy", install_reactor=False, stall_after=0.05) as bridge,
-    ):
-        bridge.loop.call_soon_threadsafe(hogging)
-        assert bridge.block_on(value()) == "value"
-        text = caplog.records[0].getMessage()
-        assert "it is busy" in text
-        assert "in hogging" in text
-
-
-def test_stall_after_none_never_logs(caplog: pytest.LogCaptureFixture) -> None:
-    with Bridge(install_reactor=False, stall_after=None) as bridge:
-        bridge.block_on(asyncio.sleep(0.1))
-    assert not caplog.records
 
 
 # --- tracebacks

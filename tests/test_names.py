@@ -29,13 +29,14 @@ from twisted.internet import process as twisted_process
 from twisted.internet._resolver import GAIResolver
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.base import DelayedCall, ReactorBase
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, DeferredList, fail, inlineCallbacks
 from twisted.internet.error import ConnectionDone
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python import context as twisted_context
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 
 import bridge
 from bridge import Bridge
@@ -517,3 +518,65 @@ def test_a_loop_has_few_attributes(make: Callable[[], Any]) -> None:
         assert loop.run_until_complete(count()) <= 29
     finally:
         loop.close()
+
+
+# --- what the reports look at
+
+
+def test_the_chain_behind_what_is_awaited(loop: asyncio.AbstractEventLoop) -> None:
+    user = "_chains.py"
+    unfired: Deferred[None] = Deferred()
+
+    @inlineCallbacks
+    def generator() -> Any:
+        yield unfired
+
+    waiting: Any = generator()
+    code, cells = waiting._canceller.__code__, waiting._canceller.__closure__
+    check("status" in code.co_freevars, "_cancellableInlineCallbacks", user, "its canceller knows a status")
+    status = cells[code.co_freevars.index("status")].cell_contents
+    check(status.waitingOn is unfired, "_CancellationStatus.waitingOn", user)
+    callbacks: Any = getattr(unfired, "_callbacks", None) or unfired.callbacks
+    args = callbacks[0][0][1]
+    relied_on = "it is called with (waiting, gen, status, ...)"
+    check(args[1].gi_frame and args[2] is status, "_gotResultInlineCallbacks", user, relied_on)
+    outer: Any = Deferred()
+    outer.addCallback(lambda _: unfired)
+    outer.callback(None)
+    check(outer._chainedTo is unfired, "Deferred._chainedTo", user)
+    check(DeferredList([unfired])._deferredList == [unfired], "DeferredList._deferredList", user)
+    unfired.callback(None)
+
+    async def main() -> None:
+        future = loop.create_future()
+        gathered: Any = asyncio.gather(future)
+        check(gathered._children == [future], "_GatheringFuture._children", user)
+        shielded: Any = asyncio.shield(future)
+        freevars = [callback.__code__.co_freevars for callback, _ in shielded._callbacks]
+        check(any("inner" in each for each in freevars), "asyncio.shield", user, "a callback of it knows the inner one")
+        check("fs" in asyncio.tasks._wait.__code__.co_varnames, "asyncio.tasks._wait", user)
+
+        async def never() -> None:
+            await future
+
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(never())
+            check(task in group._tasks, "TaskGroup._tasks", user)
+            future.set_result(None)
+        async with anyio.create_task_group() as other:
+            check(other._tasks == set(), "anyio's TaskGroup._tasks", user)
+
+    loop.run_until_complete(main())
+
+
+def test_pools_that_are_looked_at(loop: asyncio.AbstractEventLoop) -> None:
+    user = "_locks.py"
+    check(hasattr(loop, "_default_executor"), "BaseEventLoop._default_executor", user)
+    with ThreadPoolExecutor(2) as executor:
+        executor.submit(int).result()
+        check(len(executor._threads) == 1, "ThreadPoolExecutor._threads", user)
+        check(executor._max_workers == 2, "ThreadPoolExecutor._max_workers", user)
+        check(executor._work_queue.qsize() == 0, "ThreadPoolExecutor._work_queue", user)
+    pool: Any = ThreadPool(1, 1)
+    check(pool._team.statistics().backloggedWorkCount == 0, "ThreadPool._team.statistics()", user)
+    check(anyio_backend.CapacityLimiter.acquire_on_behalf_of.__code__, "CapacityLimiter.acquire_on_behalf_of", user)

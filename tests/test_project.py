@@ -38,14 +38,15 @@ LAYERS = [
     ["bridge._facade"],
     ["bridge._view"],
     ["bridge._iterate", "bridge._enter"],
-    ["bridge._variables", "bridge._detect"],
+    ["bridge._variables", "bridge._detect", "bridge._dump"],
     ["bridge._call"],
     ["bridge._stacks"],
+    ["bridge._chains", "bridge._locks"],
     ["bridge.loop"],
     ["bridge.strategies"],
     ["bridge._adapt"],
     ["bridge._outcome"],
-    ["bridge._errors", "bridge._seconds"],
+    ["bridge._errors", "bridge._seconds", "bridge._stats"],
 ]
 
 

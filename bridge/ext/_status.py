@@ -69,8 +69,8 @@ def _described(call: Any) -> tuple[str, list[tuple[str, str]]]:
         title = f"submit({describe(call.x)})"
     else:
         title = f"block_on({describe(call.x)}) in thread {_thread_name(caller)}"
-        stacks.append(("called by", _stacks._thread_stack(caller)))
-    stacks.append(("waits for", _stacks._work_stack(call.work)))
+        stacks.append(("called by", _stacks.thread_stack(caller)))
+    stacks.append(("waits for", _stacks.work_stack(call.work)))
     return title, stacks
 
 

@@ -137,6 +137,12 @@ class _Mirror:
             waiting.callback(value)
 
 
+def mirrored(canceller: Any) -> Any:
+    """Return the Future that a Deferred with this canceller stands for, None if it is not of our making."""
+    owner = getattr(canceller, "__self__", None)
+    return owner._future if isinstance(owner, _Mirror) else None
+
+
 def deferring(function: Callable[..., Any], args: Any, kwargs: Any) -> Deferred[Any]:
     """Call a function in a task and return its result as a Deferred; :func:`bridge.deferring` has the contract."""
     loop = _loop_for(function, Kind.CALLABLE, "deferring")

@@ -89,15 +89,15 @@ def _drive(loop: SwapLoop, coro: Any, task: asyncio.Task[Any], waited: Any) -> A
             # What the task does with what its coroutine yields, and what the task's driver does with a Deferred.
             try:
                 if waited is None:
-                    loop.wait(None, task)
+                    loop.wait(None, task, coro)
                 elif is_plain(waited):
                     _check(loop, waited, task)
                     waited._asyncio_future_blocking = False
-                    loop.wait(waited, task)
+                    loop.wait(waited, task, coro)
                 else:
                     fired = DeferredFuture(waited, loop)
                     try:
-                        loop.wait(fired, task)
+                        loop.wait(fired, task, coro)
                         if fired.cancelled():
                             mark_handled(waited)
                             fired.result()
@@ -164,7 +164,7 @@ def _wait(loop: SwapLoop, future: asyncio.Future[Any]) -> Any:
     try:
         if not future.done():
             try:
-                loop.wait(future, None)
+                loop.wait(future, None, None)
             except BaseException:
                 future.cancel()  # the wait was ended from outside: nobody will take the result
                 raise

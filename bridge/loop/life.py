@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 from .._errors import BridgeClosed, BridgeError, DeadlockError
+from .._stats import Meter
+from .watch import Watched, watchdog
 
 
 class OpenCall(Protocol):
     """A call that has been posted to the loop and not ended."""
 
     work: Any  # what the loop made of it, such as a task; None before it starts
+    started: float  # by the monotonic clock
+    waits: bool  # whether a thread waits for it
+
+    @property
+    def key(self) -> Hashable:
+        """What tells the call from every other one, without keeping it alive."""
+        ...
 
     def fail(self, error: BaseException) -> None:
         """End the call with the error, from any thread; does nothing if it has ended."""
         ...
 
 
-class Life:
+class Life(Watched):
     """One run of one loop, as the calls see it.
 
     Calls are counted in ``open``, a set, and whoever removes a call from it has the right, and the duty, to end it:
@@ -35,6 +44,8 @@ class Life:
     calls_here = False  # run() on the loop's thread calls the function though no asyncio loop runs there
 
     def __init__(self, shutdown_timeout: float) -> None:
+        self.stall_after = None
+        self.meter = Meter()
         self.open: set[OpenCall] = set()
         self.is_ready = False
         self.ident: int | None = None  # the thread's
@@ -50,6 +61,26 @@ class Life:
     def name(self) -> str:
         """What to call the loop's thread in a log."""
         raise NotImplementedError
+
+    def watch(self, stall_after: float | None, meter: Meter) -> None:
+        """Let the watchdog look at the calls, and count them in the meter of the bridge."""
+        self.stall_after = stall_after
+        self.meter = meter
+        stacks: Any = getattr(getattr(self, "loop", None), "stacks", None)
+        if stacks is not None:
+            stacks.stall_after = stall_after
+        watchdog.add(self)
+
+    def calls(self) -> list[OpenCall]:
+        """Return the open calls that a thread waits for."""
+        return [call for call in list(self.open) if call.waits]
+
+    @property
+    def switches(self) -> int:
+        """How often a stack of the loop's thread has blocked, while the loop is not closed."""
+        loop: Any = getattr(self, "loop", None)
+        stacks = getattr(loop, "stacks", None)
+        return 0 if stacks is None or loop.is_closed() else stacks.switches
 
     def has(self, loop: asyncio.AbstractEventLoop | None) -> bool:
         """Return whether that is this life's loop."""
@@ -79,6 +110,7 @@ class Life:
         if self.over is None:
             self.cause = cause
             self.over = reason
+        watchdog.remove(self)
         while self.open:
             for call in list(self.open):
                 self._orphans.append(call.work)

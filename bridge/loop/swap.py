@@ -33,8 +33,9 @@ import selectors
 import threading
 from asyncio import events, selector_events, tasks
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextvars import Context, copy_context
+from time import monotonic
 from typing import Any
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -45,6 +46,7 @@ from .base import BridgeLoop
 from .plain import blocked, unblocked
 from .streams import StreamLoop
 from .task import BridgeTask
+from .watch import Watched, watchdog
 
 # Runners that are kept for the next blocked call, once several calls were blocked at a time.
 _POOL = 4
@@ -77,17 +79,20 @@ class Wait(events.Handle):
     In the latter case it stands in the loop's queue itself, at a third of the cost of a Handle for a callback.
     """
 
-    __slots__ = ("error", "future", "is_over", "parked", "stack", "task")
+    __slots__ = ("coro", "error", "future", "is_over", "parked", "stack", "task")
     # What the loop reads of a Handle, in its debug mode as well.
     _cancelled = False
     _callback = _source_traceback = None
     _args = ()
 
-    def __init__(self, stack: greenlet, future: asyncio.Future[Any] | None, task: Any, parked: list[greenlet]) -> None:
+    def __init__(
+        self, stack: greenlet, future: asyncio.Future[Any] | None, task: Any, parked: list[greenlet], coro: Any
+    ) -> None:
         self.stack = stack
         self.future = future
         self.task = task
         self.parked = parked
+        self.coro = coro  # that is driven in the stack, None if it waits for the Future
         self.error: BaseException | None = None
         self.is_over = False
 
@@ -114,15 +119,36 @@ class Wait(events.Handle):
             self.error = asyncio.CancelledError() if message is None else asyncio.CancelledError(message)
 
 
-class Stacks:
+class OnLoopCall:
+    """A call that a stack is blocked in, for those who look at it."""
+
+    waits = True
+
+    def __init__(self, wait: Wait, first_seen: dict[Hashable, float]) -> None:
+        self.work = wait.future if wait.coro is None else wait.coro
+        # Not of the wait, of which there is one for each time that the call suspends. Another object may come to have
+        # this address, and then it is another call in another stack.
+        self.key = id(self.work), id(wait.stack)
+        self.seen = first_seen.get(self.key)
+        self.started: float = monotonic() if self.seen is None else self.seen
+        self.task = wait.task
+        self.stack = wait.stack
+
+
+class Stacks(Watched):
     """The stacks of a loop; apart from the loop for the reason that ``base.Ours`` is."""
 
     __slots__ = (
-        "closed_error", "context", "context_updates", "forsaken", "interrupted", "last_root", "parked", "refusals",
-        "root", "self_cancels", "switches", "thread", "tracker",
+        "closed_error", "context", "context_updates", "first_seen", "forsaken", "interrupted", "last_root", "loop",
+        "parked", "refusals", "root", "self_cancels", "stall_after", "switches", "thread", "tracker", "unwatched",
     )  # fmt: skip
+    look_every = 0.25
 
-    def __init__(self) -> None:
+    def __init__(self, loop: SwapLoop) -> None:
+        self.loop = loop
+        self.stall_after = Watched.stall_after
+        self.unwatched = False
+        self.first_seen: dict[Hashable, float] = {}
         self.root: greenlet | None = None  # while the loop runs
         self.last_root: greenlet | None = None
         self.thread: threading.Thread | None = None  # that the stacks belong to
@@ -137,6 +163,16 @@ class Stacks:
         self.interrupted = False  # Ctrl-C has cancelled the wait of the program that shares the thread
         self.self_cancels: dict[Any, Any] = {}  # see BridgeTask.cancel
 
+    def calls(self) -> list[OnLoopCall]:
+        """Return the calls that stacks of the loop's thread are blocked in, of several in one stack the innermost.
+
+        None of them has noted when it began, which would make it slower by one per cent: it counts from when somebody
+        first saw it here.
+        """
+        calls = [OnLoopCall(wait, self.first_seen) for wait in list(self.loop.waits.values())]
+        self.first_seen = {call.key: call.started for call in calls}
+        return calls
+
 
 class _Retired(SystemExit, GreenletExit):
     """Ends a runner that is parked in a callback: asyncio lets a SystemExit pass, a greenlet ends by a GreenletExit."""
@@ -149,7 +185,7 @@ class SwapLoop(StreamLoop):
     """
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
-        self._stacks = Stacks()
+        self._stacks = Stacks(self)
         super().__init__(selector)
 
     @property
@@ -166,6 +202,16 @@ class SwapLoop(StreamLoop):
         """What tasks have cancelled themselves, with the message; see BridgeTask.cancel."""
         return self._stacks.self_cancels
 
+    @property
+    def waits(self) -> dict[greenlet, Wait]:
+        """The waits of the stacks that are blocked."""
+        return self._streams.waits
+
+    @property
+    def stacks(self) -> Stacks:
+        """The stacks, as the watchdog sees them."""
+        return self._stacks
+
     # The stacks.
 
     def _run_once(self) -> None:
@@ -177,6 +223,7 @@ class SwapLoop(StreamLoop):
         self._adopt_stacks(root)
         self._stacks.root = root
         self._stacks.tracker = twisted_context.theContextTracker.currentContext()  # type: ignore[no-untyped-call]
+        watchdog.add(self._stacks)
         try:
             wanted = True
             while wanted:  # True comes from a stack that has blocked and found no runner parked
@@ -184,6 +231,7 @@ class SwapLoop(StreamLoop):
                 runner.gr_context = self._stacks.context
                 wanted = runner.switch()
         finally:
+            watchdog.remove(self._stacks)
             self._retire(0)
             self._stacks.root = None
 
@@ -232,10 +280,11 @@ class SwapLoop(StreamLoop):
             runner.parent = getcurrent()
             runner.throw(_Retired)
 
-    def wait(self, future: asyncio.Future[Any] | None, task: asyncio.Task[Any] | None) -> None:
+    def wait(self, future: asyncio.Future[Any] | None, task: asyncio.Task[Any] | None, coro: Any) -> None:
         """Block the calling stack until the Future is done; None for one turn of the loop.
 
         :param task: the current one.
+        :param coro: the coroutine that is driven in the stack; for those who look.
         :raises DeadlockError: called on the root stack, outside any callback.
         :raises asyncio.CancelledError: the task that is blocked here was cancelled when the Future was done already.
         :raises BridgeClosed: the loop was stopped for good or closed.
@@ -247,7 +296,7 @@ class SwapLoop(StreamLoop):
             self.check_wait()
         if future is None and task is not None and not self._ready and self._take_turn():
             return
-        wait = Wait(stack, future, task, stacks.parked)
+        wait = Wait(stack, future, task, stacks.parked, coro)
         if future is None:
             self._ready.append(wait)
         else:
@@ -275,6 +324,8 @@ class SwapLoop(StreamLoop):
             # A signal handler or a finalizer may block a runner between two callbacks, as it is about to sleep.
             is_between = stack.gr_context is stacks.context
         streams.waits[stack] = wait
+        if stacks.unwatched:
+            watchdog.wake(stacks)
         stacks.switches += 1
         try:
             if stacks.parked:

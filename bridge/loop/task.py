@@ -185,6 +185,14 @@ def driven_by(driver: Any) -> Coroutine[Any, Any, Any]:
     return coroutine
 
 
+def inner_coroutine(awaited: Any) -> Any:
+    """Return the user's coroutine if that is the driver of one, None if the driver has ended; else what was passed."""
+    if getattr(awaited, "cr_code", None) is not _driver.__code__:
+        return awaited
+    frame = awaited.cr_frame
+    return None if frame is None else frame.f_locals.get("coro")
+
+
 def is_plain(waited: Any) -> bool:
     """Return whether a task takes this from its coroutine as it is: whether it is no Deferred."""
     return type(waited) in _PLAIN or not is_deferred_type(waited.__class__)

@@ -158,6 +158,8 @@ class LoopThread(Life):
         finally:
             self._orphans.clear()
             self.loop.close()
+            if isinstance(self.loop, SwapLoop):
+                self.meter.switches += self.loop.stacks.switches
             if self._final:
                 self._release_reactor()
 
@@ -177,6 +179,7 @@ class LoopThread(Life):
         self.reactor.on_crash = self._reactor_crashed
         if isinstance(self.loop, SwapLoop):
             self.loop.before_block = self.reactor.keep_time
+            self.loop.stacks.stall_after = self.stall_after
         self.reactor.addSystemEventTrigger("before", "shutdown", self._shutdown_begins)
 
     async def _serve(self) -> None:

@@ -47,19 +47,20 @@ _ROUNDS = 10
 class GreenletWaiter:
     """Blocks the greenlet that calls ``wait()``, and no other one of its thread."""
 
-    __slots__ = ("_hub", "deadline", "notified", "stack")
+    __slots__ = ("_hub", "deadline", "greenlet", "notified", "stack")
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self.notified = False
         self.stack: greenlet | None = None  # the one that is blocked here, never the main greenlet
+        self.greenlet: greenlet | None = None  # for those who look: the one that waits here, the main one included
         self.deadline = math.inf
 
     def wait(self, timeout: float | None) -> bool:
         """Let the thread's other greenlets run. Called in any greenlet of the thread that made the waiter."""
         self.deadline = math.inf if timeout is None else monotonic() + timeout
         hub = self._hub
-        stack = getcurrent()
+        stack = self.greenlet = getcurrent()
         return hub.run(self) if stack is hub.main else hub.park(self, stack)
 
     def notify(self) -> None:

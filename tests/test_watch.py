@@ -1,0 +1,799 @@
+"""The watchdog, dump(), and the stacks that both show."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import io
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+from greenlet import greenlet
+from isolated import isolated
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, inlineCallbacks
+
+import bridge as package
+from bridge import Bridge, as_deferred, block_on, in_thread
+from bridge._stacks import report
+from bridge.loop.watch import Watchdog, Watched, watchdog
+from bridge.strategies import strategies
+
+STRATEGIES = [name for name, each in strategies().items() if each.unavailable() is None]
+
+
+class Records(logging.Handler):
+    """Collects what is logged, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+        self._changed = threading.Condition()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with self._changed:
+            self.texts.append(record.getMessage())
+            self._changed.notify_all()
+
+    def wait_for(self, count: int) -> list[str]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.texts) >= count, 30), self.texts
+            return list(self.texts)
+
+
+@pytest.fixture
+def records() -> Iterator[Records]:
+    handler = Records()
+    logger = logging.getLogger("bridge")
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+
+
+@pytest.fixture
+def stalling() -> Iterator[Bridge]:
+    with Bridge("stalling", install_reactor=False, stall_after=0.05, shutdown_timeout=2) as each:
+        yield each
+
+
+class Gate:
+    """What the awaited code of a test waits for, until the test opens it from its thread."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._loop = bridge.loop
+        self.future: asyncio.Future[None] = bridge.block_on(lambda: [self._loop.create_future()])[0]
+
+    def open(self) -> None:
+        self._loop.call_soon_threadsafe(lambda: self.future.done() or self.future.set_result(None))
+
+
+def in_background(function: Callable[[], Any]) -> threading.Thread:
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    return thread
+
+
+def dumped() -> str:
+    file = io.StringIO()
+    package.dump(file)
+    return file.getvalue()
+
+
+def dumped_with(text: str) -> str:
+    """Return the first dump in which the text stands."""
+    deadline = time.monotonic() + 30
+    while text not in (shown := dumped()):
+        assert time.monotonic() < deadline, shown
+        time.sleep(0.005)
+    return shown
+
+
+# --- stalls
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_call_that_waits_too_long_is_reported_once(stalling: Bridge, records: Records, strategy: str) -> None:
+    gate = Gate(stalling)
+
+    async def inner() -> None:
+        await gate.future
+
+    async def outer() -> None:
+        await inner()
+
+    def calling() -> None:
+        stalling.block_on(outer(), strategy=strategy)
+
+    thread = in_background(calling)
+    (text,) = records.wait_for(1)
+    time.sleep(0.15)  # several looks of the watchdog
+    gate.open()
+    thread.join(30)
+    assert records.texts == [text]
+    assert "outer) has waited for 0.05 seconds, in thread" in text
+    for function in ("in calling", "in outer", "in inner"):
+        assert function in text
+    assert text.index("in calling") < text.index("it waits for:") < text.index("in outer") < text.index("in inner")
+    assert "the loop's thread, stalling, is idle" in text
+
+
+def test_each_call_that_stalls_is_reported(stalling: Bridge, records: Records) -> None:
+    gates = [Gate(stalling) for _ in range(3)]
+
+    async def waits_for(gate: Gate) -> None:
+        await gate.future
+
+    for number, gate in enumerate(gates):
+        thread = in_background(lambda gate=gate: stalling.block_on(waits_for(gate)))  # type: ignore[misc]
+        records.wait_for(number + 1)
+        gate.open()
+        thread.join(30)
+    assert len(records.texts) == 3
+
+
+def test_many_calls_at_once_are_counted_instead(records: Records) -> None:
+    with Bridge("crowded", install_reactor=False) as bridge:
+        gate = Gate(bridge)
+
+        async def waits() -> None:
+            await asyncio.shield(gate.future)
+
+        stacks = bridge.loop.stacks  # type: ignore[attr-defined]
+        work = [bridge.submit(lambda: block_on(waits())) for _ in range(14)]
+        wait_until(lambda: len(stacks.calls()) == 14)
+        report(stacks, stacks.calls())
+        gate.open()
+        for each in work:
+            each.result()
+    assert len(records.texts) == 11
+    assert records.texts[-1].startswith("4 more calls on crowded have waited for 30 seconds")
+
+
+def test_stack_that_is_blocked_on_the_loops_own_thread(stalling: Bridge, records: Records) -> None:
+    gate = Gate(stalling)
+
+    async def inner() -> None:
+        await gate.future
+
+    def callback() -> None:
+        block_on(inner())
+
+    stalling.loop.call_soon_threadsafe(callback)
+    (text,) = records.wait_for(1)
+    gate.open()
+    assert "inner)" in text.splitlines()[0]
+    assert "on the loop's own thread, in a callback" in text
+    assert text.index("in callback") < text.index("it waits for:") < text.index("in inner")
+    assert "is idle" in text
+
+
+def test_task_whose_step_is_blocked(stalling: Bridge, records: Records) -> None:
+    gate = Gate(stalling)
+
+    async def inner() -> None:
+        await gate.future
+
+    def sync_code() -> None:
+        block_on(inner())
+
+    async def handler() -> None:
+        sync_code()
+
+    def calling() -> None:
+        stalling.block_on(handler())
+
+    thread = in_background(calling)
+    texts = records.wait_for(2)
+    gate.open()
+    thread.join(30)
+    assert len(texts) == 2  # the thread's call, and the one that stands in its work
+    (from_thread,) = [text for text in texts if "in thread" in text.splitlines()[0]]
+    (on_loop,) = [text for text in texts if text is not from_thread]
+    assert "it waits for its first step" in from_thread
+    assert from_thread.index("in calling") < from_thread.index("in handler") < from_thread.index("in sync_code")
+    assert "on the loop's own thread, in <" in on_loop
+    assert on_loop.index("in handler") < on_loop.index("in sync_code") < on_loop.index("in inner")
+
+
+def test_loop_that_is_stuck_in_a_callback(stalling: Bridge, records: Records) -> None:
+    release = threading.Event()
+
+    def hogging() -> None:
+        release.wait(30)
+
+    async def value() -> int:
+        return 1
+
+    stalling.loop.call_soon_threadsafe(hogging)
+    thread = in_background(lambda: stalling.block_on(value()))
+    (text,) = records.wait_for(1)
+    release.set()
+    thread.join(30)
+    assert "(the loop has not started it: it is busy)" in text
+    assert "the loop's thread, stalling, stands at:" in text
+    assert "in hogging" in text
+
+
+def test_lock_that_a_blocked_stack_holds(stalling: Bridge, records: Records) -> None:
+    gate = Gate(stalling)
+    lock = threading.Lock()
+
+    async def waits() -> None:
+        await gate.future
+
+    def holder() -> None:
+        with lock:
+            block_on(waits())
+
+    def stuck() -> None:
+        with lock:
+            pass
+
+    stalling.loop.call_soon_threadsafe(holder)
+    stalling.loop.call_soon_threadsafe(stuck)
+    (text, *_) = records.wait_for(1)
+    lock.release()  # as the loop cannot
+    gate.future.get_loop().call_soon_threadsafe(lock.acquire)
+    gate.open()
+    assert "it waits for <locked _thread.lock object" in text
+    assert "with lock:" in text
+    assert "1 call blocked on its stacks cannot go on" in text
+    assert "in holder: block_on(waits())" in text
+
+
+def test_stall_after_none_reports_nothing(records: Records) -> None:
+    with (
+        Bridge(install_reactor=False, stall_after=None) as bridge,
+        Bridge(install_reactor=False, stall_after=0.05) as two,
+    ):
+        thread = in_background(lambda: bridge.block_on(asyncio.sleep(0.4)))
+        two.block_on(asyncio.sleep(0.3))
+        thread.join(30)
+    assert all("on two" in text or "sleep" in text for text in records.wait_for(1))
+    assert len(records.texts) == 1
+
+
+def test_call_that_ends_by_its_own_timeout_may_be_reported_while_it_cleans_up(records: Records) -> None:
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.3)
+
+    with Bridge(install_reactor=False, stall_after=0.1) as bridge, pytest.raises(TimeoutError):
+        bridge.block_on(stubborn(), timeout=0.05)
+    assert len(records.wait_for(1)) == 1
+
+
+def test_greenlets_of_one_thread_show_their_own_stacks(stalling: Bridge, records: Records) -> None:
+    gate = Gate(stalling)
+
+    async def waits() -> None:
+        await asyncio.shield(gate.future)
+
+    def first() -> None:
+        stalling.block_on(waits(), strategy="greenlet")
+
+    def second() -> None:
+        stalling.block_on(waits(), strategy="greenlet")
+
+    def thread() -> None:
+        each = [greenlet(first), greenlet(second)]
+        for one in each:
+            one.switch()
+        stalling.block_on(waits(), strategy="greenlet")
+        while not all(one.dead for one in each):
+            stalling.block_on(asyncio.sleep(0), strategy="greenlet")
+
+    running = in_background(thread)
+    texts = records.wait_for(3)
+    gate.open()
+    running.join(30)
+    assert sum("in first" in text for text in texts) == 1
+    assert sum("in second" in text for text in texts) == 1
+
+
+# --- the watchdog itself
+
+
+class Target(Watched):
+    def __init__(self, stall_after: float | None) -> None:
+        self.stall_after = stall_after
+        self.open: list[Any] = []
+
+    def calls(self) -> list[Any]:
+        return list(self.open)
+
+
+class Call:
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.key = id(self), self.started
+
+
+def test_the_watchdog_sleeps_for_good_while_no_call_is_open() -> None:
+    reported: list[Any] = []
+    seen = threading.Event()
+    dog = Watchdog(lambda _, calls: (reported.extend(calls), seen.set()))
+    target = Target(0.02)
+    dog.add(target)
+    assert target.unwatched
+    assert dog._thread is None  # not before the first call
+    target.open.append(Call())
+    dog.wake(target)
+    assert seen.wait(30)
+    wait_until(lambda: target.unwatched)  # all that is open has been reported
+    time.sleep(0.1)
+    assert target.unwatched
+    assert len(reported) == 1
+    seen.clear()
+    target.open.append(Call())
+    dog.wake(target)
+    assert not target.unwatched or len(reported) == 2
+    assert seen.wait(30)
+    assert len(reported) == 2
+
+
+def test_a_call_that_comes_while_the_watchdog_goes_to_sleep_is_seen() -> None:
+    class Late(Target):
+        def calls(self) -> list[Any]:
+            calls = super().calls()
+            self.open.append(Call())  # after the look, and its caller has found no mark yet
+            return calls
+
+    dog = Watchdog(lambda _, __: None)
+    target = Late(50.0)
+    dog.add(target)
+    assert 40 < dog._look() <= 50
+    assert not target.unwatched
+
+
+def test_a_report_that_fails_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    failed = threading.Event()
+
+    def report(target: Watched, calls: list[Any]) -> None:
+        failed.set()
+        raise LookupError
+
+    dog = Watchdog(report)
+    target = Target(0.01)
+    dog.add(target)
+    target.open.append(Call())
+    dog.wake(target)
+    assert failed.wait(30)
+    wait_until(lambda: target.unwatched)
+    assert dog._thread is not None
+    assert dog._thread.is_alive()
+    assert "could not report" in caplog.text
+
+
+def test_after_a_fork_it_starts_anew() -> None:
+    seen = threading.Event()
+    dog = Watchdog(lambda _, __: seen.set())
+    target = Target(0.01)
+    dog.add(target)
+    dog.wake(target)
+    first = dog._thread
+    dog.after_fork()
+    assert dog.targets == []
+    dog.add(target)
+    target.open.append(Call())
+    dog.wake(target)
+    assert seen.wait(30)
+    assert dog._thread is not first
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@isolated
+def test_nothing_runs_before_the_first_call_that_could_stall() -> None:
+    import asyncio
+    import threading
+
+    import bridge
+
+    names = lambda: {thread.name for thread in threading.enumerate()}  # noqa: E731
+    with bridge.Bridge(install_reactor=False, stall_after=None) as silent:
+        silent.block_on(asyncio.sleep(0))
+        assert "bridge-watchdog" not in names()
+    with bridge.Bridge(install_reactor=False) as other:
+        assert "bridge-watchdog" not in names()
+        other.block_on(asyncio.sleep(0))
+        assert "bridge-watchdog" in names()
+
+
+@isolated
+def test_first_call_while_the_process_exits_needs_no_watchdog() -> None:
+    import asyncio
+    import atexit
+
+    import bridge
+
+    one = bridge.Bridge(install_reactor=False, stall_after=5)
+    one.start()
+
+    def at_the_end() -> None:
+        assert one.block_on(asyncio.sleep(0, "done")) == "done"
+        one.close()
+
+    atexit.register(at_the_end)
+
+
+def test_a_call_that_was_reported_is_not_kept_alive(stalling: Bridge, records: Records) -> None:
+    class Result:
+        pass
+
+    async def slow() -> Result:
+        await asyncio.sleep(0.2)
+        return Result()
+
+    stalling.block_on(slow())
+    records.wait_for(1)
+    gc.collect()
+    assert not [each for each in gc.get_objects() if isinstance(each, Result)]
+
+
+# --- dump()
+
+
+def test_dump_without_a_loop() -> None:
+    assert "open call" not in dumped() or "0 open calls" in dumped() or watchdog.targets
+
+
+def test_dump_shows_the_calls_of_threads_of_the_loop_and_of_submit() -> None:
+    with Bridge("dumped", install_reactor=False) as bridge:
+        gate = Gate(bridge)
+
+        async def waits() -> None:
+            await asyncio.shield(gate.future)
+
+        def callback() -> None:
+            block_on(waits())
+
+        def calling() -> None:
+            bridge.block_on(waits())
+
+        thread = in_background(calling)
+        submitted = bridge.submit(waits())
+        bridge.loop.call_soon_threadsafe(callback)
+        text = dumped_with("in callback")
+        gate.open()
+        submitted.result()
+        thread.join(30)
+    assert "dumped: 3 open calls" in text
+    for part in ("in calling", "in callback", "submit(coroutine", "on the loop's own thread", "is idle"):
+        assert part in text
+
+
+def test_dump_on_the_loops_own_thread() -> None:
+    with Bridge("here", install_reactor=False) as bridge:
+
+        async def main() -> str:
+            return dumped()
+
+        def calling() -> str:
+            return bridge.block_on(main())
+
+        text = calling()
+    assert "here: 1 open call" in text
+    assert "in calling" in text
+    assert "in main" in text
+
+
+def test_dump_while_the_loop_is_stuck() -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    def hogging() -> None:
+        entered.set()
+        release.wait(30)
+
+    with Bridge("stuck", install_reactor=False) as bridge:
+        bridge.loop.call_soon_threadsafe(hogging)
+        assert entered.wait(30)
+        thread = in_background(lambda: bridge.block_on(asyncio.sleep(0)))
+        text = dumped_with("has not started it")
+        release.set()
+        thread.join(30)
+    assert "stands at:" in text
+    assert "it waits for <threading.Event" in text
+    assert "release.wait(30)" in text
+
+
+def test_dump_of_a_loop_that_the_program_runs() -> None:
+    async def waits(gate: asyncio.Future[None]) -> None:
+        await gate
+
+    def sync_code(gate: asyncio.Future[None]) -> None:
+        block_on(waits(gate))
+
+    async def main() -> str:
+        gate = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(sync_code, gate)
+        await asyncio.sleep(0)
+        text = dumped()
+        gate.set_result(None)
+        return text
+
+    with asyncio.Runner(loop_factory=package.new_event_loop) as runner:
+        text = runner.run(main())
+    assert "1 open call" in text
+    assert "in sync_code" in text
+
+
+def test_dump_in_the_midst_of_traffic() -> None:
+    with Bridge(install_reactor=False) as bridge:
+        stop = threading.Event()
+
+        async def value() -> int:
+            await asyncio.sleep(0)
+            return block_on(other())
+
+        async def other() -> int:
+            await asyncio.sleep(0)
+            return 1
+
+        def calling() -> None:
+            while not stop.is_set():
+                assert bridge.block_on(value()) == 1
+
+        threads = [in_background(calling) for _ in range(3)]
+        for _ in range(100):
+            assert "open call" in dumped()
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+        assert bridge.stats().failed == 0
+
+
+@isolated(stdout="previous", stderr=r"the-bridge: 1 open call\n\nblock_on\(.*in main.*is idle.*")
+def test_dump_signal() -> None:
+    import asyncio
+    import os
+    import signal
+    import threading
+
+    import bridge
+
+    signal.signal(signal.SIGUSR1, lambda *_: print("previous"))
+    earlier = signal.getsignal(signal.SIGUSR1)
+    with bridge.Bridge("the-bridge", install_reactor=False, dump_signal=signal.SIGUSR1) as one:
+
+        def main() -> None:
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+            one.block_on(asyncio.sleep(1))
+
+        main()
+    assert signal.getsignal(signal.SIGUSR1) is earlier
+
+
+@isolated(stderr=r".*: 0 open calls\n.*")
+def test_dump_signal_of_the_default_bridge() -> None:
+    import asyncio
+    import os
+    import signal
+    import threading
+
+    import bridge
+
+    errors = []
+
+    def elsewhere() -> None:
+        try:
+            bridge.configure(dump_signal=signal.SIGUSR1)
+        except bridge.BridgeError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert "main thread" in errors[0]
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+    bridge.configure(dump_signal=signal.SIGUSR1)
+    bridge.configure(dump_signal=signal.SIGUSR2)
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+    bridge.block_on(asyncio.sleep(0))
+    os.kill(os.getpid(), signal.SIGUSR2)
+
+
+@isolated(status=-10, stderr=".*unclosed.*")
+def test_handler_that_could_not_be_removed_stands_in_nobodys_way() -> None:
+    import os
+    import signal
+    import threading
+
+    import bridge
+
+    one = bridge.Bridge(install_reactor=False, dump_signal=signal.SIGUSR1)
+    one.start()
+    thread = threading.Thread(target=one.close)
+    thread.start()
+    thread.join()
+    print("unclosed", file=__import__("sys").stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGUSR1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"), [("USR1", TypeError), (True, TypeError), (9, ValueError), (999, ValueError)]
+)
+def test_dump_signal_that_is_none(wrong: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="dump_signal"):
+        Bridge(dump_signal=wrong)
+
+
+# --- what is awaited
+
+
+def shown_while(bridge: Bridge, x: Callable[[], Any], part: str, gate: Gate) -> str:
+    thread = in_background(lambda: bridge.block_on(x))
+    try:
+        return dumped_with(part)
+    finally:
+        gate.open()
+        thread.join(30)
+
+
+@pytest.fixture
+def gate(bridge: Bridge) -> Gate:
+    return Gate(bridge)
+
+
+def test_chain_through_tasks(bridge: Bridge, gate: Gate) -> None:
+    async def innermost() -> None:
+        await gate.future
+
+    async def outermost() -> None:
+        await asyncio.create_task(innermost(), name="the inner task")
+
+    text = shown_while(bridge, outermost, "in innermost", gate)
+    assert text.index("in outermost") < text.rindex("the inner task") < text.index("in innermost")
+
+
+def test_chain_through_gather(bridge: Bridge, gate: Gate) -> None:
+    async def first() -> None:
+        await gate.future
+
+    async def second() -> None:
+        await asyncio.shield(gate.future)
+
+    async def both() -> None:
+        await asyncio.gather(first(), second())
+
+    text = shown_while(bridge, both, "in second", gate)
+    assert text.index("in both") < text.index("in first") < text.index("in second")
+
+
+def test_chain_through_inline_callbacks(bridge: Bridge, gate: Gate) -> None:
+    @inlineCallbacks
+    def inner() -> Any:
+        yield as_deferred(asyncio.shield(gate.future))
+
+    async def awaiting() -> None:
+        await ensureDeferred(coroutine())
+
+    async def coroutine() -> None:
+        await outer()
+
+    @inlineCallbacks
+    def outer() -> Any:
+        yield inner()
+
+    text = shown_while(bridge, awaiting, "in inner", gate)
+    for first, then in [("in awaiting", "in coroutine"), ("in coroutine", "in outer"), ("in outer", "in inner")]:
+        assert text.index(first) < text.index(then)
+
+
+def test_chain_through_deferreds(bridge: Bridge, gate: Gate) -> None:
+    async def innermost() -> None:
+        await gate.future
+
+    def chained() -> Deferred[Any]:
+        first: Deferred[Any] = Deferred()
+        first.addCallback(lambda _: as_deferred(innermost()))
+        first.callback(None)
+        return DeferredList([first])
+
+    text = shown_while(bridge, chained, "in innermost", gate)
+    assert "DeferredList" in text
+
+
+def test_chain_through_async_generators(bridge: Bridge, gate: Gate) -> None:
+    async def generating() -> Any:
+        await gate.future
+        yield 1
+
+    async def consuming() -> None:
+        async for _ in generating():
+            pass
+
+    text = shown_while(bridge, consuming, "in generating", gate)
+    assert text.index("in consuming") < text.index("in generating")
+
+
+def test_chain_that_comes_back_to_itself(bridge: Bridge) -> None:
+    async def first() -> None:
+        tasks.append(asyncio.current_task())
+        while len(tasks) < 2:
+            await asyncio.sleep(0)
+        await asyncio.shield(tasks[1])  # or a cancel() would go round and round
+
+    async def second() -> None:
+        tasks.append(asyncio.current_task())
+        await tasks[0]
+
+    async def both() -> None:
+        await asyncio.wait([asyncio.create_task(first()), asyncio.create_task(second())])
+
+    tasks: list[Any] = []
+    thread = in_background(lambda: bridge.block_on(both()))
+
+    text = dumped_with("wait for each other, and can never end")
+    assert "in first" in text
+    assert "in second" in text
+    bridge.loop.call_soon_threadsafe(lambda: tasks[1].cancel())
+    thread.join(30)
+
+
+# --- pools
+
+
+def test_full_executor_whose_threads_are_all_blocked(stalling: Bridge, records: Records) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    async def needs_a_thread() -> str:
+        return await asyncio.to_thread(lambda: "done")
+
+    def worker() -> str:
+        return stalling.block_on(needs_a_thread())
+
+    async def main() -> list[str]:
+        return await asyncio.gather(*(asyncio.to_thread(worker) for _ in range(2)))
+
+    stalling.block_on(lambda: stalling.loop.set_default_executor(ThreadPoolExecutor(2)))
+    outcome = stalling.submit(main())
+    texts = records.wait_for(2)
+    outcome.cancel()
+    assert any("all 2 threads of the loop's executor are blocked in calls, and 2 more" in text for text in texts)
+
+
+def test_limiter_of_anyio_whose_tokens_are_all_borrowed(stalling: Bridge, records: Records) -> None:
+    async def needs_a_thread() -> None:
+        await in_thread(lambda: None)
+
+    def worker() -> None:
+        block_on(needs_a_thread())
+
+    async def main() -> None:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = 1
+        await in_thread(worker)
+
+    outcome = stalling.submit(main())
+    texts = records.wait_for(1)
+    outcome.cancel()
+    assert any("waits for one of the 1 tokens" in text for text in texts)
+
+
+def test_full_thread_pool_of_the_reactor(stalling: Bridge, records: Records) -> None:
+    from twisted.internet.threads import deferToThreadPool
+
+    def start() -> Deferred[Any]:
+        reactor = stalling.reactor
+        reactor.suggestThreadPoolSize(1)
+        return deferToThreadPool(reactor, reactor.getThreadPool(), worker)
+
+    def worker() -> None:
+        stalling.block_on(lambda: deferToThreadPool(stalling.reactor, stalling.reactor.getThreadPool(), lambda: None))
+
+    outcome = stalling.submit(start)
+    texts = records.wait_for(1)
+    outcome.cancel()
+    assert any("all 1 threads of the reactor's thread pool are blocked" in text for text in texts)
