@@ -1,4 +1,4 @@
-"""The places that a sync caller may stand in, as functions that call a function there."""
+"""The places that a sync caller may stand in, as functions that call a function there; and who serves them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import threading
 from collections.abc import Callable
 from typing import TypeVar
+
+from bridge import strategies
 
 T = TypeVar("T")
 
@@ -46,3 +48,13 @@ def in_a_thread_with_a_foreign_loop(function: Callable[[], T]) -> T:
 
 
 PLACES = [in_main_thread, in_a_thread, in_a_foreign_loop, in_a_thread_with_a_foreign_loop]
+
+
+def serves(strategy: str, place: Callable[[Callable[[], str | None]], str | None]) -> bool:
+    """Return whether the strategy can be used in that place, in this process as it is now."""
+    return place(strategies()[strategy].unavailable) is None
+
+
+def usable() -> list[str]:
+    """Return the strategies that can be used in the main thread of this process as it is now."""
+    return sorted(name for name in strategies() if serves(name, in_main_thread))

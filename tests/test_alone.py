@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from isolated import isolated
-from places import in_a_thread
+from places import in_a_thread, usable
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 import bridge as package
-from bridge import Bridge, BridgeClosed, BridgeError, StrategyUnavailable, block_on, new_event_loop, strategies
+from bridge import Bridge, BridgeClosed, BridgeError, StrategyUnavailable, block_on, new_event_loop
 
 
 async def value() -> str:
@@ -175,7 +175,7 @@ def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
-@pytest.mark.parametrize("strategy", sorted(strategies()))
+@pytest.mark.parametrize("strategy", usable())
 def test_an_attached_bridge_has_the_verbs(loop: asyncio.AbstractEventLoop, strategy: str) -> None:
     with Bridge.attach(loop, strategy=strategy) as attached:
         assert Bridge.attach(loop) is attached

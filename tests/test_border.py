@@ -14,6 +14,7 @@ import anyio.from_thread
 import anyio.to_thread
 import pytest
 import sniffio
+from places import usable
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.protocol import Factory, Protocol
@@ -25,7 +26,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 import bridge as package
-from bridge import Bridge, BridgeError, WrongThreadError, as_deferred, as_future, block_on, in_thread, strategies
+from bridge import Bridge, BridgeError, WrongThreadError, as_deferred, as_future, block_on, in_thread
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
@@ -45,7 +46,7 @@ def unhandled() -> Iterator[list[LogEvent]]:
     globalLogPublisher.removeObserver(observe)
 
 
-@pytest.fixture(params=sorted(strategies()))
+@pytest.fixture(params=usable())
 def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     """A bridge whose callers wait by one of the strategies."""
     with Bridge("border", strategy=request.param, install_reactor=False, shutdown_timeout=1.0) as each:

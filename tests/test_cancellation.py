@@ -14,15 +14,16 @@ from typing import Any
 
 import anyio
 import pytest
+from places import usable
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, globalLogPublisher
 
-from bridge import Bridge, as_deferred, as_future, in_thread, strategies
+from bridge import Bridge, as_deferred, as_future, in_thread
 
 
-@pytest.fixture(params=sorted(strategies()), scope="module")
+@pytest.fixture(params=usable(), scope="module")
 def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     """A bridge whose callers wait by one of the strategies; no test here ends its loop."""
     with Bridge("cancellation", strategy=request.param, install_reactor=False, shutdown_timeout=0.3) as each:

@@ -1,4 +1,8 @@
-"""What every strategy must do, in every place that it serves: one suite over the registry."""
+"""What every strategy must do, in every place that it serves: one suite over the registry.
+
+A strategy that needs an application object, or a patched process, gets one from test_gui_conformance.py or
+test_gevent.py, which run this suite in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +17,42 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from places import PLACES, in_a_thread, in_main_thread
+from places import PLACES, in_a_thread, in_main_thread, serves, usable
 from twisted.internet.defer import Deferred, fail, succeed
 
-from bridge import Bridge, BridgeClosed, DeadlockError, strategies
+from bridge import Bridge, BridgeClosed, DeadlockError, StrategyUnavailable, strategies
 
 Place = Callable[[Callable[[], Any]], Any]
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
 
-@pytest.fixture(params=sorted(strategies()))
+def everywhere(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that blocks in several threads: for strategies that serve them all."""
+    test.needs_threads = True  # type: ignore[attr-defined]
+    return test
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    names = usable()
+    if hasattr(metafunc.function, "needs_threads"):
+        names = [name for name in names if serves(name, in_a_thread)]
+    if "place" in metafunc.fixturenames:
+        pairs = [(name, place) for name in names for place in PLACES if serves(name, place)]
+        ids = [f"{name}-{place.__name__}" for name, place in pairs]
+        metafunc.parametrize(("bridge", "place"), pairs, indirect=True, ids=ids)
+    elif "bridge" in metafunc.fixturenames:
+        metafunc.parametrize("bridge", names, indirect=True)
+
+
+@pytest.fixture
 def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     """A bridge whose callers wait by one of the strategies."""
     with Bridge("conformance", strategy=request.param, install_reactor=False, shutdown_timeout=0.3) as each:
         yield each
 
 
-@pytest.fixture(params=PLACES, ids=lambda place: place.__name__)
+@pytest.fixture
 def place(request: pytest.FixtureRequest) -> Place:
     """A place to call from."""
     where: Place = request.param
@@ -351,6 +373,7 @@ def test_exits_raised_by_the_work_reach_the_caller_and_the_loop_lives(bridge: Br
     assert bridge.thread is thread
 
 
+@everywhere
 def test_many_callers_at_once(bridge: Bridge) -> None:
     async def double(number: int) -> int:
         await asyncio.sleep(0)
@@ -381,6 +404,7 @@ def test_a_result_that_races_with_the_time_out_is_returned_or_times_out(bridge: 
     assert sum(outcomes.values()) == 150
 
 
+@everywhere
 def test_blocks_while_a_wait_of_another_place_is_open(bridge: Bridge) -> None:
     release = threading.Event()
 
@@ -394,3 +418,11 @@ def test_blocks_while_a_wait_of_another_place_is_open(bridge: Bridge) -> None:
     assert in_main_thread(lambda: bridge.block_on(suspending())) == "value"
     release.set()
     opened.join()
+
+
+def test_strategies_that_are_not_usable_say_why(bridge: Bridge) -> None:
+    for name in set(strategies()) - set(usable()):
+        coroutine = value()
+        with pytest.raises(StrategyUnavailable, match=f"strategy '{name}' cannot be used here: .+; here you can use"):
+            bridge.block_on(coroutine, strategy=name)
+        assert coroutine.cr_frame is None

@@ -23,18 +23,18 @@ import anyio
 import anyio.from_thread
 import pytest
 import sniffio
-from places import PLACES
+from places import PLACES, usable
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
 from twisted.internet.task import deferLater
 
-from bridge import Bridge, as_deferred, as_future, block_on, in_thread, strategies
+from bridge import Bridge, as_deferred, as_future, block_on, in_thread
 
 variable: contextvars.ContextVar[Any] = contextvars.ContextVar("variable", default="unset")
 without_default: contextvars.ContextVar[Any] = contextvars.ContextVar("without_default")
 
 
-@pytest.fixture(params=sorted(strategies()), scope="module")
+@pytest.fixture(params=usable(), scope="module")
 def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     """A bridge whose callers wait by one of the strategies; no test here ends its loop."""
     with Bridge("context", strategy=request.param, install_reactor=False, shutdown_timeout=0.2) as each:

@@ -24,18 +24,18 @@ from typing import Any
 import anyio
 import pytest
 from isolated import isolated
-from places import PLACES
+from places import PLACES, usable
 from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
 
 import bridge as package
-from bridge import Bridge, BridgeClosed, blocking, strategies
+from bridge import Bridge, BridgeClosed, blocking
 
 Place = Callable[[Callable[[], Any]], Any]
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
 
-@pytest.fixture(params=sorted(strategies()))
+@pytest.fixture(params=usable())
 def waiting(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     """A bridge whose callers wait by one of the strategies."""
     with Bridge("facade", strategy=request.param, install_reactor=False, shutdown_timeout=1.0) as each:

@@ -15,11 +15,11 @@ from typing import Any
 
 import anyio
 import pytest
-from places import PLACES, in_a_thread
+from places import PLACES, in_a_thread, usable
 from twisted.internet.defer import Deferred
 
 import bridge as package
-from bridge import Bridge, BridgeClosed, BridgeError, enter, iterate, strategies
+from bridge import Bridge, BridgeClosed, BridgeError, enter, iterate
 
 Place = Callable[[Callable[[], Any]], Any]
 
@@ -30,7 +30,7 @@ variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", defau
 unset: contextvars.ContextVar[str] = contextvars.ContextVar("unset")
 
 
-@pytest.fixture(params=sorted(strategies()))
+@pytest.fixture(params=usable())
 def waiting(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     """A bridge whose callers wait by one of the strategies."""
     with Bridge("iterate", strategy=request.param, install_reactor=False, shutdown_timeout=1.0) as each:

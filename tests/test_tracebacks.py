@@ -24,17 +24,17 @@ from typing import Any
 import anyio
 import pytest
 from isolated import isolated
-from places import in_a_thread
+from places import in_a_thread, usable
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
-from bridge import Bridge, DeadlockError, as_deferred, as_future, block_on, in_thread, strategies
+from bridge import Bridge, DeadlockError, as_deferred, as_future, block_on, in_thread
 
 
-@pytest.fixture(params=sorted(strategies()), scope="module")
+@pytest.fixture(params=usable(), scope="module")
 def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     """A bridge whose callers wait by one of the strategies; no test here ends its loop."""
     with Bridge("tracebacks", strategy=request.param, install_reactor=False, shutdown_timeout=1.0) as each:
@@ -883,10 +883,11 @@ def test_development_mode_changes_nothing() -> None:
     import asyncio
     import traceback
 
+    from places import usable
     from twisted.internet.defer import Deferred, fail, inlineCallbacks
     from twisted.internet.task import deferLater
 
-    from bridge import as_deferred, block_on, default_bridge, in_thread, strategies, submit
+    from bridge import as_deferred, block_on, default_bridge, in_thread, submit
 
     async def raising() -> None:
         await asyncio.sleep(0)
@@ -905,7 +906,7 @@ def test_development_mode_changes_nothing() -> None:
         await in_thread(block_on, inline)
 
     assert block_on(lambda: asyncio.get_running_loop().get_debug())
-    for strategy in sorted(strategies()):
+    for strategy in usable():
         for x, frames in (
             (raising, ["raising"]),
             (inline, ["inline", "raising"]),

@@ -87,14 +87,17 @@ class _Registry:
         return dict(self._registered)
 
     def _load(self) -> None:
-        from . import auto, event, greenlet, lock, queue
+        from . import auto, event, greenlet, lock, qt, queue, tk
 
+        qt_strategy, tk_strategy = qt.QtStrategy(), tk.TkStrategy()
         builtin: list[Strategy] = [
-            auto.AutoStrategy(),
+            auto.AutoStrategy(qt_strategy, tk_strategy),
             lock.LockStrategy(),
             event.EventStrategy(),
             greenlet.GreenletStrategy(),
             queue.QueueStrategy(),
+            qt_strategy,
+            tk_strategy,
         ]
         found: dict[str, Strategy] = {strategy.name: strategy for strategy in builtin}
         for entry_point in entry_points(group=ENTRY_POINTS):

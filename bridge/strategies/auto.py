@@ -2,18 +2,56 @@
 
 from __future__ import annotations
 
+import sys
+
+from . import Waiter, gui
 from .lock import LockWaiter
+from .qt import BINDINGS, QtStrategy
+from .tk import TkStrategy
+
+_PYSIDE, _PYQT = BINDINGS
 
 
 class AutoStrategy:
-    """Waits on a bare lock, the fastest way to wait in a thread that has nothing else to do."""
+    """Runs a GUI's events in the main thread of a program that has one; elsewhere waits on a bare lock."""
 
     name = "auto"
+
+    def __init__(self, qt: QtStrategy, tk: TkStrategy) -> None:
+        self._qt = qt
+        self._tk = tk
 
     def unavailable(self) -> str | None:
         """Return None: there is always one that fits."""
         return None
 
-    def waiter(self) -> LockWaiter:
+    def waiter(self, modules: dict[str, object] = sys.modules) -> Waiter:
         """Return the waiter of the strategy that fits this thread."""
+        # This is looked at for every call, so it costs three look-ups in a program that has none of these.
+        if _PYSIDE in modules or _PYQT in modules or "tkinter" in modules:
+            return self._in_gui() or LockWaiter()
         return LockWaiter()
+
+    def _in_gui(self) -> Waiter | None:
+        """Return a waiter on the GUI that this thread runs.
+
+        That is the one that IPython was told to run; else Qt if its loop runs; else the one that has an application
+        object or a root window, Tk's before Qt's, for nobody can see whether Tk's loop runs.
+        """
+        if gui.why_not_here() is not None:
+            return None
+        core, application = self._qt.application()
+        root = self._tk.root()
+        if application is None and root is None:
+            return None
+        active = gui.active_in_ipython() or ""
+        if root is None or active.startswith("qt"):
+            order: tuple[QtStrategy | TkStrategy, ...] = (self._qt, self._tk)
+        elif application is None or active.startswith("tk"):
+            order = (self._tk, self._qt)
+        else:
+            order = (self._qt, self._tk) if self._qt.is_running(core) else (self._tk, self._qt)
+        for strategy in order:
+            if strategy.unavailable() is None:
+                return strategy.waiter()
+        return None

@@ -1,0 +1,176 @@
+"""GUI toolkits for tests, all with one face, and a screen that nobody sees.
+
+::
+
+    @pytest.mark.parametrize("toolkit", TOOLKITS)
+    def test_something(toolkit: str, screen: None) -> None:
+        needs(toolkit)
+        in_a_process(toolkit=toolkit)
+
+A process makes one application only, so the tests themselves are ``isolated``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+BINDINGS = ["PySide6", "PyQt6"]
+TOOLKITS = [*BINDINGS, "tk"]
+
+
+def needs(toolkit: str) -> None:
+    """Skip the test if the toolkit cannot be had here."""
+    if toolkit in BINDINGS:
+        if importlib.util.find_spec(toolkit) is None:
+            pytest.skip(f"needs {toolkit}, which 'nox -s gui' installs")
+        return
+    if importlib.util.find_spec("_tkinter") is None:
+        pytest.skip("needs tkinter: apt-get install python3-tk, or build this Python where tk-dev is installed")
+    if "DISPLAY" not in os.environ:
+        pytest.skip("needs a screen: apt-get install xvfb")
+
+
+@contextmanager
+def unseen_screen() -> Iterator[None]:
+    """Let GUIs draw where nobody sees it: Tk on an X server of its own, if there is one, Qt without any."""
+    before = dict(os.environ)
+    os.environ["QT_QPA_PLATFORM"] = "offscreen"
+    server = None
+    program = shutil.which("Xvfb")
+    if program is not None:
+        read_end, write_end = os.pipe()
+        arguments = ["-displayfd", str(write_end), "-screen", "0", "800x600x24", "-nolisten", "tcp", "-noreset"]
+        quiet = subprocess.DEVNULL
+        server = subprocess.Popen([program, *arguments], pass_fds=[write_end], stdout=quiet, stderr=quiet)
+        os.close(write_end)
+        with open(read_end) as numbers:
+            number = numbers.readline().strip()
+        assert number, "Xvfb ended before it said which display it serves"
+        os.environ["DISPLAY"] = f":{number}"
+    try:
+        yield
+    finally:
+        if server is not None:
+            server.terminate()
+            server.wait()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+class Gui:
+    """An application object, and what tests do with it. ``strategy`` is the one that serves it."""
+
+    strategy: str
+
+    def after(self, milliseconds: int, function: Callable[[], object]) -> None:
+        """Call a function once, by a timer of the toolkit's."""
+        raise NotImplementedError
+
+    def every(self, milliseconds: int, function: Callable[[], object]) -> Callable[[], None]:
+        """Call a function again and again; return what stops that."""
+        raise NotImplementedError
+
+    def show(self) -> None:
+        """Show the window, and wait until it is there."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close the window, as its user does."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        """Run the main loop."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End the main loop."""
+        raise NotImplementedError
+
+
+def make_gui(toolkit: str) -> Any:
+    """Make the application object of this process."""
+    return _Tk() if toolkit == "tk" else _Qt(toolkit)
+
+
+class _Qt(Gui):
+    strategy = "qt"
+
+    def __init__(self, binding: str) -> None:
+        self.core = importlib.import_module(f"{binding}.QtCore")
+        self.widgets = importlib.import_module(f"{binding}.QtWidgets")
+        self.application = self.widgets.QApplication([])
+        self._timers: list[Any] = []
+
+    def after(self, milliseconds: int, function: Callable[[], object]) -> None:
+        self._timer(milliseconds, function, single=True)
+
+    def every(self, milliseconds: int, function: Callable[[], object]) -> Callable[[], None]:
+        stop: Callable[[], None] = self._timer(milliseconds, function, single=False).stop
+        return stop
+
+    def _timer(self, milliseconds: int, function: Callable[[], object], single: bool) -> Any:
+        timer = self.core.QTimer()
+        timer.setSingleShot(single)
+        timer.setTimerType(self.core.Qt.TimerType.PreciseTimer)
+        timer.timeout.connect(lambda: function() and None)
+        timer.start(milliseconds)
+        self._timers.append(timer)
+        return timer
+
+    def show(self) -> None:
+        self.window = self.widgets.QLabel("window")
+        self.window.show()
+        self.application.processEvents()
+
+    def close(self) -> None:
+        self.window.close()
+
+    def run(self) -> None:
+        self.application.exec()
+
+    def stop(self) -> None:
+        self.application.quit()
+
+
+class _Tk(Gui):
+    strategy = "tk"
+
+    def __init__(self) -> None:
+        self.tkinter = importlib.import_module("tkinter")
+        self.root = self.tkinter.Tk()
+
+    def after(self, milliseconds: int, function: Callable[[], object]) -> None:
+        self.root.after(milliseconds, function)
+
+    def every(self, milliseconds: int, function: Callable[[], object]) -> Callable[[], None]:
+        state = {"stopped": False}
+
+        def tick() -> None:
+            if not state["stopped"]:
+                self.root.after(milliseconds, tick)
+                function()
+
+        tick()
+        return lambda: state.update(stopped=True)
+
+    def show(self) -> None:
+        self.tkinter.Label(self.root, text="window").pack()
+        self.root.update()
+
+    def close(self) -> None:
+        self.root.destroy()
+
+    def run(self) -> None:
+        self.root.mainloop()
+
+    def stop(self) -> None:
+        self.root.quit()
