@@ -19,9 +19,10 @@ TESTS = Path(__file__).resolve().parent
 def test_conformance(toolkit: str, screen: None) -> None:
     needs(toolkit)
     strategy = "tk" if toolkit == "tk" else "qt"
+    config = [f"--config-file={TESTS.parent / 'pyproject.toml'}", f"--rootdir={TESTS.parent}"]
+    options = ["-q", "-p", "no:cacheprovider", "-k", f"auto or {strategy}"]
     ended = subprocess.run(
-        [sys.executable, "-m", "pytest", *_config(), "-q", "-p", "no:cacheprovider", "-k", f"auto or {strategy}"]
-        + [str(TESTS / "test_conformance.py")],
+        [sys.executable, "-m", "pytest", *config, *options, str(TESTS / "test_conformance.py")],
         env=os.environ | {"BRIDGE_TEST_GUI": toolkit},
         capture_output=True,
         text=True,
@@ -33,7 +34,3 @@ def test_conformance(toolkit: str, screen: None) -> None:
     # The suite's own parameters: the strategy in the main thread, "auto" in every place.
     assert passed is not None, shown
     assert int(passed[1]) > 100, shown
-
-
-def _config() -> list[str]:
-    return [f"--config-file={TESTS.parent / 'pyproject.toml'}", f"--rootdir={TESTS.parent}"]

@@ -180,6 +180,8 @@ class Interrupts:
         """
         raised: BaseException | None = None
         fd = self._old_fd
+        if self.forwards:  # the handler of another signal may have raised before its number was heard
+            self.forward(self._bell.silence())
         while True:
             # Setting a handler first runs those of signals that have come, and sets nothing if one of them raises.
             try:

@@ -28,7 +28,9 @@ from . import gui
 BINDINGS = ("PySide6.QtCore", "PyQt6.QtCore")
 
 _QUIT = 20  # QEvent.Type.Quit, as the int that sendPostedEvents takes
-_LOOK = 0.02  # seconds after which a wait looks for the windows that are open
+# Which windows are open, a wait looks as it begins, but if the last look was this many seconds ago or less only when it
+# has taken so long itself: it costs as much as a wake-up.
+_LOOK = 0.02
 _LONGEST = 1_000_000_000  # milliseconds, within what a QTimer takes
 
 
@@ -56,6 +58,7 @@ class QtPump:
         flags = core.QEventLoop.ProcessEventsFlag
         self._flags = flags.AllEvents | flags.WaitForMoreEvents
         self._levels: list[_Level] = []  # those that no wait uses
+        self._looked_at = -math.inf
         self._notifier = core.QSocketNotifier(self.bell.read_end.fileno(), core.QSocketNotifier.Type.Read)
         self._emptier = core.QTimer()
         self._emptier.setSingleShot(True)
@@ -83,7 +86,8 @@ class QtPump:
 
     def _wait(self, level: _Level, waiter: gui.GuiWaiter, deadline: float | None, interrupts: gui.Interrupts) -> bool:
         windows: _Windows | None = None
-        look_at = monotonic() + _LOOK
+        now = monotonic()
+        look_at = now if now - self._looked_at > _LOOK else now + _LOOK
         was_quit: bool | None = None  # None: not known, as no loop of ours has run yet
         try:
             while True:
@@ -98,6 +102,7 @@ class QtPump:
                     continue
                 if windows is None and now >= look_at:
                     windows = _Windows(self._core, level.loop.quit)
+                    self._looked_at = now
                 elif windows is not None and windows.are_closed() and not waiter.was_told:
                     raise _ended(waiter)
                 until = math.inf if deadline is None else deadline

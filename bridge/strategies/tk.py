@@ -17,6 +17,7 @@ runs nothing, and raises what tkinter has put away.)
 from __future__ import annotations
 
 import math
+import operator
 import sys
 import weakref
 from io import FileIO
@@ -93,12 +94,9 @@ class TkPump:
 
     def _watch(self, interrupts: gui.Interrupts) -> None:
         tk = self._tk
-        handler: Any = FileIO.read  # is called with the bell's read end and _READABLE, and so takes two bytes off
-        if interrupts.forwards:
-
-            def handler(read_end: object, mask: int) -> None:
-                interrupts.forward(self.bell.silence())
-
+        # Called with the bell's read end and _READABLE: it takes two bytes off. Where their numbers are handed on, it
+        # leaves them for the wait, and Tcl calls it again and again until the wait has its turn.
+        handler: Any = operator.is_ if interrupts.forwards else FileIO.read
         tk.createfilehandler(self.bell.read_end, _READABLE, handler)
         self._handler_before = tk.splitlist(tk.call("interp", "bgerror", ""))
         tk.call("interp", "bgerror", "", _HANDLER)
