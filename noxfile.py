@@ -9,7 +9,7 @@ import nox
 from packaging.requirements import Requirement
 
 nox.needs_version = ">=2025.10.16"
-nox.options.sessions = ["lint", "types", "tests", "tests_lowest", "shell", "shell_lowest"]
+nox.options.sessions = ["lint", "types", "tests", "tests_lowest", "shell", "shell_lowest", "gui"]
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_external_run = True
@@ -18,6 +18,7 @@ nox.options.reuse_venv = "yes"
 
 ROOT = Path(__file__).resolve().parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+GUI_TESTS = sorted(str(path) for pattern in ("gui", "gevent") for path in ROOT.glob(f"tests/test_{pattern}*.py"))
 SUPPORTED = nox.project.python_versions(PYPROJECT)
 
 
@@ -62,7 +63,9 @@ def _leave_checkout(session: nox.Session) -> None:
 
 
 def _test(session: nox.Session, *pins: str) -> None:
-    _test_in(session, *pins, *_group("test"), paths=[str(ROOT / "tests")])
+    # The session gui runs these, and has what they need.
+    ignored = [f"--ignore={path}" for path in GUI_TESTS]
+    _test_in(session, *pins, *_group("test"), paths=[*ignored, str(ROOT / "tests")])
 
 
 def _test_in(session: nox.Session, *requirements: str, paths: list[str]) -> None:
@@ -129,6 +132,12 @@ def shell_lowest(session: nox.Session) -> None:
     """Test the shells with the oldest IPython and ipykernel that they work with. Arguments go to pytest."""
     bounded = [each for each in _group("shell") if each.startswith(("ipython", "ipykernel"))]
     _test_shell(session, *map(_lowest, bounded))
+
+
+@nox.session(python=TESTED, requires=["build"])
+def gui(session: nox.Session) -> None:
+    """Test the strategies of GUIs and of gevent. Arguments go to pytest."""
+    _test_in(session, *_group("gui"), paths=GUI_TESTS)
 
 
 @nox.session(requires=["build"])

@@ -6,9 +6,11 @@ A failure here says which module has to be looked at for a new version of Python
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import re
 import select
+import signal
 import sys
 import threading
 from asyncio import events, selector_events, tasks
@@ -504,6 +506,22 @@ def test_scope_tasks() -> None:
             check(made.cancel_scope is scope, "TaskState", "loop/home.py", "it takes a parent's id and a scope")
 
     anyio.run(main)
+
+
+def test_signal_functions() -> None:
+    functions = importlib.import_module("_signal")
+    before = signal.getsignal(signal.SIGUSR1)
+    mine = [lambda number, frame: None]
+    for name in ("signal", "getsignal"):
+        check(hasattr(functions, name), f"_signal.{name}", "strategies/gui.py")
+    try:
+        functions.signal(int(signal.SIGUSR1), mine[0])
+        relied_on = "they are what signal.signal and signal.getsignal call"
+        check(signal.getsignal(signal.SIGUSR1) is mine[0], "_signal.signal", "strategies/gui.py", relied_on)
+        seen = functions.getsignal(int(signal.SIGUSR1))
+        check(seen is mine[0], "_signal.getsignal", "strategies/gui.py", relied_on)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize("make", [swap.SwapLoop, bridge.new_event_loop])

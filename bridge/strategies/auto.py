@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import ModuleType
 
 from . import Waiter, gui
 from .lock import LockWaiter
@@ -25,7 +26,7 @@ class AutoStrategy:
         """Return None: there is always one that fits."""
         return None
 
-    def waiter(self, modules: dict[str, object] = sys.modules) -> Waiter:
+    def waiter(self, modules: dict[str, ModuleType] = sys.modules) -> Waiter:
         """Return the waiter of the strategy that fits this thread."""
         # This is looked at for every call, so it costs three look-ups in a program that has none of these.
         if _PYSIDE in modules or _PYQT in modules or "tkinter" in modules:

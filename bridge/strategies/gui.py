@@ -10,7 +10,7 @@ and back, which takes longer than the whole wake-up (test_names.py::test_signal_
 
 from __future__ import annotations
 
-import _signal
+import importlib
 import os
 import select
 import signal
@@ -21,6 +21,7 @@ from io import FileIO
 from time import monotonic
 from typing import Any, Protocol
 
+_signal: Any = importlib.import_module("_signal")  # type checkers know it by the names in ``signal`` only
 ALL = 65536  # bytes, as much as a pipe holds
 _SIGINT = int(signal.SIGINT)
 # Seconds after which a second Ctrl-C is raised wherever the thread is, as the first one has not been taken yet.
