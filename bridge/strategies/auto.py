@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from . import Waiter, gui
+from . import gui
 from .lock import LockWaiter
 from .qt import BINDINGS, QtStrategy
 from .tk import TkStrategy
+
+if TYPE_CHECKING:
+    from . import Waiter
 
 _PYSIDE, _PYQT = BINDINGS
 
