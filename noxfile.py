@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import nox
 from packaging.requirements import Requirement
 
 nox.needs_version = ">=2025.10.16"
-nox.options.sessions = ["lint", "types", "tests", "tests_lowest", "shell", "shell_lowest", "gui"]
+nox.options.sessions = ["lint", "types", "tests", "tests_lowest", "shell", "shell_lowest", "gui", "chaos"]
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_external_run = True
@@ -138,6 +139,15 @@ def shell_lowest(session: nox.Session) -> None:
 def gui(session: nox.Session) -> None:
     """Test the strategies of GUIs and of gevent. Arguments go to pytest."""
     _test_in(session, *_group("gui"), paths=GUI_TESTS)
+
+
+@nox.session(python=TESTED, requires=["build"])
+def chaos(session: nox.Session) -> None:
+    """Run tests/chaos.py on the wheel for 60 seconds, or BRIDGE_CHAOS_SECONDS. Arguments go to it."""
+    _install_wheel(session, "psutil")
+    _leave_checkout(session)
+    seconds = f"--seconds={os.environ.get('BRIDGE_CHAOS_SECONDS', '60')}"
+    session.run("python", "-P", str(ROOT / "tests" / "chaos.py"), seconds, *session.posargs)
 
 
 @nox.session(requires=["build"])

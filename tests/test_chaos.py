@@ -1,0 +1,42 @@
+"""A short share of ``tests/chaos.py``; the nox session ``chaos`` has the long one."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bridge
+
+
+def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", str(Path(__file__).with_name("chaos.py")), *arguments],
+        env=os.environ | {"PYTHONPATH": str(Path(bridge.__file__).parent.parent)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+
+
+@pytest.mark.timeout(160)
+@pytest.mark.parametrize("without", [["interrupts", "forks"], ["deaths", "forks"], []], ids=" ".join)
+def test_every_call_ends_once_and_nothing_is_left(without: list[str]) -> None:
+    ended = chaos("--seconds=4", "--limit=40", *(["--without", *without] if without else []))
+    shown = f"status {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
+    assert ended.returncode == 0, shown
+    assert re.match(r"seed \d+\n[1-9]\d* calls \(\d+ right, ", ended.stdout), shown
+    assert ended.stdout.endswith("all well\n"), shown
+
+
+def test_a_hang_is_found_and_shown() -> None:
+    ended = chaos("--seconds=1", "--limit=0.01", "--seed=1")
+    assert ended.returncode == 3
+    assert ended.stdout.startswith("seed 1\n")
+    assert re.search(r"HANG: call \d+ \(\w+\) has taken", ended.stderr), ended.stderr
+    assert "in go_on" in ended.stderr
