@@ -18,7 +18,6 @@ from time import monotonic
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError as DeferredCancelled
 from twisted.python.failure import Failure
 
 from ._adapt import Kind, describe, discard, kind_of, returned_kind
@@ -29,7 +28,7 @@ from .loop import home, inline
 from .loop.base import BridgeLoop, start_task
 from .loop.life import Life
 from .loop.swap import SwapLoop, missing
-from .loop.task import Contained, error_of, mark_handled
+from .loop.task import Contained, error_of, is_cancellation, mark_handled
 from .loop.variables import take_variables
 from .loop.watch import watchdog
 from .strategies import Strategy, Waiter, refused, resolve
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
     from ._bridge import Bridge
 
     Find = Callable[[asyncio.AbstractEventLoop | None], Bridge]
-
-_CANCELLATIONS = (asyncio.CancelledError, DeferredCancelled, concurrent.futures.CancelledError)
 
 # What needs no copy of the caller's context: nothing of it is called or awaited on the loop.
 _WITHOUT_CONTEXT = frozenset({Kind.DEFERRED, Kind.FUTURE, Kind.CONCURRENT})
@@ -324,7 +321,7 @@ class SubmittedCall(Call):
         future = self.future
         if self.error is None:
             future.set_result(self.value)
-        elif self.cancel_asked and isinstance(self.error, _CANCELLATIONS):
+        elif self.cancel_asked and is_cancellation(self.error):
             self.life.meter.note("cancelled")
             future.end_cancelled()
         else:
@@ -482,7 +479,7 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
             raise _timed_out(x, timeout, still_runs=True)
         if call.error is None:
             return call.value
-        if call.cancel_asked and isinstance(call.error, _CANCELLATIONS):
+        if call.cancel_asked and is_cancellation(call.error):
             life.meter.note("timed_out")
             raise _timed_out(x, timeout, call.still_runs) from call.error
         if isinstance(call.error, BridgeClosed):
@@ -609,7 +606,7 @@ def _here(callback: Callable[[], object]) -> None:
 
 def _end_of(error: BaseException) -> str:
     """Return what a call with this error is counted as."""
-    return "cancelled" if isinstance(error, _CANCELLATIONS) else "failed"
+    return "cancelled" if is_cancellation(error) else "failed"
 
 
 def _interrupted(call: BlockedCall, error: BaseException, patience: float) -> None:
@@ -629,7 +626,7 @@ def _interrupted(call: BlockedCall, error: BaseException, patience: float) -> No
             discard(call.x)
     if not done:
         error.add_note(_STILL_RUNS)
-    elif call.error is not None and not isinstance(call.error, _CANCELLATIONS) and error.__context__ is None:
+    elif call.error is not None and not is_cancellation(call.error) and error.__context__ is None:
         error.__context__ = call.error
 
 

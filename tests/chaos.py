@@ -41,7 +41,6 @@ import psutil
 from greenlet import greenlet
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Factory
 from twisted.logger import globalLogBeginner
 from twisted.protocols.basic import LineOnlyReceiver
@@ -54,7 +53,6 @@ CANCELLATIONS = (
     asyncio.CancelledError,
     concurrent.futures.CancelledError,
     CancelledError,
-    ConnectingCancelledError,  # of an endpoint's, which is not the same to Twisted
 )
 # How long after a death of the loop a call may still be failed by it, in seconds.
 AFTERMATH = 10.0
@@ -130,8 +128,7 @@ class Ledger:
         if isinstance(error, TimeoutError):
             return "timed out" if entry.limit is not None else ""
         if isinstance(error, CANCELLATIONS):
-            ended_so = isinstance(error, ConnectingCancelledError) and entry.limit is not None
-            return "cancelled" if entry.cancelled or ended_so else ""
+            return "cancelled" if entry.cancelled else ""
         return ""
 
     def complain(self, entry: Entry, error: BaseException | None, what: str) -> None:

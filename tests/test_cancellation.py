@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import gc
 import random
+import socket
 import sys
 import threading
 from collections import Counter
@@ -17,8 +19,10 @@ import pytest
 from places import usable
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, globalLogPublisher
+from twisted.web.client import Agent
 
 from bridge import Bridge, as_deferred, as_future, in_thread
 
@@ -788,6 +792,71 @@ def test_an_iteration_that_is_cancelled_closes_its_generator(bridge: Bridge) -> 
 
     timed_out(bridge, consume())
     assert closed.is_set()
+
+
+# --- a cancellation that Twisted calls by another name
+
+
+@pytest.fixture(params=["silent", "full"])
+def request_that_takes_for_ever(request: pytest.FixtureRequest, bridge: Bridge) -> Iterator[Callable[[], Any]]:
+    """A request of a web client's: of a server that never answers, or of one that never accepts."""
+    address = "127.0.0.1"
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.create_server((address, 0), backlog=0))
+        waiting = [stack.enter_context(socket.socket()) for _ in range(4 if request.param == "full" else 0)]
+        for each in waiting:
+            each.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                each.connect(server.getsockname())
+        agent = Agent(bridge.reactor)
+        yield lambda: agent.request(b"GET", f"http://{address}:{server.getsockname()[1]}/".encode())
+
+
+def test_a_request_that_timed_out_is_a_timeout_error(
+    bridge: Bridge, request_that_takes_for_ever: Callable[[], Any], unhandled: list[LogEvent]
+) -> None:
+    with pytest.raises(TimeoutError, match=r"did not finish within 0\.1 seconds") as caught:
+        bridge.block_on(request_that_takes_for_ever, timeout=0.1)
+    assert type(caught.value.__cause__).__name__ in ("ResponseNeverReceived", "ConnectingCancelledError")
+
+    async def limited() -> None:
+        async with asyncio.timeout(0.1):
+            await request_that_takes_for_ever()
+
+    with pytest.raises(TimeoutError):
+        bridge.block_on(limited())
+    with pytest.raises(TimeoutError):
+        bridge.run(lambda: bridge.block_on(request_that_takes_for_ever, timeout=0.1))
+    assert unhandled == []
+
+
+def test_submitted_requests_and_those_of_a_task_group_are_cancelled(
+    bridge: Bridge, request_that_takes_for_ever: Callable[[], Any], unhandled: list[LogEvent]
+) -> None:
+    future = bridge.submit(request_that_takes_for_ever)
+    future.cancel()
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.result(10)
+
+    async def group() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(wait_for_it(request_that_takes_for_ever()))
+            await asyncio.sleep(0.05)
+            raise LookupError
+
+    with pytest.raises(ExceptionGroup) as caught:
+        bridge.block_on(group())
+    assert [type(each) for each in caught.value.exceptions] == [LookupError]
+    assert unhandled == []
+
+
+def test_what_was_not_asked_to_cancel_keeps_the_name_that_it_has(bridge: Bridge) -> None:
+    error = ConnectingCancelledError(None)
+    with pytest.raises(ConnectingCancelledError) as caught:
+        bridge.block_on(lambda: defer.fail(error), timeout=10)
+    assert caught.value is error
+    with pytest.raises(ConnectingCancelledError):
+        bridge.block_on(wait_for_it(defer.fail(error)))
 
 
 def test_nothing_is_left_running(bridge: Bridge) -> None:

@@ -22,6 +22,7 @@ name                                    versions            test
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import sys
 import types
 from collections.abc import Coroutine, Generator
@@ -29,6 +30,7 @@ from threading import get_ident
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError, DNSLookupError
 from twisted.python.failure import Failure
 
 from .._adapt import is_deferred_type
@@ -303,7 +305,7 @@ class DeferredFuture(asyncio.Future[None]):
             return
         if self._cancel_requested:
             failure = self._result_then
-            if isinstance(failure, Failure) and isinstance(failure.value, CancelledError):
+            if isinstance(failure, Failure) and is_cancellation(failure.value):
                 super().cancel(self._cancel_message)
                 return
         self.set_result(None)
@@ -363,6 +365,27 @@ def error_of(failure: Failure) -> BaseException:
     if failure.tb is not None:
         set_traceback(error, failure.tb)
     return error
+
+
+_CANCELLATIONS = (
+    asyncio.CancelledError,
+    concurrent.futures.CancelledError,
+    CancelledError,
+    ConnectingCancelledError,  # of an endpoint's
+    DNSLookupError,  # of an endpoint's that was still resolving the name
+)
+
+
+def is_cancellation(error: object) -> bool:
+    """Return whether the error is how cancelled work ends, in the words of asyncio or of any part of Twisted.
+
+    Only who has asked for the cancellation takes it for one: others see the error as it is.
+    """
+    if isinstance(error, _CANCELLATIONS):
+        return True
+    # twisted.web's ResponseNeverReceived and the like say why in a list of Failures.
+    reasons: Any = getattr(error, "reasons", None)
+    return type(reasons) is list and any(isinstance(each, Failure) and is_cancellation(each.value) for each in reasons)
 
 
 def mark_handled(deferred: Deferred[Any]) -> None:
