@@ -28,7 +28,7 @@ from .loop import home, inline
 from .loop.base import BridgeLoop, start_task
 from .loop.life import Life
 from .loop.swap import SwapLoop, missing
-from .loop.task import Contained, error_of, is_cancellation, mark_handled
+from .loop.task import CANCELLATIONS, Contained, error_of, is_cancellation, mark_handled
 from .loop.variables import take_variables
 from .loop.watch import watchdog
 from .strategies import Strategy, Waiter, refused, resolve
@@ -606,7 +606,7 @@ def _here(callback: Callable[[], object]) -> None:
 
 def _end_of(error: BaseException) -> str:
     """Return what a call with this error is counted as."""
-    return "cancelled" if is_cancellation(error) else "failed"
+    return "cancelled" if isinstance(error, CANCELLATIONS) else "failed"
 
 
 def _interrupted(call: BlockedCall, error: BaseException, patience: float) -> None:

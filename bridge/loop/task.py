@@ -367,13 +367,9 @@ def error_of(failure: Failure) -> BaseException:
     return error
 
 
-_CANCELLATIONS = (
-    asyncio.CancelledError,
-    concurrent.futures.CancelledError,
-    CancelledError,
-    ConnectingCancelledError,  # of an endpoint's
-    DNSLookupError,  # of an endpoint's that was still resolving the name
-)
+CANCELLATIONS = (asyncio.CancelledError, concurrent.futures.CancelledError, CancelledError)
+# Of an endpoint that was connecting, and of one that was still resolving the name.
+_BY_OTHER_NAMES = (ConnectingCancelledError, DNSLookupError)
 
 
 def is_cancellation(error: object) -> bool:
@@ -381,7 +377,7 @@ def is_cancellation(error: object) -> bool:
 
     Only who has asked for the cancellation takes it for one: others see the error as it is.
     """
-    if isinstance(error, _CANCELLATIONS):
+    if isinstance(error, CANCELLATIONS + _BY_OTHER_NAMES):
         return True
     # twisted.web's ResponseNeverReceived and the like say why in a list of Failures.
     reasons: Any = getattr(error, "reasons", None)
