@@ -5,23 +5,24 @@ Importing this module starts nothing and imports neither Twisted nor asyncio: th
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
+import os
 import threading
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable
-from types import ModuleType, TracebackType
+from types import CoroutineType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from ._dump import checked_signal, dump_on, no_dump_on
 from ._errors import BridgeClosed, BridgeError
+from ._exit import Exit
 from ._facade import Caller, Facade
 from ._outcome import trim
 from ._seconds import checked_seconds
 from ._stats import Meter, Stats
-from .strategies import resolve
+from .strategies import renew_after_fork, resolve
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,18 +39,32 @@ T = TypeVar("T")
 
 _bridges: weakref.WeakSet[Bridge] = weakref.WeakSet()
 _lock = threading.RLock()
+_exit = Exit(lambda: list(_bridges))
 
 
-def _engine() -> ModuleType:
-    """Return the module of the calls, which imports Twisted and asyncio."""
+def _engine(x: Any = None) -> ModuleType:
+    """Return the module of the calls, which imports Twisted and asyncio.
+
+    :param x: what is to be called; a coroutine is closed if it cannot be.
+    :raises BridgeClosed: the process is exiting.
+    """
     global _loaded
     if _loaded is None:
-        from . import _call, _stacks
-        from .loop.watch import watchdog
+        with _lock:
+            if _loaded is None:
+                try:
+                    _exit.watch()
+                except BaseException:
+                    if isinstance(x, CoroutineType):
+                        x.close()
+                    raise
+                from . import _call, _stacks
+                from .loop.watch import watchdog
 
-        watchdog.report = _stacks.report
-        _loaded = _call
-        atexit.register(_close_all)
+                watchdog.report = _stacks.report
+                # After the imports, because what those modules do in a forked child has to be done before ours.
+                os.register_at_fork(after_in_child=_forked)
+                _loaded = _call
     return _loaded
 
 
@@ -72,8 +87,10 @@ class Bridge(Facade):
     :param loop_factory: makes the asyncio loop, which must be a selector loop; None for ours.
     :param stall_after: seconds after which a call that still waits is logged once as a warning, with the stacks of both
         threads; None for never.
-    :param shutdown_timeout: seconds that work which was cancelled is given to clean up, by a call that timed out and by
-        :meth:`close`.
+    :param shutdown_timeout: seconds that work which was cancelled is given to clean up, by a call that timed out, by
+        :meth:`close` and as the process exits.
+    :param exit_grace: seconds that other threads may go on to call when the main thread has ended; then their calls
+        fail. None gives them all the time that they take. Daemon threads have until the exit handlers have run.
     :param dump_signal: a signal, such as ``signal.SIGUSR1``, on which :func:`dump` prints every open call; the handler
         that was there before is called as well, and put back by :meth:`close`. To be set in the main thread.
     :raises BridgeError: dump_signal was given, and this is not the main thread.
@@ -91,6 +108,7 @@ class Bridge(Facade):
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
         stall_after: float | None = 30.0,
         shutdown_timeout: float = 5.0,
+        exit_grace: float | None = 0.0,
         dump_signal: int | None = None,
     ) -> None:
         self.name = name or "bridge"
@@ -102,9 +120,11 @@ class Bridge(Facade):
         if seconds is None:
             raise ValueError("shutdown_timeout must be a finite number of seconds: it bounds how long a close may take")
         self._shutdown_timeout = seconds
+        self.exit_grace = checked_seconds(exit_grace, "exit_grace")
         self._dump_signal = checked_signal(dump_signal)
         self._meter = Meter()
         self._life: Any = None  # the LoopThread that runs or ran last
+        self._parents_life: Any = None  # in a forked child: the one of the parent
         self._closed = False
         # Re-entrant: a signal handler that interrupts the start of the loop may call block_on.
         self._starting = threading.RLock()
@@ -171,7 +191,7 @@ class Bridge(Facade):
         :raises ReactorConflict: another reactor runs in this process; raised by the call that would start the bridge.
         """
         try:
-            return (_loaded or _engine()).block_on(self, _find_bridge, x, timeout, strategy)
+            return (_loaded or _engine(x)).block_on(self, _find_bridge, x, timeout, strategy)
         except BaseException as error:
             trim(error)
             raise
@@ -205,7 +225,7 @@ class Bridge(Facade):
         :raises ReactorConflict: as for :meth:`block_on`.
         """
         try:
-            future: concurrent.futures.Future[Any] = _engine().submit(self, _find_bridge, x)
+            future: concurrent.futures.Future[Any] = _engine(x).submit(self, _find_bridge, x)
         except BaseException as error:
             trim(error)
             raise
@@ -395,12 +415,14 @@ class Bridge(Facade):
         :raises BaseException: what kept the loop from starting.
         """
         life: Life | None = self._life
-        if life is not None and life.over is None and life.is_ready:
+        if life is not None and life.accepts:
             return life
         return self._start()
 
-    def _start(self) -> LoopThread:
+    def _start(self) -> Life:
         engine = _engine()
+        if _exit.has_begun:
+            return _exit.life_of(self._life)
         from .loop.thread import LoopThread
 
         life: LoopThread | None = self._life
@@ -419,21 +441,33 @@ class Bridge(Facade):
                     loop_factory=self._loop_factory,
                     install_reactor=self._install_reactor,
                     owner=self,
-                    previous=life,
+                    previous=life or self._parents_life,
                     shutdown_timeout=self._shutdown_timeout,
                 )
                 if self._life is life:  # else a signal handler has started one since
-                    self._life = new
                     new.watch(self.stall_after, self._meter)
                     _bridges.add(self)
-                    new.start()
-                life = self._life or new
-        started: Any = life
+                    self._life = new
+                started: Any = self._life or new
+            else:
+                started = life
+            # Here, and not only after it was made: a signal handler may block between the two, or raise.
+            started.start()
         started.wait_ready()
         if started.over is not None:
+            if started.was_interrupted:
+                return self._start()
             raise started.closed_error()
         new_life: LoopThread = started
         return new_life
+
+    def forget_life(self) -> None:
+        """Begin anew in a forked child: the loop is the parent's."""
+        life = self._parents_life = self._life
+        self._life = None
+        self._starting = threading.RLock()
+        if life is not None:
+            life.forget()
 
 
 class _DefaultBridge(Bridge):
@@ -457,9 +491,16 @@ class _AttachedBridge(Bridge):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__("attached", **options)
+        self._is_parents = False  # it ran when this process was forked
         self._attached = loop
         self._life = self._attach()
         _bridges.add(self)
+
+    def take_options(self, other: Bridge) -> None:
+        """Take over those of the options of another bridge that have a meaning for this one."""
+        self.strategy = other.strategy
+        self.stall_after = other.stall_after
+        self.exit_grace = other.exit_grace
 
     def _attach(self) -> Life:
         from .loop.alone import attach
@@ -470,10 +511,17 @@ class _AttachedBridge(Bridge):
 
     def life(self) -> Life:
         life: Life = self._life
-        if life.over is None and self._attached.is_running():
+        if life.accepts and self._attached.is_running():
             life.check()
             return life
+        if _exit.has_begun:
+            return _exit.life_of(life)
         with self._starting:
+            if self._is_parents:
+                raise BridgeClosed(
+                    f"the loop that {self!r} is attached to runs in the process that this one was forked from; attach "
+                    "to a loop of this one, or use a Bridge()"
+                )
             if self._closed:
                 raise BridgeClosed(f"{self!r} takes no more calls; attach another: Bridge.attach(loop)")
             life = self._life
@@ -527,11 +575,27 @@ class _AttachedBridge(Bridge):
         if life is not None:
             life.detach("its Bridge was dropped")
 
+    def forget_life(self) -> None:
+        """Begin anew in a forked child, where the loop runs no more if it ran; one that did not may be run there."""
+        self._starting = threading.RLock()
+        self._is_parents = self._attached.is_running()
+        self._life.forget()
 
-def _close_all() -> None:
-    """Close every bridge, as the process exits."""
-    for bridge in list(_bridges):
-        bridge.close()
+
+def _forked() -> None:
+    """Begin anew in a forked child. Of the parent's threads there is only the one that has forked."""
+    global _bridges, _default, _lock
+    _lock = threading.RLock()  # another thread may have held it
+    known = list(_bridges)
+    _bridges = weakref.WeakSet(known)  # and have been iterating over this
+    if isinstance(_default, _AttachedBridge):  # as under 'python -m bridge run'
+        _default = None
+    for bridge in known:
+        bridge.forget_life()
+    from .loop.home import leave_home
+
+    leave_home()
+    renew_after_fork()
 
 
 _options: dict[str, Any] = {}
@@ -553,6 +617,9 @@ def configure(**options: Any) -> None:
     """
     global _options
     with _lock:
+        if isinstance(_default, _AttachedBridge):  # under 'python -m bridge run' its loop runs from the beginning
+            _default.take_options(_DefaultBridge(**options))
+            return
         if _default is not None and _default.was_started:
             raise BridgeError(
                 "the default bridge is in use already; call bridge.configure() before the first call, or make a "
@@ -581,6 +648,11 @@ def use_as_default(bridge: Bridge) -> None:
     """Put a bridge behind the plain functions; for a program that is run on the loop."""
     global _default
     _default = bridge
+
+
+def exit_begins() -> None:
+    """Say nothing from now on of calls that the end of the program fails; for a program that is run on the loop."""
+    _exit.be_quiet()
 
 
 def bridge_here(loop: asyncio.AbstractEventLoop | None) -> Bridge | None:
@@ -633,7 +705,7 @@ def block_on(x: Any, *, timeout: float | None = None, strategy: str | Strategy |
     Arguments and errors are those of :meth:`Bridge.block_on`.
     """
     try:
-        return (_loaded or _engine()).block_on(None, _find_bridge, x, timeout, strategy)
+        return (_loaded or _engine(x)).block_on(None, _find_bridge, x, timeout, strategy)
     except BaseException as error:
         trim(error)
         raise
@@ -707,7 +779,7 @@ def submit(x: Any) -> concurrent.futures.Future[Any]:
     Arguments and errors are those of :meth:`Bridge.submit`.
     """
     try:
-        future: concurrent.futures.Future[Any] = _engine().submit(None, _find_bridge, x)
+        future: concurrent.futures.Future[Any] = _engine(x).submit(None, _find_bridge, x)
     except BaseException as error:
         trim(error)
         raise

@@ -2,6 +2,9 @@
 
 The two threads share one object, the call. The caller's thread makes it and reads its outcome after the waiter's
 ``wait()``; the loop's thread starts it, and settles it before the waiter's ``notify()``.
+
+The private names that this module stands on (test_names.py::test_concurrent_future_names), in CPython 3.4 to 3.14:
+``concurrent.futures.Future._condition``, ``_waiters`` and ``_done_callbacks``; ``threading.Condition._waiters``.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import contextlib
 import functools
 import threading
 from asyncio import _get_running_loop
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextvars import Context, copy_context
 from time import monotonic
 from types import CoroutineType, TracebackType
@@ -25,7 +28,7 @@ from ._errors import BridgeClosed, BridgeError, DeadlockError, StrategyUnavailab
 from ._outcome import set_traceback, trim
 from ._seconds import checked_seconds
 from .loop import home, inline
-from .loop.base import BridgeLoop, start_task
+from .loop.base import BridgeLoop, never_raise, start_task
 from .loop.life import Life
 from .loop.swap import SwapLoop, missing
 from .loop.task import CANCELLATIONS, Contained, error_of, is_cancellation, mark_handled
@@ -84,6 +87,14 @@ class Call:
         self.still_runs = False  # the work was cancelled but cannot be stopped
 
     def _tell(self) -> None:
+        raise NotImplementedError
+
+    def is_waited_for(self, idents: Collection[int | None]) -> bool:
+        """Return whether one of these threads waits for the call, as far as can be known."""
+        raise NotImplementedError
+
+    def forget(self, error: BaseException) -> bool:
+        """Let go of the call in a forked child. Return whether the thread that has forked waits for it."""
         raise NotImplementedError
 
     # On the caller's thread.
@@ -194,6 +205,8 @@ class Call:
 
     def _fired(self, result: Any) -> Any:
         if isinstance(result, Failure):
+            if self.life.over is not None and isinstance(result.value, BridgeClosed) and self.is_settled:
+                return None  # of a call that the same end has failed, in a worker; nobody is to log it
             # Twisted notes a failure as unhandled when all callbacks have run, so this waits until they have.
             self.life.post(functools.partial(self._failed, result))
         else:
@@ -231,13 +244,27 @@ class Call:
             self.life.open.remove(self)
         except KeyError:
             return
+        except BaseException as killed:  # of PyThreadState_SetAsyncExc; it is raised when the call is removed
+            self.error = self._killed(killed)
+            self._tell()
+            raise
         self.value = value
         self.error = error
         self.work = None  # which holds the error as well: see the end of start_task
-        meter = self.life.meter
-        if not meter.count() % meter.every:
-            meter.measure(monotonic() - self.started)
-        self._tell()
+        try:
+            meter = self.life.meter
+            if not meter.count() % meter.every:
+                meter.measure(monotonic() - self.started)
+            self._tell()
+        except BaseException:  # the same, before or after it was told
+            with contextlib.suppress(Exception):
+                self._tell()
+            raise
+
+    def _killed(self, cause: BaseException) -> BridgeClosed:
+        error = BridgeClosed(f"the loop's thread was killed by {cause!r}; the call was not completed")
+        error.__cause__ = cause
+        return error
 
     @property
     def key(self) -> tuple[int, float]:
@@ -300,6 +327,14 @@ class BlockedCall(Call):
     def _tell(self) -> None:
         self.waiter.notify()
 
+    def is_waited_for(self, idents: Collection[int | None]) -> bool:
+        """Return whether one of these threads is the caller's."""
+        return self.caller in idents
+
+    def forget(self, error: BaseException) -> bool:
+        """Return whether the caller's thread is the one that has forked. No other one exists in the child."""
+        return self.caller == threading.get_ident()
+
 
 class SubmittedCall(Call):
     """A call whose outcome goes to a Future."""
@@ -331,6 +366,18 @@ class SubmittedCall(Call):
         # The frames in the error's traceback may have been called by one that holds this call.
         del self.error, self.value, self.future
 
+    def is_waited_for(self, idents: Collection[int | None]) -> bool:
+        """Return whether any thread waits for the Future."""
+        return self.future.is_waited_for()
+
+    def forget(self, error: BaseException) -> bool:
+        """Fail the Future, whose work goes on in the parent only."""
+        self.future.fail_in_child(error)
+        return False
+
+
+never_raise |= {Call._future_done, Call.cancel}
+
 
 class WorkFuture(concurrent.futures.Future[Any]):
     """The Future of submitted work. ``cancel()`` asks; the Future is cancelled when the work has ended."""
@@ -352,6 +399,19 @@ class WorkFuture(concurrent.futures.Future[Any]):
             if self.done() and not self.cancelled() and self.exception() is error:
                 set_traceback(error, _kept_traceback(self, error))
             raise
+
+    def is_waited_for(self) -> bool:
+        """Return whether a thread waits for the result, in ``result()`` or in ``concurrent.futures.wait()``."""
+        return bool(self._condition._waiters or self._waiters)  # type: ignore[attr-defined]
+
+    def fail_in_child(self, error: BaseException) -> None:
+        """Set the error in a forked child. Another thread of the parent may have held the lock of the Future."""
+        self._condition = threading.Condition()
+        self._waiters.clear()
+        self._done_callbacks.clear()  # type: ignore[attr-defined]
+        self._call = None
+        if not self.done():
+            self.set_exception(error)
 
     def running(self) -> bool:
         """Return whether the work has not ended; it starts at once."""

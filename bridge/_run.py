@@ -21,7 +21,7 @@ import time
 import types
 from typing import Any
 
-from ._bridge import Bridge, use_as_default
+from ._bridge import Bridge, exit_begins, use_as_default
 from ._outcome import is_machinery, trim
 from .loop.alone import new_event_loop
 
@@ -41,10 +41,11 @@ def main(target: str, arguments: list[str], *, as_module: bool) -> int:
     loop = new_event_loop()
     attached = Bridge.attach(loop)
     use_as_default(attached)
-    execution = _Execution(loop, program)
+    execution = _Execution(loop, attached, program)
     try:
         loop.run_until_complete(execution.run())
     finally:
+        exit_begins()
         attached.close()
         _close(loop)
     error = execution.error
@@ -97,10 +98,11 @@ class _Module:
 class _Execution:
     """Runs the program in a task, and brings Ctrl-C to its stack."""
 
-    def __init__(self, loop: Any, program: _Script | _Module) -> None:
+    def __init__(self, loop: Any, bridge: Bridge, program: _Script | _Module) -> None:
         self.error: BaseException | None = None
         self.die_of_interrupt = False
         self._loop = loop
+        self._bridge = bridge
         self._program = program
         self._task: Any = None
         atexit.register(self._die)  # the first to be registered is the last to run
@@ -116,7 +118,7 @@ class _Execution:
                 self._program.execute()
             except BaseException as error:
                 self.error = error
-            await _other_threads()
+            await _other_threads(self._bridge.exit_grace)
         except BaseException as error:  # Ctrl-C while it waits for them
             self.error = self.error or error
         finally:
@@ -167,8 +169,9 @@ def _again() -> None:
     threading.Thread(target=send, daemon=True).start()
 
 
-async def _other_threads() -> None:
-    """Wait for the threads that the interpreter would wait for at exit, while the loop still runs for them."""
+async def _other_threads(grace: float | None) -> None:
+    """Give the threads that the interpreter would wait for at exit their grace, while the loop still runs for them."""
+    deadline = None if grace is None else time.monotonic() + grace
     # Workers of executors are told to end at exit only; until then they wait for work.
     workers: Any = getattr(concurrent.futures.thread, "_threads_queues", ())
     while True:
@@ -177,11 +180,9 @@ async def _other_threads() -> None:
             for thread in threading.enumerate()
             if thread is not threading.main_thread() and not thread.daemon and thread not in workers
         ]
-        if not threads:
+        if not threads or (deadline is not None and time.monotonic() >= deadline):
             return
-        for thread in threads:
-            while thread.is_alive():
-                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)
 
 
 def _close(loop: Any) -> None:

@@ -6,13 +6,17 @@ A failure here says which module has to be looked at for a new version of Python
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import importlib
 import os
 import re
 import select
 import signal
+import socket
+import subprocess
 import sys
 import threading
+import time
 from asyncio import events, selector_events, tasks
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -598,3 +602,67 @@ def test_pools_that_are_looked_at(loop: asyncio.AbstractEventLoop) -> None:
     pool: Any = ThreadPool(1, 1)
     check(pool._team.statistics().backloggedWorkCount == 0, "ThreadPool._team.statistics()", user)
     check(anyio_backend.CapacityLimiter.acquire_on_behalf_of.__code__, "CapacityLimiter.acquire_on_behalf_of", user)
+
+
+# --- what the exit and a fork look at
+
+
+def test_threading_atexit() -> None:
+    """bridge/_exit.py has its part in the exit before threads are joined."""
+    code = (
+        "import threading\n"
+        "def work(): ended.wait(); print('joined')\n"
+        "ended = threading.Event()\n"
+        "threading._register_atexit(lambda: (print('begun'), ended.set()))\n"
+        "threading.Thread(target=work).start()\n"
+        "import atexit; atexit.register(print, 'handlers')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    assert (ended.stdout.split(), ended.stderr) == (["begun", "joined", "handlers"], "")
+
+
+def test_concurrent_future_names() -> None:
+    """bridge/_call.py looks who waits for a Future, and lets go of one in a forked child."""
+    future: concurrent.futures.Future[None] = concurrent.futures.Future()
+    assert not future._condition._waiters
+    waiting = threading.Thread(target=future.result)
+    waiting.start()
+    while not future._condition._waiters:
+        time.sleep(0.001)
+    other = threading.Thread(target=concurrent.futures.wait, args=([future],))
+    other.start()
+    while not future._waiters:
+        time.sleep(0.001)
+    future.add_done_callback(print)
+    assert future._done_callbacks == [print]
+    future._done_callbacks.clear()
+    future.set_result(None)
+    waiting.join()
+    other.join()
+
+
+def test_loop_names_of_a_fork() -> None:
+    """bridge/loop/fork.py closes the child's copies of what belongs to a loop."""
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        assert loop._thread_id == threading.get_ident()
+        assert loop._closed is False
+        assert hasattr(loop, "_ready")
+        assert loop._ssock.fileno() in loop._selector.get_map()
+        assert loop._csock.fileno() >= 0
+        one, other = socket.socketpair()
+        transport: Any
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=one)
+        (handle, _) = loop._selector.get_key(transport._sock.fileno()).data
+        assert handle._callback.__self__ is transport
+        asyncio.current_task()._log_destroy_pending = True  # type: ignore[union-attr]
+        transport.close()
+        other.close()
+        await asyncio.sleep(0)
+
+    loop = asyncio.SelectorEventLoop()
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()

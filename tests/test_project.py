@@ -35,6 +35,7 @@ LAYERS = [
     ["bridge.ext"],
     ["bridge._demo", "bridge._run", "bridge._shell", "bridge._hooks", "bridge._border"],
     ["bridge._bridge"],
+    ["bridge._exit"],
     ["bridge._facade"],
     ["bridge._view"],
     ["bridge._iterate", "bridge._enter"],

@@ -145,7 +145,9 @@ def test_loop_and_script_share_the_main_thread(tmp_path: Path) -> None:
 import asyncio, threading
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
-from bridge import block_on, run, default_bridge
+from bridge import block_on, configure, run, default_bridge
+
+configure(exit_grace=30)
 
 async def where():
     return threading.current_thread() is threading.main_thread(), asyncio.get_running_loop()

@@ -694,12 +694,13 @@ def test_threads_that_are_blocked_at_the_exit_do_not_keep_the_process() -> None:
 
 
 @isolated(stdout="worker: value")
-def test_a_thread_that_outlives_the_main_thread_goes_on_calling() -> None:
+def test_a_thread_that_outlives_the_main_thread_goes_on_calling_if_it_is_given_the_time() -> None:
     import asyncio
     import threading
 
     import bridge
 
+    bridge.configure(exit_grace=float("inf"))
     main_thread = threading.main_thread()
 
     def work() -> None:

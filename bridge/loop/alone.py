@@ -101,7 +101,7 @@ class AttachedLoop(Life):
         self.loop = loop
         self.reactor = _reactor_of(loop)
         self.post = loop.post if isinstance(loop, BridgeLoop) else loop.call_soon_threadsafe
-        self.is_ready = True
+        self.is_ready = self.accepts = True
         if isinstance(loop, BridgeLoop):
             loop.at_stop.append(self._stopped)
         else:
@@ -118,6 +118,16 @@ class AttachedLoop(Life):
         if isinstance(self.loop, BridgeLoop):
             with contextlib.suppress(ValueError):
                 self.loop.at_stop.remove(self._stopped)
+
+    def forget(self) -> None:
+        """Let go of the calls in a forked child, and leave the loop as it is: whoever runs it may go on there."""
+        super().forget()
+        if isinstance(self.loop, BridgeLoop):
+            self.loop.bridge = None
+
+    def end_at_exit(self) -> None:
+        """Detach, as the process exits."""
+        self.detach("the process is exiting")
 
     def _stopped(self) -> None:
         self.detach("the loop that the bridge is attached to has stopped")

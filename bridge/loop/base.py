@@ -28,6 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from typing import Any
 
+from .._errors import BridgeClosed
 from . import home
 from .task import BridgeTask, contained, drive
 
@@ -35,6 +36,8 @@ from .task import BridgeTask, contained, drive
 class BridgeLoop(asyncio.SelectorEventLoop):
     """A selector event loop whose tasks await Deferreds, whatever task factory its user sets."""
 
+    is_ending = False
+    killed_by: BaseException | None = None  # what was raised in code of ours that raises nothing itself
     _first_step: Callable[[], object] | None = None
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
@@ -122,6 +125,26 @@ class BridgeLoop(asyncio.SelectorEventLoop):
             alarm.close()
         super().close()
 
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Handle an error; if it arose in a callback of ours, stop the loop.
+
+        These raise nothing: it was raised in this thread from outside (PyThreadState_SetAsyncExc), and has ended a
+        callback that somebody waits for. Who it was cannot be told, so that all are told.
+        """
+        if self.is_ending and isinstance(context.get("exception"), BridgeClosed):
+            return  # of a call that the end has failed, in a worker that a task waits for; it is no news
+        super().call_exception_handler(context)
+        callback = getattr(context.get("handle"), "_callback", None)
+        error = context.get("exception")
+        if error is not None and getattr(callback, "__func__", None) in never_raise:
+            self.killed_by = error
+            self.stop()
+
+    def abandon_alarm(self) -> None:
+        """Drop what was posted and close the alarm, in a forked child."""
+        self._ours.posts = deque()
+        self._ours.alarm.close()
+
     def create_task(self, coro: Any, *, context: Context | None = None, **options: Any) -> asyncio.Task[Any]:
         """Schedule a coroutine and return its task.
 
@@ -164,6 +187,10 @@ class BridgeLoop(asyncio.SelectorEventLoop):
 
 def _nothing() -> None:
     pass
+
+
+# Methods that as callbacks of a loop raise nothing.
+never_raise: set[Any] = {BridgeLoop._take_posts}
 
 
 class Ours:

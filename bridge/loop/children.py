@@ -82,6 +82,16 @@ def forget(reactor: Any) -> None:
     _reap_left()
 
 
+def leave_to_parent(reactor: Any) -> None:
+    """Forget all children in a forked child, whose children they are not."""
+    for descriptor in reactor.children.values():
+        if descriptor is not None:
+            os.close(descriptor)
+    reactor.children.clear()
+    twisted_process.reapProcessHandlers.clear()
+    _left.clear()
+
+
 def end(reactor: Any, child: Any) -> None:
     """Reap a child that has ended, and tell its protocol. Called on the loop's thread."""
     descriptor = reactor.children.pop(child, None)

@@ -184,7 +184,7 @@ class AttachedReactor(Life):
         self.loop = loop
         self.reactor = loop.reactor
         self.post = self.reactor.callFromThread
-        self.is_ready = True
+        self.is_ready = self.accepts = True
         self._process: int | None = None  # that the reactor runs in
         self._trigger: Any = None
         self._reason = f"the {type(self.reactor).__name__} that the bridge is attached to has stopped"

@@ -133,6 +133,12 @@ class GuardedReactor(AsyncioSelectorReactor):
             finally:
                 self._exempt -= {get_ident()}
 
+    def leave_threads(self) -> None:
+        """Know of no thread any more, in a forked child. Another one may have held the lock."""
+        self.loop_thread = None
+        self._exempt = frozenset()
+        self._pool_lock = threading.RLock()
+
     def guard(self) -> None:
         """Guard what the reactor has had since before its class was ours: its timers and its name resolver."""
         _reactors.add(self)

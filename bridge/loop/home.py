@@ -49,6 +49,11 @@ def loop_of_this_thread() -> asyncio.AbstractEventLoop | None:
         return _local.loop
 
 
+def leave_home() -> None:
+    """Let this thread have no home any more, in a forked child."""
+    _local.loop = None
+
+
 def call_for(loop: asyncio.AbstractEventLoop, func: Callable[..., T], *args: Any) -> T:
     """Call func in this thread as work that the loop handed to it."""
     before = loop_of_this_thread()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+import threading
+from collections.abc import Callable, Collection, Hashable
 from typing import Any, Protocol
 
 from .._errors import BridgeClosed, BridgeError, DeadlockError
@@ -27,6 +28,14 @@ class OpenCall(Protocol):
         """End the call with the error, from any thread; does nothing if it has ended."""
         ...
 
+    def is_waited_for(self, idents: Collection[int | None]) -> bool:
+        """Return whether one of these threads waits for the call, as far as can be known."""
+        ...
+
+    def forget(self, error: BaseException) -> bool:
+        """Let go of the call in a forked child. Return whether the thread that has forked waits for it."""
+        ...
+
 
 class Life(Watched):
     """One run of one loop, as the calls see it.
@@ -48,6 +57,8 @@ class Life(Watched):
         self.meter = Meter()
         self.open: set[OpenCall] = set()
         self.is_ready = False
+        # Whether a call need only look at this: it is ready, not over, and the process is not exiting.
+        self.accepts = False
         self.ident: int | None = None  # the thread's
         self.portal: Any = None  # anyio's, once somebody has asked for it
         self.over: str | None = None  # why this life has ended
@@ -110,8 +121,36 @@ class Life(Watched):
         if self.over is None:
             self.cause = cause
             self.over = reason
+            self.accepts = False
         watchdog.remove(self)
         while self.open:
             for call in list(self.open):
-                self._orphans.append(call.work)
-                call.fail(self.closed_error())
+                self.fail(call, self.closed_error())
+
+    def fail(self, call: OpenCall, error: BaseException) -> None:
+        """Fail an open call. Its work goes on, if the loop does; any thread may call this."""
+        self._orphans.append(call.work)
+        call.fail(error)
+
+    def forget(self) -> None:
+        """Let go of the calls in a forked child: neither the loop's thread exists there nor any caller but one, maybe.
+
+        A call that the forking thread has open itself fails, in the child; it may stand in a signal handler inside.
+        """
+        if self.over is None:
+            self.over = "the process was forked, and the loop stayed with the parent"
+        self.accepts = False
+        own = {call for call in list(self.open) if call.forget(self.closed_error())}
+        self._orphans += [call for call in self.open if call not in own]
+        self.open = own
+        if own:
+            # Not here: the handler may have interrupted the waiter while that held a lock.
+            threading.Thread(target=self.end, args=(self.over,), name="bridge-fork", daemon=True).start()
+
+    def end_at_exit(self) -> None:
+        """Start to end, as the process exits."""
+        self.end("the process is exiting")
+
+    def left_at_exit(self, deadline: float) -> list[str]:
+        """Wait for the end and return names of what has not ended by the deadline, in seconds of ``monotonic()``."""
+        return []

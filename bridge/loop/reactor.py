@@ -33,6 +33,7 @@ from typing import Any
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.main import installReactor  # pyright: ignore[reportUnknownVariableType] - it has no annotations
 from twisted.internet.posixbase import PosixReactorBase, _ContinuousPolling
+from twisted.internet.tcp import Connection
 
 from .._errors import ReactorConflict
 from . import children
@@ -179,6 +180,7 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
         reactor.addWriter(writer)
     reactor._home_pool()
     children.watch_again(reactor)
+    reactor.installWaker()  # unless it has one; in a forked child it has none
     for from_thread in from_threads:
         loop.call_soon_threadsafe(from_thread)
     if reactor.threadCallQueue:  # for later, when the startup triggers have run: our class does it by way of the loop
@@ -197,14 +199,24 @@ def _release(reactor: Any) -> tuple[list[Any], list[Any]]:
             handle.cancel()
         if loop.is_closed():  # it has forgotten its descriptors with its selector
             return readers, writers
+    # epoll's and kqueue's own descriptor. It is closed as it is: the process may have been forked, and what the child
+    # unregisters is unregistered for the parent, too.
+    closes = [getattr(getattr(reactor, name, None), "close", None) for name in ("_poller", "_kq")]
+    if any(closes):
+        for close in filter(None, closes):
+            close()
+        for name in ("_reads", "_writes", "_selectables"):
+            getattr(reactor, name).clear()
+        polling = reactor._continuousPolling
+        for reader in polling.getReaders():
+            polling.removeReader(reader)
+        for writer in polling.getWriters():
+            polling.removeWriter(writer)
+        return readers, writers
     for reader in readers:
         reactor.removeReader(reader)
     for writer in writers:
         reactor.removeWriter(writer)
-    for name in ("_poller", "_kq"):  # epoll's and kqueue's own descriptor
-        close = getattr(getattr(reactor, name, None), "close", None)
-        if close is not None:
-            close()
     return readers, writers
 
 
@@ -267,6 +279,34 @@ async def shut_down(reactor: BridgeReactor, fired: bool, deadline: float) -> boo
         call.cancel()
     reactor.disconnectAll()
     return finished
+
+
+def forget(reactor: BridgeReactor) -> list[Any]:
+    """Make a reactor that ran in the parent an idle one, in a forked child, and return what must be kept alive there.
+
+    Its timers, triggers, threads and descriptors are the parent's; those of its connections are closed. See fork.py.
+    """
+    state = (
+        *("_readers", "_writers", "_continuousPolling", "_pendingTimedCalls", "_newTimedCalls", "_eventTriggers"),
+        *("_internalReaders", "waker", "threadpool", "threadCallQueue", "_timerHandle"),
+    )
+    kept = [list(reactor.children), *(getattr(reactor, name) for name in state)]
+    for each in {*reactor._readers, *reactor._writers}:
+        if isinstance(each, Connection) and hasattr(each, "socket"):
+            each.socket.close()
+    if reactor.waker is not None:
+        reactor.waker.connectionLost(None)  # closes its two descriptors
+    children.leave_to_parent(reactor)
+    reactor.leave_threads()
+    reactor._readers, reactor._writers = {}, {}
+    reactor._pendingTimedCalls, reactor._newTimedCalls, reactor.threadCallQueue = [], [], []
+    reactor._eventTriggers, reactor._internalReaders = {}, set()
+    reactor._continuousPolling = _ContinuousPolling(reactor)  # type: ignore[no-untyped-call]
+    reactor._timerHandle = reactor._scheduledAt = None
+    reactor.waker = reactor.threadpool = reactor._threadpoolStartupID = reactor.threadpoolShutdownID = None
+    reactor.running = reactor._started = reactor._startedBefore = reactor._justStopped = False
+    reactor._stopped = True
+    return kept
 
 
 def release(reactor: BridgeReactor, owner: object) -> None:

@@ -132,4 +132,6 @@ class BridgeReactor(GuardedReactor):
         """Let the threads of the pool know the loop that they work for."""
         pool: Any = self.threadpool
         if pool is not None:
-            pool.threadFactory = functools.partial(HomeThread, lambda: self._asyncioEventloop)
+            # Daemons, as a thread that was started from the main thread would keep the process at its exit, where the
+            # shutdown of the reactor comes after the interpreter has joined all others.
+            pool.threadFactory = functools.partial(HomeThread, lambda: self._asyncioEventloop, daemon=True)

@@ -10,20 +10,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as executor_threads
 from typing import Any
 
-from . import home
+from . import fork, home
 from . import reactor as reactors
 from .base import BridgeLoop, deferring_factory
 from .life import Life
 from .swap import SwapLoop, new_event_loop
 
 log = logging.getLogger("bridge")
+
+# How often a call that waits for the start looks whether there is a thread that starts, in seconds.
+_START_CHECK = 1.0
+# How often a step of the end of a loop is tried that is interrupted.
+_TRIES = 3
+# Seconds after which the end of a loop first looks again whether the threads of its executor have ended.
+_JOIN_PAUSE = 0.0005
 
 
 class LoopThread(Life):
@@ -51,6 +61,11 @@ class LoopThread(Life):
         self._ready = threading.Event()
         self._failed: BaseException | None = None
         self._final = False
+        self._was_launched = False
+        self._has_begun = False  # the thread runs, or has run
+        self._is_parents = False  # this is a forked child, and the thread was the parent's
+        self._is_at_exit = False
+        self._left: list[str] = []  # at the exit of the process: what has not ended in time
         self._serving: asyncio.Future[None]
         self.thread = threading.Thread(target=self._main, name=name, daemon=True)
 
@@ -60,35 +75,58 @@ class LoopThread(Life):
         return self.thread.name
 
     def start(self) -> None:
-        """Start the thread. Returns before the loop runs."""
+        """Start the thread, once. Returns before the loop runs.
+
+        :raises RuntimeError: there are no more threads to be had.
+        """
+        if self._was_launched:
+            return
+        self._was_launched = True
         try:
             self.thread.start()
-        except BaseException as error:  # no more threads to be had, or Ctrl-C
-            self.end(f"the start of the loop was interrupted ({error!r})", error)
+        except RuntimeError as error:
+            self.end(f"the thread of the loop could not start ({error!r})", error)
             self._ready.set()
             raise
+        # What else comes out of it was raised by a signal handler, and the thread runs all the same.
 
     def wait_ready(self) -> None:
         """Wait until the loop runs.
 
         :raises BaseException: what kept it from starting, such as ReactorConflict or an error of the loop factory.
         """
-        self._ready.wait()
+        while not self._ready.wait(_START_CHECK):
+            # A signal handler may have raised between two lines of Thread.start().
+            if not self._has_begun and not self.thread.is_alive():
+                self.end("the start of the loop was interrupted")
+                self._ready.set()
         if self._failed is not None:
             raise self._failed.with_traceback(None)
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether this ended before its thread began, so that another may start at once."""
+        return self.over is not None and not self._has_begun and self._failed is None and self.cause is None
 
     def wait_ended(self) -> None:
         """Wait until the thread of a life that is over has ended.
 
         :raises BridgeClosed: it still runs after the time that its shutdown may take.
         """
-        if self.ident is None and not self.thread.is_alive():  # it could not be started
+        if not self._has_begun:  # it could not be started; or it ends before it does anything, as this is over
             return
         self.thread.join(self.shutdown_timeout + 1.0)
         if self.thread.is_alive():
             error = self.closed_error()
             error.add_note("Its thread has not ended, so no new loop can start: something blocks it.")
             raise error
+
+    def end(self, reason: str, cause: BaseException | None = None) -> None:
+        """Refuse further calls and fail the open ones at once; any thread may call this, the first one counts."""
+        loop = getattr(self, "loop", None)
+        if isinstance(loop, BridgeLoop):
+            loop.is_ending = True
+        super().end(reason, cause)
 
     def close(self, reason: str, *, final: bool = False, wait: bool = True) -> None:
         """End the loop, let its tasks clean up, and join the thread.
@@ -99,19 +137,47 @@ class LoopThread(Life):
         :param wait: False only starts the end, in any thread.
         """
         self._final = self._final or final
-        self.end(reason)
         here = not wait or threading.current_thread() is self.thread or self.has(home.loop_of_this_thread())
-        if not here:
-            self._ready.wait()
-        if self.is_ready:
-            with contextlib.suppress(RuntimeError):  # the loop is closed already
-                self.post(self.stop_serving)
+        try:
+            self.end(reason)
+            if not here:
+                self._ready.wait()
+        finally:  # should Ctrl-C have come, the thread itself does what is left
+            if self.is_ready:
+                with contextlib.suppress(RuntimeError):  # the loop is closed already
+                    self.post(self.stop_serving)
         if not here and self.thread.ident is not None:
             self.thread.join(self.shutdown_timeout + 1.0)
             if self.thread.is_alive():
                 log.warning("%s did not end within %s seconds", self.thread.name, self.shutdown_timeout + 1.0)
         if final and not self.thread.is_alive():  # else the thread does it as it ends
             self._release_reactor()
+
+    def end_at_exit(self) -> None:
+        """Start to end, as the process exits."""
+        self._is_at_exit = True
+        self.close("the process is exiting", final=True, wait=False)
+
+    def left_at_exit(self, deadline: float) -> list[str]:
+        """Wait for the end and return names of what has not ended by the deadline, in seconds of ``monotonic()``."""
+        if self.thread.ident is not None:
+            self.thread.join(max(0.0, deadline - time.monotonic()))
+        if self.thread.is_alive():
+            frame = sys._current_frames().get(self.thread.ident or 0)
+            where = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+            return [f"the thread {self.name!r}, which stands{where}"]
+        self._release_reactor()
+        return self._left
+
+    def forget(self) -> None:
+        """Let go of the loop and its reactor in a forked child, which the next life there takes over."""
+        super().forget()
+        reactor = getattr(self, "reactor", None)
+        kept = [self, *(reactors.forget(reactor) if reactor is not None else ())]
+        self._is_parents = True
+        loop = getattr(self, "loop", None)
+        if loop is not None and not loop.is_closed():
+            fork.abandon(loop, kept)
 
     def stop_serving(self) -> None:
         """Let the loop end. Called on its thread."""
@@ -123,7 +189,30 @@ class LoopThread(Life):
             reactors.release(reactor, self._owner)
 
     def _main(self) -> None:
+        # An exception that is set from outside (PyThreadState_SetAsyncExc) may be raised at any line of this, and of
+        # what it calls. So each step can be done again, and the last one of all does not need to be reached.
+        self._has_begun = True
         self.ident = threading.get_ident()
+        _of_thread.last = _Last(self)
+        if self.over is not None:
+            self._ready.set()
+            return
+        try:
+            self._run()
+        except BaseException as error:
+            self.end(f"the loop ended with {error!r}", error)
+        self._ready.set()
+        if self._is_parents or self._failed is not None:
+            return
+        for step in (self._end_waits, self._clean_up, self._close_loop):
+            for _ in range(_TRIES):
+                try:
+                    step()
+                    break
+                except BaseException:
+                    log.exception("error while %s was shutting down", self.thread.name)
+
+    def _run(self) -> None:
         try:
             loop: Any = self._loop_factory()
             if not isinstance(loop, asyncio.AbstractEventLoop):
@@ -131,6 +220,8 @@ class LoopThread(Life):
                     f"loop_factory returned {loop!r}, which is no event loop; it has to make a new one at every call, "
                     "as asyncio.SelectorEventLoop does"
                 )
+            if loop.is_closed():
+                raise RuntimeError("Event loop is closed")
             self.loop = loop
             try:
                 self._build()
@@ -140,7 +231,6 @@ class LoopThread(Life):
         except BaseException as error:
             self._failed = error
             self.end(f"the loop could not be started ({error!r})", error)
-            self._ready.set()
             return
         reason, cause = "the loop was stopped", None
         try:
@@ -149,19 +239,27 @@ class LoopThread(Life):
         except BaseException as error:
             if not _is_stopped_early(error):
                 reason, cause = f"the loop ended with {error!r}", error
+        killed = getattr(self.loop, "killed_by", None)
+        if killed is not None:
+            reason, cause = f"the loop ended with {killed!r}", killed
         self.end(reason, cause)
+
+    def thread_has_ended(self) -> None:
+        """End the life, should it not have ended, as its thread has. Called in the thread, after its last line."""
+        self.end("the loop's thread was killed")
         self._ready.set()
+
+    def _end_waits(self) -> None:
         if isinstance(self.loop, SwapLoop):
             self.loop.end_waits(self.closed_error)
-        try:
-            self._clean_up()
-        finally:
-            self._orphans.clear()
-            self.loop.close()
-            if isinstance(self.loop, SwapLoop):
-                self.meter.switches += self.loop.stacks.switches
-            if self._final:
-                self._release_reactor()
+
+    def _close_loop(self) -> None:
+        self._orphans.clear()
+        self.loop.close()
+        if isinstance(self.loop, SwapLoop):
+            self.meter.switches += self.loop.stacks.switches
+        if self._final:
+            self._release_reactor()
 
     def _build(self) -> None:
         self.post = self.loop.post if isinstance(self.loop, BridgeLoop) else self.loop.call_soon_threadsafe
@@ -186,7 +284,9 @@ class LoopThread(Life):
         if self.over is not None:  # closed as it started
             return
         self.reactor.startRunning(installSignalHandlers=False)
-        self.is_ready = True
+        self.is_ready = self.accepts = True
+        if self.over is not None:  # meanwhile; see Life.end
+            self.accepts = False
         self._ready.set()
         await self._serving
 
@@ -200,15 +300,14 @@ class LoopThread(Life):
 
     def _clean_up(self) -> None:
         deadline = self.loop.time() + self.shutdown_timeout
-        while True:
+        while not self.loop.is_closed():
             try:
                 self.loop.run_until_complete(self._shut_down(deadline))
                 return
             except BaseException as error:
-                if _is_stopped_early(error):
-                    continue  # somebody stops the loop while it shuts down
-                log.exception("error while %s was shutting down", self.thread.name)
-                return
+                if not _is_stopped_early(error):
+                    raise
+                # Somebody stops the loop while it shuts down.
 
     async def _shut_down(self, deadline: float) -> None:
         loop = self.loop
@@ -220,8 +319,28 @@ class LoopThread(Life):
             left.append("shutdown triggers of the reactor")
         if not await _shut_down_executor(self._executor, deadline):
             left.append("threads of the loop's executor")
-        if left:
+        if left and self._is_at_exit:
+            self._left = [f"{each} (of {self.name!r})" for each in left]
+        elif left:
             log.warning("%s ended after %s seconds without: %s", self.thread.name, self.shutdown_timeout, left)
+
+
+class _Last:
+    """Is dropped when the thread ends, whatever has killed it: a thread's local data are."""
+
+    def __init__(self, life: LoopThread) -> None:
+        self._life = life
+        self._process = os.getpid()
+
+    def __del__(
+        self, is_finalizing: Callable[[], bool] = sys.is_finalizing, getpid: Callable[[], int] = os.getpid
+    ) -> None:
+        # In a forked child the data of the other threads are dropped as well.
+        if self._life.over is None and not is_finalizing() and getpid() == self._process:
+            self._life.thread_has_ended()
+
+
+_of_thread = threading.local()
 
 
 class Workers(ThreadPoolExecutor):
@@ -266,19 +385,14 @@ async def _shut_down_executor(executor: ThreadPoolExecutor, deadline: float) -> 
     """Let the executor's threads finish what they do; return False if they had not by the deadline."""
     loop = asyncio.get_running_loop()
     executor.shutdown(wait=False, cancel_futures=True)
-    done = loop.create_future()
-
-    def join() -> None:
-        executor.shutdown(wait=True)
-        with contextlib.suppress(RuntimeError):  # the loop did not wait so long
-            loop.call_soon_threadsafe(reactors.set_once, done)
-
-    try:
-        threading.Thread(target=join, name="bridge-join", daemon=True).start()
-    except RuntimeError:  # the interpreter is exiting, and has joined the executor's threads before it came here
-        return True
-    await asyncio.wait([done], timeout=max(0.0, deadline - loop.time()))
-    return done.done()
+    pause = _JOIN_PAUSE
+    while any(thread.is_alive() for thread in executor._threads):
+        # Not a thread that joins them: as the process exits no thread can start.
+        if loop.time() >= deadline:
+            return False
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, 0.05)
+    return True
 
 
 def _is_stopped_early(error: BaseException) -> bool:

@@ -78,6 +78,9 @@ class _Registry:
                 )
             self._registered[strategy.name] = strategy
 
+    def renew_lock(self) -> None:
+        self._lock = threading.Lock()
+
     def find(self, name: str) -> Strategy | None:
         return self._registered.get(name) or self.all().get(name)
 
@@ -133,6 +136,11 @@ class _FromEntryPoint:
 
 
 _registry = _Registry()
+
+
+def renew_after_fork() -> None:
+    """Make a new lock in a forked child, as a thread of the parent may have held the old one."""
+    _registry.renew_lock()
 
 
 def register_strategy(strategy: Strategy, *, replace: bool = False) -> None:

@@ -1,0 +1,180 @@
+"""As the process exits: calls in other threads are given their grace, then fail; then every bridge is closed.
+
+Python exits in three steps. It calls what ``threading._register_atexit`` was given, last first; it joins the threads
+that are no daemons, for as long as they take; it calls the handlers of ``atexit``, last first. A thread that is blocked
+in a call would keep it in the second step for ever, and so would a worker of an executor, which
+``concurrent.futures.thread`` joins in the first. So our part begins in the first step, before that: see
+:meth:`Exit.begin`. The loops end in the third: see :meth:`Exit.close`.
+
+From 3.12 on no thread can start once Python exits (python/cpython#113964), so nothing here starts one, and a bridge
+that does not run by then is not started, in any version.
+
+The private names that this module stands on:
+
+=================================================  ===================  ====================================
+name                                               versions             test
+=================================================  ===================  ====================================
+``threading._register_atexit``                     CPython 3.9 to 3.14  test_names.py::test_threading_atexit
+``concurrent.futures.thread._threads_queues``      CPython 3.9 to 3.14  test_names.py::test_executor_threads
+=================================================  ===================  ====================================
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._errors import BridgeClosed
+
+if TYPE_CHECKING:
+    from ._bridge import Bridge
+    from .loop.life import Life
+
+# How often the exit looks whether the other threads have ended, and a loop whether another call has come, in seconds.
+_LOOK = 0.02
+# Seconds beyond its shutdown_timeout after which a loop's thread is taken not to end.
+_SLACK = 0.5
+
+_FAILED = (
+    "the process is exiting: its main thread has ended; join the other threads before it does, or give their calls "
+    "time: bridge.configure(exit_grace=...)"
+)
+_REFUSED = "the process is exiting, and the bridge has ended or was never started; make the call before"
+
+
+class Exit:
+    """The exit of this process."""
+
+    def __init__(self, bridges: Callable[[], Iterable[Bridge]]) -> None:
+        self._bridges = bridges
+        self.has_begun = False
+        self._is_over = False  # the loops are being closed
+        self._refusing: set[Life] = set()  # those whose grace is over
+
+    def watch(self) -> None:
+        """Take part in the exit. Called once, before the first bridge starts.
+
+        :raises BridgeClosed: it has begun already.
+        """
+        try:
+            # After this import, since the last to be registered is the first to be called.
+            import_module("concurrent.futures.thread")
+            threading._register_atexit(self.begin)  # type: ignore[attr-defined]
+        except RuntimeError:  # both do that
+            self.has_begun = self._is_over = True
+            raise BridgeClosed(_REFUSED) from None
+        atexit.register(self.close)
+
+    def life_of(self, life: Life | None) -> Life:
+        """Return the life of a bridge for a call that is made while the process exits.
+
+        Handlers of ``atexit`` may call until ours has been called, and so may daemon threads; other threads until
+        their grace is over.
+
+        :raises BridgeClosed: there is none any more for this thread.
+        """
+        if life is None or not life.is_ready or life.over is not None or self._is_over:
+            raise BridgeClosed(_REFUSED)
+        if life in self._refusing and threading.current_thread() in _others():
+            raise BridgeClosed(_FAILED)
+        return life
+
+    def begin(self) -> None:
+        """Give the calls of other threads their grace and fail them then, so that Python need not wait for them.
+
+        Called in the main thread when that has ended, before Python joins the other ones.
+        """
+        self.has_begun = True
+        self.be_quiet()
+        lives: list[tuple[float, Life]] = []
+        begun = time.monotonic()
+        for bridge in self._bridges():
+            life: Life | None = bridge._life
+            # Without a limit its callers are like any threads that the interpreter waits for.
+            if life is not None and life.over is None and bridge.exit_grace is not None:
+                lives.append((begun + bridge.exit_grace, life))
+        is_patient = True
+        for deadline, life in sorted(lives, key=lambda each: each[0]):
+            try:
+                while is_patient and time.monotonic() < deadline and _may_call(life):
+                    time.sleep(_LOOK)
+            except KeyboardInterrupt:
+                is_patient = False
+            self._refuse(life)
+
+    def be_quiet(self) -> None:
+        """Let a thread that dies of its failed call do so in silence from now on."""
+        threading.excepthook = _quiet(threading.excepthook)
+
+    def _refuse(self, life: Life) -> None:
+        self._refusing.add(life)
+        life.accepts = False
+        _fail(life)
+        # A call may just have passed by the look at ``accepts``, and a thread may begin to wait for a Future.
+        with contextlib.suppress(RuntimeError):
+            life.post(lambda: _go_on_failing(life))
+
+    def close(self) -> None:
+        """Close every bridge, as a handler of ``atexit``; name on standard error what has not ended in its time."""
+        self._is_over = True
+        begun = time.monotonic()
+        lives: list[tuple[float, Any]] = []
+        for bridge in self._bridges():
+            bridge._closed = True
+            if bridge._life is not None:
+                lives.append((begun + bridge._shutdown_timeout + _SLACK, bridge._life))
+        for _, life in lives:
+            life.end_at_exit()
+        for deadline, life in lives:
+            with contextlib.suppress(KeyboardInterrupt):
+                left = life.left_at_exit(deadline)
+                if left and sys.stderr is not None:
+                    print(f"bridge: the process exits without the end of: {', '.join(left)}", file=sys.stderr)
+
+
+def _others() -> list[threading.Thread]:
+    """Return the threads that the interpreter is going to wait for."""
+    main = threading.main_thread()
+    return [thread for thread in threading.enumerate() if not thread.daemon and thread is not main]
+
+
+def _may_call(life: Life) -> bool:
+    """Return whether another thread has a call open or may make one."""
+    workers: Any = sys.modules["concurrent.futures.thread"]._threads_queues
+    idents: set[int | None] = set()
+    for thread in _others():
+        if thread not in workers:  # these wait for work until they are told that there is none
+            return True
+        idents.add(thread.ident)
+    return any(call.is_waited_for(idents) for call in list(life.open))
+
+
+def _fail(life: Life) -> bool:
+    """Fail the calls that other threads wait for. Return whether there are such threads."""
+    idents = {thread.ident for thread in _others()}
+    if idents:
+        for call in list(life.open):
+            if call.is_waited_for(idents):
+                life.fail(call, BridgeClosed(f"{_FAILED}; the call was not completed"))
+    return bool(idents)
+
+
+def _go_on_failing(life: Life) -> None:
+    if life.over is None and _fail(life):
+        life.loop.call_later(_LOOK, _go_on_failing, life)
+
+
+def _quiet(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Return a hook for threads that says nothing of a call that the exit has failed."""
+
+    def except_hook(args: Any) -> None:
+        if not issubclass(args.exc_type, BridgeClosed):
+            hook(args)
+
+    return except_hook

@@ -1,0 +1,598 @@
+"""The process ends, with its own status and without noise, whatever is open."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from isolated import isolated
+from life import ENVIRONMENT, SEED, python, times
+
+# --- at random: everything that can be open, and every way to end
+
+RANDOM = """
+import asyncio, atexit, concurrent.futures, contextlib, os, random, sys, threading, time
+import bridge
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+seed = int(sys.argv[1])
+choose = random.Random(seed)
+begun = threading.Semaphore(0)
+strategies = ["lock", "event", "queue", "auto"]
+if choose.random() < 0.3:
+    bridge.configure(exit_grace=choose.choice([0.05, 0.2]))
+own = bridge.Bridge("own", install_reactor=False) if choose.random() < 0.3 else bridge
+default = bridge.default_bridge()
+
+async def for_ever():
+    begun.release()
+    try:
+        await asyncio.get_running_loop().create_future()
+    finally:
+        await asyncio.sleep(0)
+
+def deferred():
+    begun.release()
+    return Deferred()
+
+def blocked():
+    choose_from = random.Random(threading.get_ident())
+    with contextlib.suppress(*([bridge.BridgeClosed] if dead in chosen else [])):
+        own.block_on(choose_from.choice([for_ever, deferred]), strategy=choose_from.choice(strategies))
+
+def nested():
+    bridge.block_on(for_ever())
+
+async def spawning():
+    tasks.append(asyncio.create_task(for_ever()))
+
+async def numbers():
+    try:
+        for number in range(1000):
+            yield number
+            await asyncio.sleep(0)
+    finally:
+        await asyncio.sleep(0)
+
+@contextlib.asynccontextmanager
+async def entered():
+    yield
+
+tasks, kept = [], []
+
+def a_daemon():
+    threading.Thread(target=blocked, daemon=True).start()
+    return 1
+def no_daemon():
+    threading.Thread(target=blocked).start()
+    return 1
+def a_worker():
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    kept.append(pool)
+    pool.submit(blocked)
+    return 1
+def a_waiter():
+    future = own.submit(for_ever())
+    threading.Thread(target=lambda: future.exception()).start()
+    return 1
+def submitted():
+    own.submit(for_ever)
+    own.submit(deferred)
+    return 2
+def a_task():
+    bridge.block_on(spawning())
+    return 1
+def half_consumed():
+    items = bridge.iterate(numbers(), prefetch=choose.choice([0, 4]))
+    kept.append(items)
+    next(items)
+    return 0
+def an_open_context():
+    manager = bridge.enter(entered())
+    manager.__enter__()
+    kept.append(manager)
+    return 0
+def on_the_loop():
+    bridge.submit(lambda: bridge.block_on(for_ever()))
+    return 1
+def to_thread():
+    bridge.submit(asyncio.to_thread(nested))
+    return 1
+def to_the_reactors_pool():
+    bridge.submit(lambda: deferToThread(nested))
+    return 1
+def many():
+    return sum(no_daemon() + a_daemon() for _ in range(5))
+def closed():
+    bridge.Bridge(install_reactor=False).close()
+    return 0
+def dead():
+    if own is not bridge:
+        own.block_on(lambda: own.loop.call_soon(own.loop.stop))
+    return 0
+def a_trigger():
+    reactor = default.reactor
+    def trigger():
+        done = Deferred()
+        reactor.callLater(0.01, done.callback, None)
+        return done
+    bridge.block_on(lambda: default.reactor.addSystemEventTrigger("before", "shutdown", trigger))
+    return 0
+def a_handler():
+    @atexit.register
+    def handler():
+        assert bridge.block_on(asyncio.sleep(0.001, "at exit")) == "at exit"
+    return 0
+def an_early_handler():
+    return 0  # registered below, before the first call
+
+things = [a_daemon, no_daemon, a_worker, a_waiter, submitted, a_task, half_consumed, an_open_context, on_the_loop,
+          to_thread, to_the_reactors_pool, many, closed, dead, a_trigger, a_handler, an_early_handler]
+chosen = choose.sample(things, choose.randint(1, len(things)))
+if an_early_handler in chosen:
+    @atexit.register
+    def early():
+        try:
+            bridge.block_on(asyncio.sleep(0))
+        except bridge.BridgeClosed:
+            pass
+        else:
+            print("served after its end")
+bridge.block_on(asyncio.sleep(0))
+expected = sum(thing() for thing in chosen if thing is not dead)
+for _ in range(expected):
+    assert begun.acquire(timeout=20)
+if dead in chosen:
+    dead()
+time.sleep(choose.choice([0, 0, 0.001, 0.01]))
+end = choose.choice(["falls off", "exit", "exit", "error", "_exit", "from a call"])
+print(end, [thing.__name__ for thing in chosen], flush=True)
+if end == "exit":
+    sys.exit(7)
+if end == "error":
+    raise LookupError("of the script")
+if end == "_exit":
+    os._exit(9)
+if end == "from a call":
+    async def leave():
+        sys.exit(11)
+    bridge.block_on(leave())
+"""
+STATUS = {"falls off": 0, "exit": 7, "error": 1, "_exit": 9, "from a call": 11}
+
+
+@pytest.mark.timeout(3000)
+def test_a_process_always_ends(tmp_path: Path) -> None:
+    for number in range(times(6, 200)):
+        seed = SEED + number
+        ended = python(RANDOM, seed, where=tmp_path)
+        shown = f"seed {seed}, status {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
+        assert len(ended.stdout.splitlines()) == 1, shown
+        end = ended.stdout.partition(" [")[0]
+        assert ended.returncode == STATUS[end], shown
+        if end == "error":
+            assert ended.stderr.startswith("Traceback (most recent call last):"), shown
+            assert ended.stderr.endswith("\nLookupError: of the script\n"), shown
+            assert ended.stderr.count("Traceback") == 1, shown
+        else:
+            assert ended.stderr == "", shown
+
+
+# --- what is promised, one by one
+
+
+@isolated(status=7, stdout="in time")
+def test_calls_of_other_threads_may_go_on_for_their_grace() -> None:
+    import asyncio
+    import sys
+    import threading
+
+    import bridge
+
+    bridge.configure(exit_grace=20)
+
+    def work() -> None:
+        for _ in range(3):
+            bridge.block_on(asyncio.sleep(0.02))
+        print(bridge.block_on(asyncio.sleep(0.02, "in time")))
+
+    bridge.block_on(asyncio.sleep(0))
+    threading.Thread(target=work).start()
+    sys.exit(7)
+
+
+@isolated(stdout="closed\nrefused")
+def test_when_the_grace_is_over_calls_fail_and_new_ones_are_refused() -> None:
+    import asyncio
+    import threading
+
+    import bridge
+
+    bridge.configure(exit_grace=0.05)
+    begun = threading.Event()
+
+    async def for_ever() -> None:
+        begun.set()
+        await asyncio.get_running_loop().create_future()
+
+    def work() -> None:
+        try:
+            bridge.block_on(for_ever())
+        except bridge.BridgeClosed as error:
+            if "exit_grace" in str(error):
+                print("closed")
+        try:
+            bridge.block_on(for_ever())
+        except bridge.BridgeClosed as error:
+            if "exit_grace" in str(error):
+                print("refused")
+
+    threading.Thread(target=work).start()
+    assert begun.wait(10)
+
+
+@isolated
+def test_a_thread_that_calls_for_ever_does_not_keep_the_process() -> None:
+    """A call that passes by the refusal, or a Future that is waited for later, is failed as well."""
+    import asyncio
+    import threading
+
+    import bridge
+
+    begun = threading.Semaphore(0)
+
+    async def for_ever() -> None:
+        begun.release()
+        await asyncio.get_running_loop().create_future()
+
+    main = threading.main_thread()
+
+    def waiting() -> None:
+        future = bridge.submit(for_ever())
+        ended = threading.Event()
+        future.add_done_callback(lambda _: ended.set())
+        while main.is_alive() and not ended.wait(0.001):
+            pass
+        assert isinstance(future.exception(), bridge.BridgeClosed)
+
+    def calling() -> None:
+        begun.release()
+        while True:
+            bridge.block_on(asyncio.sleep(0.0001))
+
+    for work in (waiting, calling, calling):
+        threading.Thread(target=work).start()
+    for _ in range(4 - 1):
+        assert begun.acquire(timeout=10)
+
+
+@isolated(stdout="handler: value\nhandler: value")
+def test_handlers_of_the_exit_may_call_while_other_threads_are_refused() -> None:
+    import asyncio
+    import atexit
+    import threading
+
+    import bridge
+
+    bridge.block_on(asyncio.sleep(0))
+    begun = threading.Event()
+
+    async def for_ever() -> None:
+        begun.set()
+        await asyncio.get_running_loop().create_future()
+
+    for _ in range(2):
+        atexit.register(lambda: print("handler:", bridge.block_on(asyncio.sleep(0.01, "value"))))
+    threading.Thread(target=lambda: bridge.block_on(for_ever())).start()
+    assert begun.wait(10)
+
+
+@isolated(stdout="refused: the process is exiting.*")
+def test_a_handler_that_was_registered_before_the_first_call_is_refused_at_once() -> None:
+    import asyncio
+    import atexit
+    import time
+
+    import bridge
+
+    def late() -> None:
+        begun = time.monotonic()
+        try:
+            bridge.block_on(asyncio.sleep(0))
+        except bridge.BridgeClosed as error:
+            if time.monotonic() - begun < 1:
+                print("refused:", error)
+
+    atexit.register(late)
+    bridge.block_on(asyncio.sleep(0))
+
+
+@isolated(stdout="refused: the process is exiting.*")
+def test_the_first_call_of_all_in_a_handler_is_refused() -> None:
+    """No thread can start any more, from 3.12 on (python/cpython#113964)."""
+    import asyncio
+    import atexit
+
+    import bridge
+
+    def first() -> None:
+        try:
+            bridge.block_on(asyncio.sleep(0))
+        except bridge.BridgeClosed as error:
+            print("refused:", error)
+
+    atexit.register(first)
+
+
+@pytest.mark.parametrize("how", ["closed", "died", "another"])
+@isolated(stdout="refused: the process is exiting.*")
+def test_a_bridge_that_does_not_run_is_not_started_in_a_handler(how: str) -> None:
+    import asyncio
+    import atexit
+
+    import bridge
+
+    bridge.block_on(asyncio.sleep(0))
+    default = bridge.default_bridge()
+    if how == "closed":
+        default.close()
+    if how == "died":
+        thread = default.thread
+        default.loop.call_soon_threadsafe(default.loop.stop)
+        thread.join(10)
+
+    def calling() -> None:
+        try:
+            (bridge.Bridge() if how == "another" else default).block_on(asyncio.sleep(0))
+        except bridge.BridgeClosed as error:
+            print("refused:", error)
+
+    atexit.register(calling)
+
+
+@isolated(stdout="task\ngenerator\ntrigger")
+def test_tasks_generators_and_triggers_are_ended() -> None:
+    import asyncio
+
+    from twisted.internet.defer import Deferred
+
+    import bridge
+
+    reactor = bridge.default_bridge().reactor
+
+    async def task() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.sleep(0.01)
+            print("task")
+
+    async def generator():
+        try:
+            yield
+        finally:
+            await asyncio.sleep(0.01)
+            print("generator")
+
+    def trigger() -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        reactor.callLater(0.01, done.callback, None)
+        return done.addCallback(lambda _: print("trigger"))
+
+    global kept  # as one of a script is
+    kept = generator()
+    bridge.submit(task())
+    bridge.block_on(kept.__anext__)
+    bridge.block_on(lambda: reactor.addSystemEventTrigger("before", "shutdown", trigger))
+
+
+@isolated(
+    status=3,
+    stderr=r"bridge: the process exits without the end of: .*stubborn.*, shutdown triggers of the reactor \(of 'bridge'"
+    r"\), threads of the loop's executor \(of 'bridge'\)",
+)
+def test_what_does_not_end_in_its_time_is_named() -> None:
+    import asyncio
+    import contextlib
+    import logging
+    import os
+    import sys
+    import threading
+    import time
+    from logging import NullHandler
+
+    from twisted.internet.defer import Deferred
+
+    import bridge
+
+    logging.getLogger().addHandler(NullHandler())  # standard error has it whatever the program does with its log
+    bridge.configure(shutdown_timeout=0.2)
+    threading.excepthook = lambda _: os._exit(99)
+
+    async def stubborn() -> None:
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(10)
+
+    bridge.submit(stubborn())
+    bridge.submit(asyncio.to_thread(time.sleep, 1000))
+    reactor = bridge.default_bridge().reactor
+    bridge.block_on(lambda: reactor.addSystemEventTrigger("before", "shutdown", Deferred))
+    sys.exit(3)
+
+
+@pytest.mark.parametrize("where", ["time.sleep", "C"])
+@isolated(status=3, stderr=r"bridge: the process exits without the end of: the thread 'bridge', which stands at .*:\d+")
+def test_a_loop_that_is_stuck_bounds_the_exit(where: str) -> None:
+    import sys
+    import threading
+    import time
+
+    import bridge
+
+    bridge.configure(shutdown_timeout=0.2)
+    begun = threading.Event()
+
+    def stuck() -> None:
+        begun.set()
+        if where == "time.sleep":
+            time.sleep(1000)
+        else:
+            lock = threading.Lock()
+            lock.acquire()
+            lock.acquire()
+
+    bridge.submit(stuck)
+    assert begun.wait(10)
+    threading.Thread(target=bridge.block_on, args=(lambda: None,)).start()
+    threading.Thread(target=bridge.block_on, args=(lambda: None,), daemon=True).start()
+    sys.exit(3)
+
+
+@isolated(status=1, stderr=r"Exception in thread .*LookupError: of a thread\s*")
+def test_errors_of_threads_are_shown_as_ever() -> None:
+    import asyncio
+    import os
+    import threading
+
+    import bridge
+
+    begun = threading.Event()
+
+    async def for_ever() -> None:
+        begun.set()
+        await asyncio.get_running_loop().create_future()
+
+    def work() -> None:
+        try:
+            bridge.block_on(for_ever())
+        finally:
+            raise LookupError("of a thread") from None
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert begun.wait(10)
+    import atexit
+
+    atexit.register(os._exit, 1)
+
+
+@isolated(stdout="interrupted the grace")
+def test_ctrl_c_ends_the_grace() -> None:
+    import asyncio
+    import os
+    import signal
+    import threading
+
+    import bridge
+
+    bridge.configure(exit_grace=1000)
+    begun = threading.Event()
+    main = threading.main_thread()
+
+    async def for_ever() -> None:
+        begun.set()
+        await asyncio.get_running_loop().create_future()
+
+    def work() -> None:
+        try:
+            bridge.block_on(for_ever())
+        except bridge.BridgeClosed:
+            print("interrupted the grace")
+
+    def interrupting() -> None:
+        exiting = bridge._bridge._exit
+        while not exiting.has_begun:
+            main.join(0.01)
+        main.join(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=work).start()
+    threading.Thread(target=interrupting, daemon=True).start()
+    assert begun.wait(10)
+
+
+# The line editor of 3.13 ends with status 1 after sys.exit(3), bridge or not.
+@pytest.mark.parametrize(
+    ("end", "terminal"),
+    [("exit()\n", "xterm"), ("\x04", "xterm"), ("\x04", "dumb"), ("import sys; sys.exit(3)\n", "dumb")],
+)
+def test_a_repl_ends(end: str, terminal: str) -> None:
+    """In a real terminal: a call, Ctrl-C in a call, another call; then the end, with calls open."""
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-i", "-q"],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env=ENVIRONMENT
+        | {"TERM": terminal, "PYTHON_COLORS": "0", "PYTHON_HISTORY": os.devnull, "HOME": "/nonexistent"},
+        start_new_session=True,
+        preexec_fn=_take_terminal,
+    ) as process:
+        os.close(follower)
+        shown = ""
+
+        def until(wanted: str) -> None:
+            nonlocal shown
+            deadline = time.monotonic() + 30
+            while wanted not in shown:
+                assert time.monotonic() < deadline, shown
+                if select.select([leader], [], [], 1)[0]:
+                    try:
+                        shown += os.read(leader, 4096).decode(errors="replace")
+                    except OSError:  # the terminal has no user any more
+                        break
+            assert wanted in shown, shown
+            shown = shown.partition(wanted)[2]
+
+        def enter(line: str) -> None:
+            os.write(leader, line.encode())
+
+        try:
+            until(">>> ")
+            enter("import asyncio, bridge, threading\n")
+            until(">>> ")
+            enter("bridge.block_on(asyncio.sleep(0.01, 'a' + 'b'))\n")
+            until("'ab'")
+            until(">>> ")
+            enter("bridge.block_on(asyncio.sleep(1000), timeout=print('be' + 'gun'))\n")
+            until("begun")
+            time.sleep(0.3)  # nothing tells that it is blocked by now; it may come a little before, too
+            enter("\x03")
+            until("KeyboardInterrupt")
+            until(">>> ")
+            enter("bridge.block_on(asyncio.sleep(0.01, 'c' + 'd'))\n")
+            until("'cd'")
+            until(">>> ")
+            enter("threading.Thread(target=bridge.block_on, args=(asyncio.sleep(1000),)).start()\n")
+            until(">>> ")
+            enter("future = bridge.submit(asyncio.sleep(1000))\n")
+            until(">>> ")
+            enter(end)
+            status = process.wait(30)
+            while select.select([leader], [], [], 0)[0]:
+                try:
+                    shown += os.read(leader, 4096).decode(errors="replace")
+                except OSError:
+                    break
+        finally:
+            process.kill()
+            os.close(leader)
+    assert status == (3 if "3" in end else 0)
+    for noise in ("Traceback", "Error", "Closed", "Exception"):
+        assert noise not in shown.replace("sys.exit", ""), shown
+
+
+def _take_terminal() -> None:
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
