@@ -593,8 +593,10 @@ def _forked() -> None:
     for bridge in known:
         bridge.forget_life()
     from .loop.home import leave_home
+    from .loop.watch import watchdog
 
     leave_home()
+    watchdog.after_fork()
     renew_after_fork()
 
 
