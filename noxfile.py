@@ -10,7 +10,17 @@ import nox
 from packaging.requirements import Requirement
 
 nox.needs_version = ">=2025.10.16"
-nox.options.sessions = ["lint", "types", "tests", "tests_lowest", "shell", "shell_lowest", "gui", "chaos"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "tests",
+    "tests_bench",
+    "tests_lowest",
+    "shell",
+    "shell_lowest",
+    "gui",
+    "chaos",
+]
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_external_run = True
@@ -20,6 +30,7 @@ nox.options.reuse_venv = "yes"
 ROOT = Path(__file__).resolve().parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 GUI_TESTS = sorted(str(path) for pattern in ("gui", "gevent") for path in ROOT.glob(f"tests/test_{pattern}*.py"))
+BENCH_TESTS = sorted(str(path) for path in ROOT.glob("tests/test_bench*.py"))
 SUPPORTED = nox.project.python_versions(PYPROJECT)
 
 
@@ -63,10 +74,10 @@ def _leave_checkout(session: nox.Session) -> None:
     session.chdir(session.create_tmp())
 
 
-def _test(session: nox.Session, *pins: str) -> None:
-    # The session gui runs these, and has what they need.
-    ignored = [f"--ignore={path}" for path in GUI_TESTS]
-    _test_in(session, *pins, *_group("test"), paths=[*ignored, str(ROOT / "tests")])
+def _test(session: nox.Session, *pins: str, ignored: list[str] | None = None) -> None:
+    # Other sessions run these, and have what they need.
+    options = [f"--ignore={path}" for path in [*GUI_TESTS, *(ignored or [])]]
+    _test_in(session, *pins, *_group("test"), paths=[*options, str(ROOT / "tests")])
 
 
 def _test_in(session: nox.Session, *requirements: str, paths: list[str]) -> None:
@@ -109,7 +120,13 @@ def build(session: nox.Session) -> None:
 @nox.session(python=TESTED, requires=["build"])
 def tests(session: nox.Session) -> None:
     """Test the wheel on every supported Python that is here. Arguments go to pytest."""
-    _test(session)
+    _test(session, ignored=BENCH_TESTS)
+
+
+@nox.session(python=TESTED, requires=["build"])
+def tests_bench(session: nox.Session) -> None:
+    """Test the benchmarks with every library that they compare with, and the ratios. Arguments go to pytest."""
+    _test_in(session, *_group("test"), *_group("bench"), paths=BENCH_TESTS)
 
 
 @nox.session(python=OLDEST, requires=["build"])
@@ -160,6 +177,6 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(requires=["build"])
 def bench(session: nox.Session) -> None:
-    """Run the benchmarks on the wheel. Arguments go to benchmarks/run.py."""
+    """Run the benchmarks on the wheel: JSON, Markdown and pictures. Arguments go to benchmarks/run.py."""
     _install_wheel(session, *_group("bench"))
     session.run("python", "benchmarks/run.py", *session.posargs)

@@ -1,191 +1,171 @@
-"""Run the benchmarks: ``python benchmarks/run.py [--quick] [--check] [--output DIR] [--publish]``.
+"""The benchmarks: ``python benchmarks/run.py [--effort quick] [--only GROUP] [--check] [--publish] [--compare OLD]``.
 
-Each row has a process of its own, and the rows of a group are measured in turns, a batch of some milliseconds each, in
-a new random order every round. So whatever the machine does meanwhile happens to all of them alike, and a ratio is
-taken between batches of the same round. After some rounds all processes are replaced by fresh ones.
-
-Writes results.json (pyperf's format, for its commands too), results.md and latency.svg.
+Rows share a process if they belong to one way to wait, the rows of a group are measured in turns, and after some rounds
+all processes are replaced by fresh ones: bridge/_bench/rounds.py. Writes results.json (in pyperf's format, for its
+commands too), results.md and a picture in SVG for each of its kinds.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
-import random
-import statistics
-import subprocess
 import sys
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import pyperf
-import report
+import page
 import rows
-from rows import Row
+import targets
 
+from bridge._bench import calls, command, compare, inside, machine, plot, tables, threads
+from bridge._bench.model import Curves, Group, Table
+from bridge._bench.results import Results, load
+from bridge._bench.rounds import Effort, RowFailed, measure
+from bridge._bench.way import versions
 
-@dataclass(frozen=True)
-class Effort:
-    """How much is measured of each row: so many processes, each for so many batches of so many seconds."""
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 
-    processes: int
-    rounds: int
-    batch: float
-    warm_up: float
-
-
-FULL = {"calls": Effort(5, 20, 0.04, 0.2), "tasks": Effort(5, 20, 0.04, 0.2), "imports": Effort(2, 10, 0.0, 0.0)}
-QUICK = {"calls": Effort(1, 9, 0.012, 0.04), "tasks": Effort(1, 15, 0.02, 0.04), "imports": Effort(1, 5, 0.0, 0.0)}
-
-
-class Worker:
-    """A process that measures one row."""
-
-    def __init__(self, row: Row, core: int | None) -> None:
-        self.row = row
-        self.batches: list[float] = []
-        self._times: list[int] = []
-        self._warm_up: list[tuple[int, float]] = []
-        place = "free" if core is None else str(core)
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("worker.py")), row.name, place],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def wait_ready(self) -> None:
-        """Wait until the row is open."""
-        self._metadata = self._read()
-
-    def warm_up(self, effort: Effort) -> None:
-        """Warm up, and find out how many calls make a batch."""
-        spent, calls = 0.0, 1
-        while True:
-            times = self._measure(calls)
-            self._warm_up.append((calls, statistics.median(times) / 1e9))
-            spent += sum(times) / 1e9
-            if spent >= effort.warm_up:
-                break
-            calls = min(calls * 2, 1000)
-        self._calls = max(1, round(effort.batch / self._warm_up[-1][1]))
-
-    def batch(self) -> None:
-        """Measure once more."""
-        times = self._measure(self._calls)
-        self._times += times
-        self.batches.append(statistics.median(times) / 1e9)
-
-    def run(self, placement: str, common: dict[str, Any]) -> pyperf.Run:
-        """Return what was measured; a value is the median call of a batch."""
-        metadata = self._metadata | common | {"name": f"{self.row.name} ({placement})", "loops": self._calls}
-        if len(self._times) >= 1000:
-            metadata["p99"] = statistics.quantiles(self._times, n=100)[98] / 1e9
-        return pyperf.Run(self.batches, warmups=self._warm_up, metadata=metadata, collect_metadata=False)
-
-    def _measure(self, calls: int) -> list[int]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{calls}\n")
-        self._process.stdin.flush()
-        times: list[int] = self._read()
-        return times
-
-    def _read(self) -> Any:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit(f"the process of row {self.row.name!r} ended; its error stands above")
-        return json.loads(line)
-
-
-def measure(
-    chosen: list[Row], core: int | None, effort: Effort, common: dict[str, Any], say: report.Progress
-) -> list[pyperf.Benchmark]:
-    """Measure the rows in turns, on one core or wherever the scheduler puts them."""
-    placement = report.FREE if core is None else report.ONE_CORE
-    runs: dict[str, list[pyperf.Run]] = {row.name: [] for row in chosen}
-    for process in range(effort.processes):
-        with ExitStack() as stack:
-            workers = [stack.enter_context(Worker(row, core)) for row in chosen]
-            for worker in workers:
-                worker.wait_ready()
-            for worker in workers:
-                worker.warm_up(effort)
-            for turn in range(effort.rounds):
-                say(f"{placement}: process {process + 1} of {effort.processes}, round {turn + 1} of {effort.rounds}")
-                for worker in random.sample(workers, len(workers)):
-                    worker.batch()
-            for worker in workers:
-                runs[worker.row.name].append(worker.run(placement, common))
-    return [pyperf.Benchmark(of_row) for of_row in runs.values()]
+# By group: processes, rounds, seconds of a batch, of the warm-up, and the most for all rounds in one placement.
+STANDARD = {
+    "calls": Effort(2, 20, 0.004, 0.03, 45),
+    "busy": Effort(1, 12, 0.015, 0.03, 45),
+    "inside": Effort(2, 20, 0.01, 0.05, 10),
+    "verbs": Effort(2, 15, 0.02, 0.1, 20),
+    "loops": Effort(3, 20, 0.01, 0.05, 15),
+    "threads": Effort(1, 5, 0.1, 0.05, 35),
+    "open": Effort(1, 4, 0.0, 0.0, 15),
+    "memory": Effort(3, 1, 0.0, 0.0, 10),
+    "blocked": Effort(3, 1, 0.0, 0.0, 60),
+    "lives": Effort(2, 8, 0.0, 0.0, 15),
+}
+QUICK = {name: Effort(1, 3, each.batch / 2, each.warm_up / 2, 1) for name, each in STANDARD.items()}
+THOROUGH = {
+    name: Effort(each.processes + 2, each.rounds * 2, each.batch * 2, each.warm_up * 2, each.limit * 5)
+    for name, each in STANDARD.items()
+}
+EFFORTS = {"quick": QUICK, "standard": STANDARD, "thorough": THOROUGH}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Compare the ways to call async code from a thread.")
-    parser.add_argument("--quick", action="store_true", help="half a minute instead of several")
+    parser = argparse.ArgumentParser(description="Compare the ways to call async code from sync code.")
+    parser.add_argument("--effort", choices=list(EFFORTS), default="standard", help="standard takes below ten minutes")
+    parser.add_argument("--only", choices=list(STANDARD), action="append", help="measure this group of rows only")
     parser.add_argument("--check", action="store_true", help="fail if a target is missed")
-    parser.add_argument("--only", choices=list(FULL), action="append", help="measure this group of rows only")
+    parser.add_argument("--compare", type=Path, metavar="OLD.json", help="show what changed since, and if by chance")
     parser.add_argument("--output", type=Path, default=Path("build/benchmarks"), metavar="DIR")
-    parser.add_argument("--publish", action="store_true", help="put the figures into docs/performance.md as well")
+    parser.add_argument("--publish", action="store_true", help="put figures and pictures into docs/ as well")
     parser.add_argument("--core", type=int, help="the one core; default: the last one of those that we may use")
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="measure nothing, report on this file")
     options = parser.parse_args()
+    if options.only and options.publish:
+        parser.error("--publish is for the whole suite")
 
-    core: int | None = None
-    if hasattr(os, "sched_setaffinity"):
-        core = max(os.sched_getaffinity(0)) if options.core is None else options.core
-    elif options.check:
-        parser.error("the targets are for one core, and this system pins no process to one")
-    say = report.Progress()
-    if hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5:
-        print(f"The machine is busy (load {os.getloadavg()[0]:.2f}): expect noise.", file=sys.stderr)
-
-    common = {
-        "bridge_date": date.today().isoformat(),
-        "bridge_versions": ", ".join(f"{name} {version(name)}" for name in ("twisted", "anyio", "greenlet", "pyperf")),
-    }
-    efforts = QUICK if options.quick else FULL
     begin = time.monotonic()
-    benchmarks: list[pyperf.Benchmark] = []
-    groups = {name: tables for name, tables in rows.groups().items() if not options.only or name in options.only}
-    for name, tables in groups.items():
-        chosen = rows.rows_of(tables)
-        if core is not None:
-            benchmarks += measure(chosen, core, efforts[name], common, say)
-        if core is None or tables[0].threads:  # what runs in one thread is the same anywhere
-            benchmarks += measure(chosen, None, efforts[name], common, say)
-    say.end()
+    core = machine.last_core() if options.core is None else options.core
+    if options.check and core is None:
+        parser.error("the targets are for one core, and this system pins no process to one")
+    old = load(options.compare) if options.compare else None
+    groups = [group for group in rows.groups() if not options.only or group.name in options.only]
+    if options.report:
+        results = load(options.report)
+    else:
+        warning = machine.busy()
+        if warning:
+            print(warning, file=sys.stderr)
+        try:
+            results = run(groups, core, EFFORTS[options.effort])
+        except RowFailed as error:
+            print(f"\n{error}", file=sys.stderr)
+            return 1
 
-    suite = pyperf.BenchmarkSuite(benchmarks)
-    results = report.Results(suite, [table for tables in groups.values() for table in tables])
-    verdicts = report.verdicts(results, rows.targets())
+    shown = [table for group in groups for table in group.tables]
+    grown = [curves for group in groups for curves in group.curves]
+    found = targets.verdicts(results, targets.targets(groups))
     options.output.mkdir(parents=True, exist_ok=True)
-    suite.dump(str(options.output / "results.json"), replace=True)
-    (options.output / "results.md").write_text(report.markdown(results, verdicts) + "\n")
-    report.plot(results, options.output / "latency.svg")
-    if options.publish:
-        report.publish(results, verdicts, Path(__file__).parent.parent / "docs" / "performance.md")
-    print(report.text(results, verdicts))
+    if not options.report:
+        results.save(options.output / "results.json")
+    report = markdown(results, shown, grown, found)
+    (options.output / "results.md").write_text(report + "\n")
+    draw(results, shown, grown, options.output)
+    if options.publish and page.publish(report, DOCS / "performance.md"):
+        draw(results, shown, grown, DOCS)
+    print(results.machine())
+    if results.absent():
+        print(f"Not installed, so not measured: {results.absent()}")
+    print(f"\n{tables.text(results, shown, grown)}\n")
+    print("\n".join(verdict.text for verdict in found))
+    if old is not None:
+        print(f"\n{compare.text(old, results, compare.changes(old, results, references(groups)))}")
     print(f"\nwritten to {options.output}/ after {math.ceil(time.monotonic() - begin)} s")
-    return 1 if options.check and not all(verdict.reached for verdict in verdicts) else 0
+    return 1 if options.check and any(verdict.reached is False for verdict in found) else 0
+
+
+def run(groups: list[Group], core: int | None, efforts: dict[str, Effort]) -> Results:
+    everyone = [*threads.PEERS, *threads.ours(), *inside.PEERS]
+    results = Results(machine.describe(versions(everyone) | {"pyperf": version("pyperf")}))
+    lacking = calls.absent().items()
+    results.metadata["bridge_absent"] = ", ".join(f"{label} (needs {lack})" for label, lack in lacking)
+    say = command.Progress()
+    worker = [sys.executable, str(Path(__file__).with_name("worker.py"))]
+    # What runs in one thread is the same anywhere.
+    todo = [
+        (group, each) for group in groups for each in ([core, None] if group.threads and core is not None else [core])
+    ]
+    whole = sum(efforts[group.name].limit for group, _ in todo)
+    past, begin = 0.0, time.monotonic()
+    try:
+        for group, each in todo:
+            effort = efforts[group.name]
+            chosen = group.rows if each == core else [row for row in group.rows if row in _of_threads(group)]
+            if chosen:
+                title = f"{group.name}, "
+                measure(
+                    chosen, each, effort, results,
+                    lambda what, done, t=title, p=past, e=effort: say(t + what, (p + done * e.limit) / whole),
+                    worker,
+                )  # fmt: skip
+            past += effort.limit
+            if not sys.stderr.isatty():
+                where = "free" if each is None else "one core"
+                print(f"{time.monotonic() - begin:4.0f} s  {group.name}, {where}", file=sys.stderr)
+    finally:
+        say.end()
+    return results
+
+
+def _of_threads(group: Group) -> list[object]:
+    shown: list[Table | Curves] = [*group.tables, *group.curves]
+    return [row for each in shown if each.threads for row in each.rows]
+
+
+def markdown(results: Results, shown: list[Table], grown: list[Curves], found: list[targets.Verdict]) -> str:
+    blocks = [results.machine()]
+    if results.absent():
+        blocks.append(f"Not installed, so not measured: {results.absent()}.")
+    blocks.append(tables.markdown(results, shown, grown))
+    blocks.append("\n".join(f"- {verdict.text}" for verdict in found))
+    return "\n\n".join(blocks)
+
+
+def draw(results: Results, shown: list[Table], grown: list[Curves], directory: Path) -> None:
+    """Draw each picture that has anything in it."""
+    for name in dict.fromkeys(table.picture for table in shown if table.picture):
+        plot.bars(results, [table for table in shown if table.picture == name], directory / f"{name}.svg")
+    for name in dict.fromkeys(curves.picture for curves in grown):
+        plot.curves(results, [curves for curves in grown if curves.picture == name], directory / f"{name}.svg")
+
+
+def references(groups: list[Group]) -> dict[str, str]:
+    """Return by row the one that it is compared by."""
+    found: dict[str, str] = {}
+    for group in groups:
+        found |= command.references(group)
+        for curves in group.curves:  # the first line is the others' reference
+            first = dict(next(iter(curves.lines.values())))
+            for points in curves.lines.values():
+                found |= {row.name: first[number].name for number, row in points if number in first}
+    return found
 
 
 if __name__ == "__main__":

@@ -99,7 +99,43 @@ def _run_shell(arguments: argparse.Namespace) -> int:
     return _shell.main(arguments.rest)
 
 
+def _bench_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plot", metavar="FILE.svg", help="draw the results as well (needs matplotlib)")
+    parser.add_argument("--json", metavar="FILE", help="save them, in pyperf's format")
+    parser.add_argument("--compare", metavar="OLD.json", help="show what has changed since, and whether by chance")
+    parser.add_argument(
+        "--seconds",
+        type=_count,
+        default=30,
+        metavar="N",
+        help="to measure for; starting the processes comes on top (default: %(default)s)",
+    )
+
+
+def _run_bench(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from ._bench import command
+
+    plot, json, old = (Path(each) if each else None for each in (arguments.plot, arguments.json, arguments.compare))
+    return command.main(plot, json, old, arguments.seconds)
+
+
 COMMANDS = {
+    "bench": Command(
+        "compare ways to call async code from sync code, with the libraries that are installed",
+        """
+        Time block_on in every strategy against asyncio's, Twisted's and anyio's own means, and
+        against those other libraries for it that are installed: pip install 'bridge-interop[bench]'
+        installs all of them. Each has a process of its own, and they are measured in turns, so the
+        ratios hold on a busy machine too; once with all threads on one core, where times repeat to
+        a few per cent, and once wherever the system puts them.
+
+        Takes less than a minute. A result that is wrong ends it with status 1.
+        """,
+        _bench_arguments,
+        _run_bench,
+    ),
     "demo": Command(
         "run servers and clients of both worlds on one loop, and time the strategies",
         """

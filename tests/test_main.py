@@ -49,7 +49,7 @@ def test_help_lists_the_commands():
     assert process.returncode == 0
     assert process.stderr == ""
     assert process.stdout.startswith("usage: python -m bridge ")
-    assert re.findall(r"^    (\w+) ", process.stdout, re.MULTILINE) == ["demo", "run", "shell"]
+    assert re.findall(r"^    (\w+) ", process.stdout, re.MULTILINE) == ["bench", "demo", "run", "shell"]
 
 
 def test_help_of_a_command_says_what_it_does():
@@ -60,7 +60,7 @@ def test_help_of_a_command_says_what_it_does():
     assert "--calls N" in process.stdout
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["bench", "--help"]])
 def test_help_imports_no_twisted_and_no_asyncio(arguments):
     process = python(
         "-c",
@@ -80,6 +80,7 @@ def test_help_imports_no_twisted_and_no_asyncio(arguments):
         ([], "required: <command>"),
         (["fly"], "invalid choice: 'fly'"),
         (["demo", "--calls", "0"], "'0' is not a whole number above 0"),
+        (["bench", "--seconds", "0"], "'0' is not a whole number above 0"),
         (["demo", "--calls", "many"], "'many' is not a whole number above 0"),
     ],
 )

@@ -33,6 +33,7 @@ TOP_LEVEL = {
 LAYERS = [
     ["bridge", "bridge.__main__"],
     ["bridge.ext"],
+    ["bridge._bench"],
     ["bridge._demo", "bridge._run", "bridge._shell", "bridge._hooks", "bridge._border"],
     ["bridge._bridge"],
     ["bridge._exit"],
