@@ -1,0 +1,89 @@
+"""CPython's own ``test.test_asyncio``, run with our loop in the place of the standard library's.
+
+Each module runs in a process of its own (:mod:`cpython`). What fails on the standard library's loop too, on this very
+machine, is none of ours: it is run again on that loop, and must fail there in the same way to count as such.
+
+``BRIDGE_CPYTHON=all`` runs every test; without it the slow variants are left out, which run the same tests once more on
+the tasks and futures that are written in Python.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bridge
+
+ALL = os.environ.get("BRIDGE_CPYTHON") == "all"
+
+needs_tests = pytest.mark.skipif(
+    importlib.util.find_spec("test") is None or importlib.util.find_spec("test.test_asyncio") is None,
+    reason="needs CPython's own tests: on Debian apt-get install libpython3-testsuite; pyenv has them",
+)
+
+# Every module of the suite, but for those of Windows and those that make no loop of the system's kind, but one of
+# their own on mocks: test_futures, test_pep492, test_protocols, test_selector_events, test_transports.
+MODULES = [
+    *("base_events", "buffered_proto", "context", "eager_task_factory", "events", "futures2", "locks", "queues"),
+    *("runners", "sendfile", "server", "sock_lowlevel", "ssl", "sslproto", "staggered", "streams", "subprocess"),
+    *("taskgroups", "tasks", "threads", "timeouts", "unix_events", "waitfor"),
+]
+
+# Tests that cannot pass on our loop, each with the reason.
+LEFT_OUT = {
+    # It looks for "Executing <Task" in the log; a task of our loop shows its own class, "<BridgeTask".
+    "BaseEventLoopWithSelectorTests.test_log_slow_callbacks",
+}
+# The same tests on tasks and futures that are written in Python, and on subclasses of C's: they take most of the time.
+VARIANTS = r"Py(Task|Future)|_Py|SubclassTests|CTask_CFuture_Subclass"
+
+
+@needs_tests
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("module", MODULES)
+def test_asyncio_passes_on_our_loop(module: str) -> None:
+    if importlib.util.find_spec(f"test.test_asyncio.test_{module}") is None:
+        pytest.skip("this Python's suite has no such module")
+    left_out = [re.escape(name) + "$" for name in LEFT_OUT] + ([] if ALL else [VARIANTS])
+    result = run("ours", module, "", "|".join(left_out))
+    assert result["ran"] > 0
+    assert result["made"] > 0
+    if not result["failed"]:
+        return
+    # A class or module whose set-up fails is no test that could be chosen; then all of them run.
+    names = [re.escape(name) + "$" for name in result["failed"]]
+    chosen = "|".join(names) if not any("(" in name for name in result["failed"]) else ""
+    stock = run("stock", module, chosen, "|".join(left_out))
+    ours_only = {name: text for name, text in result["failed"].items() if name not in stock["failed"]}
+    assert not ours_only, "\n\n".join(f"{name}\n{text}" for name, text in ours_only.items())
+
+
+@needs_tests
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize("name", sorted(LEFT_OUT))
+def test_what_is_left_out_still_fails(name: str) -> None:
+    """A reason that holds no longer is one to strike out."""
+    result = run("ours", "base_events", re.escape(name) + "$", "$^")
+    assert result["ran"] == 1
+    assert len(result["failed"]) == 1
+
+
+def run(loop: str, module: str, only: str, left_out: str) -> Any:
+    """Run a module of the suite in a process of its own and return what it prints."""
+    command = [sys.executable, str(Path(__file__).with_name("cpython.py")), loop, only, left_out, f"test_{module}"]
+    path = str(Path(bridge.__file__).resolve().parent.parent)
+    ended = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": path}, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    lines = ended.stdout.splitlines()
+    assert ended.returncode == 0, f"status {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
+    assert lines, ended.stderr
+    return json.loads(lines[-1])
