@@ -74,9 +74,13 @@ def block_coroutine(loop: SwapLoop, coro: CoroutineType[Any, Any, Any]) -> Any:
 
 
 def _was_not_entered(error: BaseException) -> bool:
-    """Return whether the caller's ``send()`` raised this itself, as it does for a coroutine that has ended or runs."""
+    """Return whether the caller's ``send()`` raised this itself, as it does for a coroutine that has ended or runs.
+
+    A StopIteration that the coroutine let out becomes a RuntimeError there, too, with that as its cause.
+    """
     traceback = error.__traceback__
-    return type(error) in (RuntimeError, ValueError) and traceback is not None and traceback.tb_next is None
+    is_of_send = type(error) in (RuntimeError, ValueError) and traceback is not None and traceback.tb_next is None
+    return is_of_send and error.__cause__ is None
 
 
 def _drive(loop: SwapLoop, coro: Any, task: asyncio.Task[Any], waited: Any) -> Any:

@@ -115,7 +115,9 @@ class Wait(events.Handle):
     def cancel(self, message: Any = None) -> None:
         """Cancel what is waited for; if that is over, raise CancelledError in the stack, as a task does."""
         future = self.future
-        if (future is None or not future.cancel(message)) and self.error is None:
+        if future is not None and (future.cancel(message) or future.cancelled()):
+            return  # the first cancellation comes out of the Future, with its own message
+        if self.error is None:
             self.error = asyncio.CancelledError() if message is None else asyncio.CancelledError(message)
 
 

@@ -121,9 +121,11 @@ def cancel_now(loop: asyncio.AbstractEventLoop) -> None:
     noted: dict[Any, Any] = loop.self_cancels  # type: ignore[attr-defined]
     if isinstance(task, BridgeTask) and task in noted:
         message = noted.pop(task)
+        asyncio.Task.cancel(task, message)
         if task.cancels:
             task.cancels -= 1
-        asyncio.Task.cancel(task, message)
+        else:  # it was taken back, which from CPython 3.13 on undoes it only if it was the last one
+            asyncio.Task.uncancel(task)
 
 
 def _wait_of(task: Any) -> Any:
