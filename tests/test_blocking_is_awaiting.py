@@ -1068,6 +1068,23 @@ def test_leaves_the_same_trace(function: Case) -> None:
         assert trace_of(function, awaiting, asyncio.SelectorEventLoop) == awaited
 
 
+def loop_of_plain_tasks() -> SwapLoop:
+    """Return a loop whose tasks are of C's own class, by a task factory as a user may set one."""
+    loop = SwapLoop()
+    loop.set_task_factory(lambda loop, coro, **options: asyncio.Task(coro, loop=loop, **options))
+    return loop
+
+
+@pytest.mark.parametrize("function", CASES)
+def test_leaves_the_same_trace_in_tasks_that_are_not_ours(function: Case) -> None:
+    awaited = trace_of(function, awaiting, SwapLoop)
+    assert trace_of(function, awaiting, loop_of_plain_tasks) == awaited
+    if function is cancel_itself and sys.version_info < (3, 13):
+        return  # C's task cancels its next step as well: test_plain_tasks.py::test_a_task_that_cancels_itself_and_blocks
+    assert trace_of(function, blocking, loop_of_plain_tasks) == awaited
+    assert trace_of(function, blocking_deep, loop_of_plain_tasks) == awaited
+
+
 # --- eager tasks
 
 

@@ -296,7 +296,7 @@ class SwapLoop(StreamLoop):
         root = stacks.root
         if root is None or stack is root or stacks.refusals is not None:
             self.check_wait()
-        if future is None and task is not None and not self._ready and self._take_turn():
+        if future is None and type(task) is BridgeTask and not self._ready and self._take_turn():
             return
         wait = Wait(stack, future, task, stacks.parked, coro)
         if future is None:
