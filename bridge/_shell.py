@@ -11,11 +11,11 @@ from ._bridge import configure, default_bridge
 
 _BANNER = """\
 bridge: a loop with Twisted's reactor on it runs in the thread 'bridge'.
-  await x         x may be a coroutine, a Deferred or a Future; also: async for, async with
-  block_on(x)     the same in plain functions; blocking(obj) is a sync view of an async object
-  x               as a last expression shows its value, as %autoblock says
-  loop, reactor   are that thread's: use them in a %%loop cell, or as in block_on(lambda: reactor.listenTCP(...))
-  %bridge         shows the calls that are open, with their stacks
+  await x        x: a coroutine, a Deferred or a Future; and async for, async with
+  x              as a last expression shows its value, as %autoblock says
+  block_on(x)    in plain functions; blocking(obj): a sync view of an async object
+  loop, reactor  belong to that thread, and so does the code of a %%loop cell
+  %bridge        the calls that are open, with their stacks
 """
 
 _MISSING = """\

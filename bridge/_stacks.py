@@ -58,13 +58,18 @@ def everything() -> str:
     alone = [target for target in targets if isinstance(target, Stacks) and id(target.loop) not in taken]
     lines: list[str] = []
     for target in [*lives, *alone]:
-        calls = _all_calls(target)
+        calls = open_calls(target)
         lines.append(f"{_name_of(target)}: {_count(len(calls), 'open call')}")
-        now = monotonic()
         for call in calls:
-            lines += ["", _call(target, call, now - call.started)]
+            lines += ["", call]
         lines += ["", *_loop_thread(target), ""]
     return "\n".join(lines or ["no loop of a bridge runs", ""])
+
+
+def open_calls(target: Watched) -> list[str]:
+    """Return the open calls of one loop, each as a line that says what it is and lines with its stacks."""
+    now = monotonic()
+    return [_call(target, call, now - call.started) for call in _all_calls(target)]
 
 
 def _all_calls(target: Watched) -> list[Any]:
@@ -194,11 +199,6 @@ def _frames_of_caller(call: Any) -> Frames:
     # A strategy that lets other greenlets of the thread run meanwhile says which one waits.
     stack: Any = getattr(call.waiter, "greenlet", None)
     return (frames_of_stack(stack) if stack is not None else []) or _frames_of_thread(call.caller)
-
-
-def thread_stack(ident: int | None) -> str:
-    """Return where a thread stands."""
-    return _formatted(_frames_of_thread(ident)) or "  (the thread has ended, or is inside the loop)"
 
 
 def _frames_of_thread(ident: int | None) -> Frames:

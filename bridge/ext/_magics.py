@@ -73,7 +73,11 @@ class Magics:
         """Show the bridge's state: its loop, the calls that are open with their stacks, and what it has done."""
         if line.strip():
             raise _usage_error(f"%bridge takes no arguments, not {line.strip()!r}")
-        return Status(default_bridge())
+        return Status(default_bridge(), self._cell_of)
+
+    def _cell_of(self, filename: str) -> str | None:
+        names = self._shell.compile.format_code_name(filename)  # ("Cell", "In[1]")
+        return None if names is None else " ".join(names)
 
     def loop(self, line: str, cell: str) -> Any:
         """Run the cell on the loop's thread, in a task.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import html
-import threading
+import re
+from collections.abc import Callable
 from typing import Any
 
 from .. import _stacks
-from .._adapt import describe
 from .._bridge import Bridge
 
 
@@ -15,31 +15,28 @@ class Status:
     """The state of a bridge at one moment: its loop, the calls that are open with their stacks, and its statistics.
 
     It starts nothing, and holds text only: none of what it shows is kept alive by it.
+
+    :param cell: returns what to call the cell that a file stands for, None if the file is none.
     """
 
-    def __init__(self, bridge: Bridge) -> None:
+    def __init__(self, bridge: Bridge, cell: Callable[[str], str | None] = lambda filename: None) -> None:
         life: Any = bridge._life
         self.title = repr(bridge).strip("<>")
         self.facts = list(_facts(bridge, life))
-        self.calls = [_described(call) for call in list(life.open)] if life is not None else []
+        calls = [] if life is None or life.over is not None else _stacks.open_calls(life)
+        self.calls = [_with_cells(call, cell) for call in calls]
 
     def __repr__(self) -> str:
         width = max(len(name) for name, _ in self.facts)
         lines = [self.title, *(f"  {name:<{width}}  {value}" for name, value in self.facts)]
-        for title, stacks in self.calls:
-            lines.append(f"\n{title}")
-            for what, stack in stacks:
-                lines += [f"  {what}", *(f"    {line}" for line in stack.splitlines())]
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"\n{call}" for call in self.calls)])
 
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><th>{_text(name)}</th><td>{_text(value)}</td></tr>" for name, value in self.facts)
-        calls = "".join(
-            f"<details><summary>{_text(title)}</summary>"
-            + "".join(f"<p>{_text(what)}</p><pre>{_text(stack)}</pre>" for what, stack in stacks)
-            + "</details>"
-            for title, stacks in self.calls
-        )
+        calls = ""
+        for call in self.calls:
+            summary, _, stacks = call.partition("\n")
+            calls += f"<details><summary>{_text(summary)}</summary><pre>{_text(stacks)}</pre></details>"
         return f"<div><strong>{_text(self.title)}</strong><table>{rows}</table>{calls}</div>"
 
 
@@ -58,24 +55,24 @@ def _facts(bridge: Bridge, life: Any) -> list[tuple[str, str]]:
         facts.append(("thread", "someone else's" if thread is None else thread.name))
         facts.append(("reactor", "none" if life.reactor is None else type(life.reactor).__name__))
     facts.append(("strategy", bridge.strategy.name))
-    facts.append(("open calls", str(len(life.open))))
+    stats = bridge.stats()
+    ends = [(stats.failed, "failed"), (stats.cancelled, "cancelled"), (stats.timed_out, "timed out")]
+    facts.append(("calls", ", ".join([str(stats.calls), *(f"{number} {how}" for number, how in ends if number)])))
+    if stats.latency:
+        facts.append(("half took", f"less than {stats.percentile(50):.2g} seconds"))
+        facts.append(("99 % took", f"less than {stats.percentile(99):.2g} seconds"))
+    facts.append(("open calls", str(stats.open)))
     return facts
 
 
-def _described(call: Any) -> tuple[str, list[tuple[str, str]]]:
-    caller: int | None = getattr(call, "caller", None)
-    stacks: list[tuple[str, str]] = []
-    if caller is None:
-        title = f"submit({describe(call.x)})"
-    else:
-        title = f"block_on({describe(call.x)}) in thread {_thread_name(caller)}"
-        stacks.append(("called by", _stacks.thread_stack(caller)))
-    stacks.append(("waits for", _stacks.work_stack(call.work)))
-    return title, stacks
+def _with_cells(text: str, cell: Callable[[str], str | None]) -> str:
+    """Return the text with the names of cells for those of their files, as IPython's tracebacks have them."""
 
+    def named(match: re.Match[str]) -> str:
+        name = cell(match["file"])
+        return match[0] if name is None else f"{name}, line"
 
-def _thread_name(ident: int) -> str:
-    return next((thread.name for thread in threading.enumerate() if thread.ident == ident), str(ident))
+    return re.sub(r'File "(?P<file>[^"\n]+)", line', named, text)
 
 
 def _text(value: str) -> str:
