@@ -383,6 +383,7 @@ class Bridge(Facade):
         life = self._life
         if life is not None:
             life.close(f"{self!r} was closed", final=True)
+            _flush_log(self._shutdown_timeout)
 
     def __enter__(self) -> Bridge:
         self.start()
@@ -481,6 +482,7 @@ class _DefaultBridge(Bridge):
         life = self._life
         if life is not None:
             life.close("the default bridge was closed")
+            _flush_log(self._shutdown_timeout)
 
     def __del__(self) -> None:
         pass
@@ -593,11 +595,20 @@ def _forked() -> None:
     for bridge in known:
         bridge.forget_life()
     from .loop.home import leave_home
+    from .loop.logs import twisted_log
     from .loop.watch import watchdog
 
     leave_home()
     watchdog.after_fork()
+    twisted_log.after_fork()
     renew_after_fork()
+
+
+def _flush_log(seconds: float) -> None:
+    """Wait for the handlers of what was logged; not on a loop, which would stand still meanwhile."""
+    engine = _engine()
+    if engine.loop_here() is None:
+        engine.twisted_log.flush(seconds)
 
 
 _options: dict[str, Any] = {}

@@ -13,6 +13,8 @@ import asyncio
 import concurrent.futures
 import contextlib
 import functools
+import logging
+import sys
 import threading
 from asyncio import _get_running_loop
 from collections.abc import Callable, Collection, Coroutine
@@ -25,11 +27,13 @@ from twisted.python.failure import Failure
 
 from ._adapt import Kind, describe, discard, kind_of, returned_kind
 from ._errors import BridgeClosed, BridgeError, DeadlockError, StrategyUnavailable
+from ._origin import Origin, origin_of, shown
 from ._outcome import set_traceback, trim
 from ._seconds import checked_seconds
 from .loop import home, inline
 from .loop.base import BridgeLoop, never_raise, start_task
 from .loop.life import Life
+from .loop.logs import twisted_log
 from .loop.swap import SwapLoop, missing
 from .loop.task import CANCELLATIONS, Contained, error_of, is_cancellation, mark_handled
 from .loop.variables import take_variables
@@ -47,6 +51,8 @@ _WITHOUT_CONTEXT = frozenset({Kind.DEFERRED, Kind.FUTURE, Kind.CONCURRENT})
 _ROUTED = frozenset({Kind.FUTURE, Kind.CONCURRENT})
 # How often a call that waits for someone else's loop looks whether that loop still runs, in seconds.
 _FOREIGN_CHECK = 0.1
+
+log = logging.getLogger("bridge")
 
 _STILL_RUNS = "The work was cancelled but has not ended; it still runs."
 
@@ -339,7 +345,7 @@ class BlockedCall(Call):
 class SubmittedCall(Call):
     """A call whose outcome goes to a Future."""
 
-    __slots__ = ("future",)
+    __slots__ = ("future", "origin")
 
     def __init__(
         self,
@@ -351,6 +357,7 @@ class SubmittedCall(Call):
     ) -> None:
         super().__init__(life, x, kind, route, context)
         self.future = WorkFuture(self)
+        self.origin: Origin = ()
 
     def _tell(self) -> None:
         future = self.future
@@ -361,6 +368,8 @@ class SubmittedCall(Call):
             future.end_cancelled()
         else:
             self.life.meter.note(_end_of(self.error))
+            if not isinstance(self.error, BridgeClosed):  # of that everybody hears
+                future.unseen = describe(self.x), self.error, self.origin
             future.set_exception(self.error)
         future.forget()
         # The frames in the error's traceback may have been called by one that holds this call.
@@ -382,9 +391,17 @@ never_raise |= {Call._future_done, Call.cancel}
 class WorkFuture(concurrent.futures.Future[Any]):
     """The Future of submitted work. ``cancel()`` asks; the Future is cancelled when the work has ended."""
 
+    # What its work was, the error that it ended with, and where submit() was called; until somebody asks for the error.
+    unseen: tuple[str, BaseException, Origin] | None = None
+
     def __init__(self, call: SubmittedCall) -> None:
         super().__init__()
         self._call: SubmittedCall | None = call
+
+    def __del__(self) -> None:
+        unseen, self.unseen = self.unseen, None
+        if unseen is not None:
+            _log_unseen(*unseen)
 
     def forget(self) -> None:
         """Let go of the call, which has ended."""
@@ -396,6 +413,8 @@ class WorkFuture(concurrent.futures.Future[Any]):
             return super().result(timeout)
         except BaseException as error:
             trim(error)
+            if self.done():
+                self.unseen = None
             if self.done() and not self.cancelled() and self.exception() is error:
                 set_traceback(error, _kept_traceback(self, error))
             raise
@@ -412,6 +431,12 @@ class WorkFuture(concurrent.futures.Future[Any]):
         self._call = None
         if not self.done():
             self.set_exception(error)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the error of the work, as any Future; None if it returned."""
+        error = super().exception(timeout)
+        self.unseen = None
+        return error
 
     def running(self) -> bool:
         """Return whether the work has not ended; it starts at once."""
@@ -620,8 +645,17 @@ def submit(bridge: Bridge | None, find: Find, x: Any) -> WorkFuture:
         discard(x)
         raise
     future = call.future
+    call.origin = origin_of(sys._getframe(2))
     call.begin()
     return future
+
+
+def _log_unseen(what: str, error: BaseException, origin: Origin) -> None:
+    """Log an error that nobody has asked for. Called when the Future is dropped, in any thread, in a finalizer."""
+    text = f"submit({what}) failed, and nobody asked its Future for the error; it was called at:\n{shown(origin)}"
+    if log.isEnabledFor(logging.ERROR):
+        exc_info = type(error), error, error.__traceback__
+        twisted_log.handle(log.makeRecord("bridge", logging.ERROR, __file__, 0, text, (), exc_info))
 
 
 def is_ours(loop: asyncio.AbstractEventLoop) -> bool:

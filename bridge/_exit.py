@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _LOOK = 0.02
 # Seconds beyond its shutdown_timeout after which a loop's thread is taken not to end.
 _SLACK = 0.5
+# Seconds that the handlers of logging are given for what Twisted has logged.
+_LOG = 5.0
 
 _FAILED = (
     "the process is exiting: its main thread has ended; join the other threads before it does, or give their calls "
@@ -136,6 +138,11 @@ class Exit:
                 left = life.left_at_exit(deadline)
                 if left and sys.stderr is not None:
                     print(f"bridge: the process exits without the end of: {', '.join(left)}", file=sys.stderr)
+        if lives:
+            from .loop.logs import twisted_log
+
+            with contextlib.suppress(KeyboardInterrupt):
+                twisted_log.flush(_LOG)
 
 
 def _others() -> list[threading.Thread]:

@@ -19,6 +19,7 @@ from typing import Any
 from . import _locks
 from ._adapt import describe
 from ._chains import Link, chain_of, frames_of_stack, walked
+from ._origin import shown
 from ._outcome import is_machinery
 from .loop.life import Life
 from .loop.swap import OnLoopCall, Stacks, SwapLoop
@@ -96,8 +97,8 @@ def _call(target: Watched, call: Any, seconds: float) -> str:
         if work is None and (stack := _first_step(target, call)) is not None:
             return "\n".join((head, _formatted(caller), "it waits for its first step:", _formatted(stack)))
     else:
-        head = f"submit({describe(call.x)}) was called {seconds:.6g} seconds ago"
-        return "\n".join((f"{head}; it waits for:", work_stack(call.work)))
+        head = f"submit({describe(call.x)}) was called {seconds:.6g} seconds ago, at:"
+        return "\n".join((head, shown(call.origin), "it waits for:", work_stack(call.work)))
     return "\n".join((head, _formatted(caller) or "  (the thread has ended)", "it waits for:", work_stack(work)))
 
 

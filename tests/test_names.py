@@ -39,9 +39,10 @@ from twisted.internet.defer import Deferred, DeferredList, fail, inlineCallbacks
 from twisted.internet.error import ConnectionDone
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent, globalLogBeginner, globalLogPublisher
 from twisted.python import context as twisted_context
 from twisted.python.failure import Failure
+from twisted.python.log import PythonLoggingObserver
 from twisted.python.threadpool import ThreadPool
 
 import bridge
@@ -666,3 +667,18 @@ def test_loop_names_of_a_fork() -> None:
         loop.run_until_complete(main())
     finally:
         loop.close()
+
+
+def test_how_twisted_begins_to_log() -> None:
+    user = "loop/logs.py"
+    beginner, publisher = globalLogBeginner, globalLogPublisher
+    check(beginner._initialBuffer, "LogBeginner._initialBuffer", user)
+    temporary = beginner._temporaryObserver
+    check(temporary is None or temporary in publisher._observers, "LogPublisher._observers", user, "it is a list")
+    observer = PythonLoggingObserver()
+    observer.start()
+    try:
+        owners = [getattr(getattr(each, "legacyObserver", None), "__self__", None) for each in publisher._observers]
+        check(observer in owners, "LegacyLogObserverWrapper.legacyObserver", user)
+    finally:
+        observer.stop()

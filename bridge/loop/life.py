@@ -80,6 +80,7 @@ class Life(Watched):
         stacks: Any = getattr(getattr(self, "loop", None), "stacks", None)
         if stacks is not None:
             stacks.stall_after = stall_after
+            watchdog.patience_changed(stacks)
         watchdog.add(self)
 
     def calls(self) -> list[OpenCall]:

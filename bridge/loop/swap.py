@@ -148,7 +148,7 @@ class Stacks(Watched):
 
     def __init__(self, loop: SwapLoop) -> None:
         self.loop = loop
-        self.stall_after = Watched.stall_after
+        self.stall_after = None  # until a bridge is on the loop: then only is there a second thread, which may look
         self.unwatched = False
         self.first_seen: dict[Hashable, float] = {}
         self.root: greenlet | None = None  # while the loop runs

@@ -24,6 +24,7 @@ from . import fork, home
 from . import reactor as reactors
 from .base import BridgeLoop, deferring_factory
 from .life import Life
+from .logs import twisted_log
 from .swap import SwapLoop, new_event_loop
 
 log = logging.getLogger("bridge")
@@ -232,6 +233,7 @@ class LoopThread(Life):
             self._failed = error
             self.end(f"the loop could not be started ({error!r})", error)
             return
+        twisted_log.join(self)
         reason, cause = "the loop was stopped", None
         try:
             # Not run_forever: anyio looks for a task that run_until_complete runs, and keeps its workers while it does.
@@ -258,6 +260,7 @@ class LoopThread(Life):
         self.loop.close()
         if isinstance(self.loop, SwapLoop):
             self.meter.switches += self.loop.stacks.switches
+        twisted_log.leave(self)
         if self._final:
             self._release_reactor()
 

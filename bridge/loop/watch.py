@@ -27,7 +27,7 @@ class Watched:
     Who adds a call looks at ``unwatched`` afterwards, and if that is set calls :meth:`Watchdog.wake`.
     """
 
-    stall_after: float | None = 30.0  # seconds; None: the calls are not looked at
+    stall_after: float | None = None  # seconds; None: the calls are not looked at
     unwatched = False
     look_every = 1.0  # parts of stall_after; less where calls do not know when they began
 
@@ -66,6 +66,11 @@ class Watchdog:
         """Watch the target's calls from now on. The thread starts with the first call."""
         self._targets.add(target)
         target.unwatched = target.stall_after is not None
+
+    def patience_changed(self, target: Watched) -> None:
+        """Note that ``stall_after`` of a target is another one."""
+        if target in self._targets:
+            self.add(target)
 
     def remove(self, target: Watched) -> None:
         """Watch the target no longer."""
