@@ -175,8 +175,11 @@ def demo(session: nox.Session) -> None:
     session.run("python", "-m", "bridge", "demo")
 
 
-@nox.session(requires=["build"])
+@nox.session(python=TESTED, requires=["build"])
 def bench(session: nox.Session) -> None:
-    """Run the benchmarks on the wheel: JSON, Markdown and pictures. Arguments go to benchmarks/run.py."""
+    """Run the benchmarks on the wheel: JSON, Markdown and pictures. Arguments go to benchmarks/run.py.
+
+    Of one Python: nox -s bench-3.12
+    """
     _install_wheel(session, *_group("bench"))
     session.run("python", "benchmarks/run.py", *session.posargs)

@@ -24,7 +24,7 @@ from bridge._bench.results import Results, load
 from bridge._bench.rounds import Effort, RowFailed, measure
 from bridge._bench.way import versions
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
 
 # By group: processes, rounds, seconds of a batch, of the warm-up, and the most for all rounds in one placement.
 STANDARD = {
@@ -48,12 +48,13 @@ EFFORTS = {"quick": QUICK, "standard": STANDARD, "thorough": THOROUGH}
 
 
 def main() -> int:
+    here = "{}.{}".format(*sys.version_info)
     parser = argparse.ArgumentParser(description="Compare the ways to call async code from sync code.")
     parser.add_argument("--effort", choices=list(EFFORTS), default="standard", help="standard takes below ten minutes")
     parser.add_argument("--only", choices=list(STANDARD), action="append", help="measure this group of rows only")
     parser.add_argument("--check", action="store_true", help="fail if a target is missed")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="show what changed since, and if by chance")
-    parser.add_argument("--output", type=Path, default=Path("build/benchmarks"), metavar="DIR")
+    parser.add_argument("--output", type=Path, default=Path("build/benchmarks", here), metavar="DIR")
     parser.add_argument("--publish", action="store_true", help="put figures and pictures into docs/ as well")
     parser.add_argument("--core", type=int, help="the one core; default: the last one of those that we may use")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="measure nothing, report on this file")
@@ -85,11 +86,12 @@ def main() -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     if not options.report:
         results.save(options.output / "results.json")
-    report = markdown(results, shown, grown, found)
-    (options.output / "results.md").write_text(report + "\n")
+    summary = "\n\n".join([*origin(results), "\n".join(f"- {verdict.text}" for verdict in found)])
+    full = "\n\n".join([*origin(results), tables.markdown(results, shown, grown)])
+    (options.output / "results.md").write_text(f"{full}\n\n{summary}\n")
     draw(results, shown, grown, options.output)
-    if options.publish and page.publish(report, DOCS / "performance.md"):
-        draw(results, shown, grown, DOCS)
+    if options.publish:
+        page.publish(full, summary, lambda directory: draw(results, shown, grown, directory), ROOT)
     print(results.machine())
     if results.absent():
         print(f"Not installed, so not measured: {results.absent()}")
@@ -139,13 +141,10 @@ def _of_threads(group: Group) -> list[object]:
     return [row for each in shown if each.threads for row in each.rows]
 
 
-def markdown(results: Results, shown: list[Table], grown: list[Curves], found: list[targets.Verdict]) -> str:
-    blocks = [results.machine()]
-    if results.absent():
-        blocks.append(f"Not installed, so not measured: {results.absent()}.")
-    blocks.append(tables.markdown(results, shown, grown))
-    blocks.append("\n".join(f"- {verdict.text}" for verdict in found))
-    return "\n\n".join(blocks)
+def origin(results: Results) -> list[str]:
+    """Say where, when and on what it was measured, and what was not."""
+    absent = results.absent()
+    return [results.machine(), f"Not installed, so not measured: {absent}."] if absent else [results.machine()]
 
 
 def draw(results: Results, shown: list[Table], grown: list[Curves], directory: Path) -> None:

@@ -45,35 +45,31 @@ def verdicts(results: Results, targets: Sequence[Target]) -> list[Verdict]:
 
 
 def _verdict(results: Results, target: Target) -> Verdict:
-    placement = target.placement
-    if not results.has(target.row, placement) and results.has(target.row, FREE) and placement == ONE_CORE:
-        return Verdict(None, f"not measured on one core: {target.text}")
     bound = target.at_most if target.at_most is not None else target.at_least
     assert bound is not None
-    where = "" if placement == ONE_CORE else f", {placement}"
+    where = "" if target.placement == ONE_CORE else f", {target.placement}"
     wanted = "at most" if target.at_most is not None else "at least"
-    here = [each for each in target.references if results.has(each, placement)]
-    if not results.has(target.row, placement) or (target.references and not here):
+    here = [each for each in target.references if _is_there(results, target, each)]
+    if not _is_there(results, target, target.row) or (target.references and not here):
         return Verdict(None, f"not measured: {target.text}, {wanted} {bound:g}{where}")
-    if not target.references:
-        unit = results.unit(target.row, placement)
-        value = results.median(target.row, placement)
-        reached = value <= bound
-        shown = f"{target.text}: {quantity(value, unit)}, at most {quantity(bound, unit)}"
+    if here:
+        # Of several peers the one that is hardest to beat.
+        hardest = max if target.at_most is not None else min
+        value, best = hardest((_ratio(results, target, each), each) for each in here)
+        peer = f" ({best.split('/')[1]})" if len(target.references) > 1 else ""
+        shown = f"{target.text}{peer}: {value:.2f}, {wanted} {bound:g}"
     else:
-        value, best = (
-            min(((_ratio(results, target, each), each) for each in here), key=_first)
-            if (target.at_least is not None)
-            else max(((_ratio(results, target, each), each) for each in here), key=_first)
-        )
-        reached = value <= bound if target.at_most is not None else value >= bound
-        best = f" ({best.split('/')[1]})" if len(target.references) > 1 else ""
-        shown = f"{target.text}{best}: {value:.2f}, {wanted} {bound:g}"
+        unit = results.unit(target.row, target.placement)
+        value = results.median(target.row, target.placement)
+        shown = f"{target.text}: {quantity(value, unit)}, at most {quantity(bound, unit)}"
+    reached = value <= bound if target.at_most is not None else value >= bound
     return Verdict(reached, f"{'reached' if reached else 'MISSED'}: {shown}{where}")
 
 
-def _first(pair: tuple[float, str]) -> float:
-    return pair[0]
+def _is_there(results: Results, target: Target, row: str) -> bool:
+    if not results.has(row, target.placement):
+        return False
+    return not target.percentile or results.percentile(row, target.placement, target.percentile) is not None
 
 
 def _ratio(results: Results, target: Target, reference: str) -> float:
@@ -81,7 +77,9 @@ def _ratio(results: Results, target: Target, reference: str) -> float:
         value, base = (
             results.percentile(each, target.placement, target.percentile) for each in (target.row, reference)
         )
-        ratio = float("nan") if value is None or base is None else value / base
+        assert value is not None
+        assert base is not None
+        ratio = value / base
     else:
         ratio = results.ratio(target.row, reference, target.placement)
     return ratio if target.at_most is not None else 1 / ratio

@@ -106,7 +106,7 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds",
         type=_count,
-        default=30,
+        default=24,
         metavar="N",
         help="to measure for; starting the processes comes on top (default: %(default)s)",
     )

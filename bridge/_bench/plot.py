@@ -27,18 +27,7 @@ _STYLE: dict[str, Any] = {
     "grid.color": "#e4e6ea",
     "grid.linewidth": 0.6,
 }
-_COLOURS = [
-    "#2f6db3",
-    "#c08a3e",
-    "#4b9b6e",
-    "#a34f6b",
-    "#6f5fa8",
-    "#8a8f98",
-    "#b5a642",
-    "#3aa0a8",
-    "#d06a4c",
-    "#555555",
-]
+_COLOURS = ["#c08a3e", "#4b9b6e", "#a34f6b", "#6f5fa8", "#b5a642", "#3aa0a8", "#d06a4c", "#7a5c46", "#9a9a3a"]
 _MARKS = "oDsv^<>Pp*"
 
 
@@ -93,15 +82,34 @@ def curves(results: Results, growths: Sequence[Curves], path: Path) -> None:
         return
     columns = min(2, len(shown))
     lines = -(-len(shown) // columns)
-    with _figure(results, path, lines, (4.6 * columns, 3.6 * lines + 0.5), columns=columns) as axes:
-        labels: dict[str, int] = {}
-        for growth, _ in shown:
-            for label in growth.lines:
-                labels.setdefault(label, len(labels))
+    with _figure(results, path, lines, (4.6 * columns, 3.3 * lines + 1.2), columns=columns) as axes:
+        styles = _styles(growths)
         for axis, (growth, placement) in zip(axes, shown, strict=False):
-            _curve(axis, results, growth, placement, labels)
+            _curve(axis, results, growth, placement, styles)
         for axis in axes[len(shown) :]:
             axis.set_visible(False)
+        handles = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        axes[0].figure.legend(
+            handles.values(), handles.keys(), loc="outside upper left", ncols=2, fontsize=7.5, frameon=False
+        )
+
+
+def _styles(growths: Sequence[Curves]) -> dict[str, dict[str, Any]]:
+    """Return for each label how its line looks: ours are blue, a floor is grey."""
+    labels = list(dict.fromkeys(label for growth in growths for label in growth.lines))
+    others = iter(_COLOURS)
+    found: dict[str, dict[str, Any]] = {}
+    for number, label in enumerate(labels):
+        ours = label.startswith("bridge")
+        colour = _OURS if ours else _FLOOR if label.startswith("floor") else next(others, "#555555")
+        dashed = ours and any(found[each]["color"] == _OURS for each in found)
+        found[label] = {
+            "color": colour,
+            "marker": _MARKS[number % len(_MARKS)],
+            "linewidth": 2.2 if ours else 1.0,
+            "linestyle": "--" if dashed else "-",
+        }
+    return found
 
 
 @contextmanager
@@ -174,41 +182,37 @@ def _percentiles(axis: Any, results: Results, table: Table, rows: Sequence[Row])
     axis.set_yticks(range(len(rows)), [row.label for row in rows])
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.set_xscale("log")
+    ticker = library("matplotlib.ticker")
+    low, high = axis.get_xlim()
+    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
+    axis.xaxis.set_major_formatter(ticker.FuncFormatter(_plain))
+    axis.xaxis.set_minor_formatter(ticker.NullFormatter())
     axis.set_xlabel("µs a call")
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x")
 
 
-def _curve(axis: Any, results: Results, growth: Curves, placement: str, labels: dict[str, int]) -> None:
+def _curve(axis: Any, results: Results, growth: Curves, placement: str, styles: dict[str, dict[str, Any]]) -> None:
     unit, per_second = growth.rows[0].unit, growth.rows[0].per_second
     for label, points in growth.lines.items():
-        place = labels[label]
         here = [(number, row) for number, row in points if results.has(row.name, placement)]
-        if not here:
-            continue
-        values = [results.median(row.name, placement) for _, row in here]
-        ours = label.startswith("bridge")
-        axis.plot(
-            [number for number, _ in here],
-            [row.per_second / value if row.per_second else value for (_, row), value in zip(here, values, strict=True)],
-            marker=_MARKS[place % len(_MARKS)],
-            markersize=3.5,
-            color=_COLOURS[place % len(_COLOURS)],
-            linewidth=2.0 if ours else 1.0,
-            label=label,
-        )
+        medians = [(row, results.median(row.name, placement)) for _, row in here]
+        values = [row.per_second / value if row.per_second else value for row, value in medians]
+        if here:
+            axis.plot([number for number, _ in here], values, markersize=3.5, label=label, **styles[label])
     axis.set_xscale("log")
     axis.set_yscale("log")
-    axis.set_title(f"{growth.title}\n({placement})" if growth.threads else growth.title)
+    axis.set_title(f"{growth.title} ({placement})" if growth.threads else growth.title)
     axis.set_xlabel(growth.xlabel)
     axis.set_ylabel(growth.ylabel)
     ticker = library("matplotlib.ticker")
     in_units: Callable[[float, object], str] = _plain if per_second else lambda value, _: quantity(value, unit)
+    low, high = axis.get_ylim()
+    axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     axis.yaxis.set_major_formatter(ticker.FuncFormatter(in_units))
     axis.yaxis.set_minor_formatter(ticker.NullFormatter())
     axis.xaxis.set_major_formatter(ticker.FuncFormatter(_plain))
     axis.grid(which="major")
-    axis.legend(fontsize=6.5, frameon=False)
 
 
 def _plain(value: float, position: object) -> str:
