@@ -14,6 +14,7 @@ import concurrent.futures
 import contextlib
 import functools
 import logging
+import os
 import sys
 import threading
 from asyncio import _get_running_loop
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from ._bridge import Bridge
 
     Find = Callable[[asyncio.AbstractEventLoop | None], Bridge]
+
+# Lets another thread of this core run, and the GIL go meanwhile.
+_give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
 
 # What needs no copy of the caller's context: nothing of it is called or awaited on the loop.
 _WITHOUT_CONTEXT = frozenset({Kind.DEFERRED, Kind.FUTURE, Kind.CONCURRENT})
@@ -546,6 +550,11 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
         if life.unwatched:
             watchdog.wake(life)
         call.begin()
+        if call in life.open:
+            # One turn for the loop before this thread falls asleep. If both share a core, a short call has ended when
+            # it comes back, and neither had to be woken up: two switches of threads instead of six, since a thread
+            # that is woken by a lock still has to wait for the GIL, which whoever released the lock holds.
+            _give_way()
         done = waiter.wait(limit)
         if not done:
             call.ask_to_cancel()

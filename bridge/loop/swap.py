@@ -142,7 +142,7 @@ class Stacks(Watched):
 
     __slots__ = (
         "closed_error", "context", "context_updates", "first_seen", "forsaken", "interrupted", "last_root", "loop",
-        "parked", "refusals", "root", "self_cancels", "stall_after", "switches", "thread", "tracker", "unwatched",
+        "parked", "refusals", "root", "stall_after", "switches", "thread", "tracker", "unwatched",
     )  # fmt: skip
     look_every = 0.25
 
@@ -163,7 +163,6 @@ class Stacks(Watched):
         self.tracker: Any = None  # Twisted's, of the thread
         self.context_updates: dict[int, tuple[Context, dict[Any, Any]]] = {}
         self.interrupted = False  # Ctrl-C has cancelled the wait of the program that shares the thread
-        self.self_cancels: dict[Any, Any] = {}  # see BridgeTask.cancel
 
     def calls(self) -> list[OnLoopCall]:
         """Return the calls that stacks of the loop's thread are blocked in, of several in one stack the innermost.
@@ -189,6 +188,7 @@ class SwapLoop(StreamLoop):
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         self._stacks = Stacks(self)
         super().__init__(selector)
+        self._ours.self_cancels = {}
 
     @property
     def interrupted(self) -> bool:
@@ -198,11 +198,6 @@ class SwapLoop(StreamLoop):
     @interrupted.setter
     def interrupted(self, yes: bool) -> None:
         self._stacks.interrupted = yes
-
-    @property
-    def self_cancels(self) -> dict[Any, Any]:
-        """What tasks have cancelled themselves, with the message; see BridgeTask.cancel."""
-        return self._stacks.self_cancels
 
     @property
     def waits(self) -> dict[greenlet, Wait]:
@@ -319,8 +314,8 @@ class SwapLoop(StreamLoop):
                 task.wait = wait
             else:
                 blocked(task, wait)
-            if stacks.self_cancels and task in stacks.self_cancels:
-                wait.cancel(stacks.self_cancels.pop(task))
+            if ours.self_cancels and task in ours.self_cancels:
+                wait.cancel(ours.self_cancels.pop(task))
             _leave_task(self, task)
         else:
             # A signal handler or a finalizer may block a runner between two callbacks, as it is about to sleep.
@@ -362,7 +357,7 @@ class SwapLoop(StreamLoop):
         All that the loop would do is to look for events, and to queue up their callbacks behind this stack.
         """
         stacks, ours = self._stacks, self._ours
-        if self._stopping or stacks.self_cancels or self._streams.watch is not None or ours.posts:
+        if self._stopping or ours.self_cancels or self._streams.watch is not None or ours.posts:
             return False
         if ours.before_block is not None:
             ours.before_block()

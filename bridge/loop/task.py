@@ -92,7 +92,7 @@ class BridgeTask(asyncio.Task[Any]):
         wait = _wait_of(self)
         if wait is not None:
             wait.cancel(msg)
-        elif not self.done() and (noted := _self_cancels(self)) is not _NONE and self is _current(self):
+        elif not self.done() and (noted := _self_cancels(self)) is not NO_CANCELS and self is _current(self):
             noted[self] = msg
         else:
             return super().cancel(msg)
@@ -118,7 +118,7 @@ class BridgeTask(asyncio.Task[Any]):
 def cancel_now(loop: asyncio.AbstractEventLoop) -> None:
     """Hand over to the current task the cancellation that it asked for itself. Called as its step ends."""
     task = _current_task(loop)
-    noted: dict[Any, Any] = loop.self_cancels  # type: ignore[attr-defined]
+    noted = _cancels_noted_by(loop)
     if isinstance(task, BridgeTask) and task in noted:
         message = noted.pop(task)
         asyncio.Task.cancel(task, message)
@@ -136,11 +136,16 @@ def _cancels_of(task: Any) -> int:
     return getattr(task, "cancels", 0)
 
 
-_NONE: dict[Any, Any] = {}  # of loops that cannot be blocked; stays empty
+NO_CANCELS: dict[Any, Any] = {}  # of loops that cannot be blocked; stays empty
 
 
 def _self_cancels(task: asyncio.Task[Any]) -> dict[Any, Any]:
-    return getattr(task.get_loop(), "self_cancels", _NONE)
+    return _cancels_noted_by(task.get_loop())
+
+
+def _cancels_noted_by(loop: asyncio.AbstractEventLoop) -> dict[Any, Any]:
+    ours: Any = getattr(loop, "_ours", None)
+    return NO_CANCELS if ours is None else ours.self_cancels
 
 
 def _current(task: asyncio.Task[Any]) -> asyncio.Task[Any] | None:
@@ -162,9 +167,14 @@ class Contained:
         self.error = error
 
 
-def drive(coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Coroutine[Any, Any, Any]:
-    """Return a coroutine that runs coro and that any asyncio task on the loop can run."""
-    driver = _driver(coro, loop, False)
+def drive(
+    coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, noted: dict[Any, Any] | None = None
+) -> Coroutine[Any, Any, Any]:
+    """Return a coroutine that runs coro and that any asyncio task on the loop can run.
+
+    :param noted: where the loop notes what tasks have cancelled themselves.
+    """
+    driver = _driver(coro, loop, False, _cancels_noted_by(loop) if noted is None else noted)
     # Up to its first yield, where it stands inside its try. A task that is cancelled before its first step throws
     # into the driver, which must hand that on, or the user's coroutine would end as "never awaited".
     driver.send(None)
@@ -173,7 +183,7 @@ def drive(coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Co
 
 def contained(coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Coroutine[Any, Any, Any]:
     """Return a coroutine as from :func:`drive` that returns SystemExit and KeyboardInterrupt as :class:`Contained`."""
-    driver = _driver(coro, loop, True)
+    driver = _driver(coro, loop, True, _cancels_noted_by(loop))
     driver.send(None)
     return driver
 
@@ -202,15 +212,18 @@ def is_plain(waited: Any) -> bool:
     return type(waited) in _PLAIN or not is_deferred_type(waited.__class__)
 
 
-async def _driver(coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, contain: bool) -> Any:
+async def _driver(
+    coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, contain: bool, noted: dict[Any, Any]
+) -> Any:
     # From CPython 3.12 on a task takes no generator-based coroutine, so the generator has this one around it.
-    return await _steps(coro, loop, contain)
+    return await _steps(coro, loop, contain, noted)
 
 
 @types.coroutine
-def _steps(coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, contain: bool) -> Generator[Any, Any, Any]:
+def _steps(
+    coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, contain: bool, noted: dict[Any, Any]
+) -> Generator[Any, Any, Any]:
     send = coro.send
-    noted: Any = getattr(loop, "self_cancels", _NONE)  # see BridgeTask.cancel
     value: Any = None
     error: BaseException | None = None
     overtaken: DeferredFuture | None = None
@@ -248,7 +261,7 @@ def _steps(coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, cont
             raise
         if noted:
             cancel_now(loop)
-        if is_plain(waited):
+        if type(waited) in _PLAIN or is_plain(waited):
             try:
                 value = yield waited
             except GeneratorExit:

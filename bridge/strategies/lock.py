@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable
-
-# Lets another thread of this core run, and the GIL go meanwhile.
-_give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
 
 
 class LockWaiter:
@@ -22,14 +17,7 @@ class LockWaiter:
 
     def wait(self, timeout: float | None) -> bool:
         """Acquire the lock."""
-        acquire = self._lock.acquire
-        if acquire(False):
-            return True
-        # One turn for the loop before this thread falls asleep. If both share a core, a short call has ended when it
-        # comes back, and neither had to be woken up: two switches of threads instead of six, since a thread that is
-        # woken by the release still has to wait for the GIL, which whoever released the lock holds.
-        _give_way()
-        return acquire() if timeout is None else acquire(True, timeout)
+        return self._lock.acquire() if timeout is None else self._lock.acquire(True, timeout)
 
 
 class LockStrategy:
