@@ -597,8 +597,8 @@ def _block_here(loop: Any, x: Any, kind: Kind, timeout: float | None, how: str |
         lacking = ", ".join(missing())
         raise StrategyUnavailable(
             f"block_on({describe(x)}) was called on the loop's own thread, where only a loop of ours can switch "
-            f"stacks, and this is a {type(loop).__name__}"
-            + (f": this Python lacks {lacking}" if lacking else " of the user's loop_factory")
+            f"stacks, and this is {type(loop).__module__}.{type(loop).__name__}"
+            + (f": this Python lacks {lacking}" if lacking else ", from the user's loop_factory")
             + "; write 'await' in a coroutine, or call the blocking code in a thread: await asyncio.to_thread(function)"
         )
     try:
