@@ -149,7 +149,11 @@ class Call:
             if _get_running_loop() is None and threading.get_ident() != self.life.ident:
                 self.cancel()
             else:
-                (_get_running_loop() or self.life.loop).call_soon(self.cancel)
+                loop = _get_running_loop() or self.life.loop
+                if sys.version_info >= (3, 12) or isinstance(loop, BridgeLoop):
+                    loop.call_soon(self.cancel)
+                else:  # the work's own first step has not been taken yet; see start_task
+                    loop.call_soon(loop.call_soon, self.cancel)
 
     def _start(self, kind: Kind, x: Any) -> None:
         if kind is Kind.CALLABLE:
