@@ -454,6 +454,8 @@ class Bridge(Facade):
                 started = life
             # Here, and not only after it was made: a signal handler may block between the two, or raise.
             started.start()
+        if self._closed:  # meanwhile; close() may have looked for a life before there was one
+            started.close(f"{self!r} was closed", final=True, wait=False)
         started.wait_ready()
         if started.over is not None:
             if started.was_interrupted:

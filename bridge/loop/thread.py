@@ -23,6 +23,7 @@ from typing import Any
 from . import fork, home
 from . import reactor as reactors
 from .base import BridgeLoop, deferring_factory
+from .gate import Gate
 from .life import Life
 from .logs import twisted_log
 from .swap import SwapLoop, new_event_loop
@@ -59,7 +60,8 @@ class LoopThread(Life):
         self._owner = weakref.ref(owner)
         self._previous_reactor = None if previous is None else getattr(previous, "reactor", None)
         self._shutdown_fired = False
-        self._ready = threading.Event()
+        self._ready = Gate()
+        self._gone = Gate()  # the thread has done all that it does
         self._failed: BaseException | None = None
         self._final = False
         self._was_launched = False
@@ -87,7 +89,7 @@ class LoopThread(Life):
             self.thread.start()
         except RuntimeError as error:
             self.end(f"the thread of the loop could not start ({error!r})", error)
-            self._ready.set()
+            self._ready.open()
             raise
         # What else comes out of it was raised by a signal handler, and the thread runs all the same.
 
@@ -96,13 +98,29 @@ class LoopThread(Life):
 
         :raises BaseException: what kept it from starting, such as ReactorConflict or an error of the loop factory.
         """
+        self._wait_ready()
+        if self._failed is not None:
+            raise self._failed.with_traceback(None)
+
+    def _wait_ready(self) -> None:
         while not self._ready.wait(_START_CHECK):
             # A signal handler may have raised between two lines of Thread.start().
             if not self._has_begun and not self.thread.is_alive():
                 self.end("the start of the loop was interrupted")
-                self._ready.set()
-        if self._failed is not None:
-            raise self._failed.with_traceback(None)
+                self._ready.open()
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether the thread has done all that it does."""
+        return self._gone.is_open
+
+    def _wait_gone(self, seconds: float) -> bool:
+        """Wait for the end of the thread; return whether it has ended."""
+        if not self._gone.wait(seconds):
+            return False
+        if threading.current_thread() is not self.thread:
+            self.thread.join(1.0)  # it has a few lines left
+        return True
 
     @property
     def was_interrupted(self) -> bool:
@@ -116,8 +134,7 @@ class LoopThread(Life):
         """
         if not self._has_begun:  # it could not be started; or it ends before it does anything, as this is over
             return
-        self.thread.join(self.shutdown_timeout + 1.0)
-        if self.thread.is_alive():
+        if not self._wait_gone(self.shutdown_timeout + 1.0):
             error = self.closed_error()
             error.add_note("Its thread has not ended, so no new loop can start: something blocks it.")
             raise error
@@ -142,16 +159,14 @@ class LoopThread(Life):
         try:
             self.end(reason)
             if not here:
-                self._ready.wait()
+                self._wait_ready()
         finally:  # should Ctrl-C have come, the thread itself does what is left
             if self.is_ready:
                 with contextlib.suppress(RuntimeError):  # the loop is closed already
                     self.post(self.stop_serving)
-        if not here and self.thread.ident is not None:
-            self.thread.join(self.shutdown_timeout + 1.0)
-            if self.thread.is_alive():
-                log.warning("%s did not end within %s seconds", self.thread.name, self.shutdown_timeout + 1.0)
-        if final and not self.thread.is_alive():  # else the thread does it as it ends
+        if not here and self._has_begun and not self._wait_gone(self.shutdown_timeout + 1.0):
+            log.warning("%s did not end within %s seconds", self.thread.name, self.shutdown_timeout + 1.0)
+        if final and (self._gone.is_open or not self._has_begun):  # else the thread does it as it ends
             self._release_reactor()
 
     def end_at_exit(self) -> None:
@@ -161,9 +176,7 @@ class LoopThread(Life):
 
     def left_at_exit(self, deadline: float) -> list[str]:
         """Wait for the end and return names of what has not ended by the deadline, in seconds of ``monotonic()``."""
-        if self.thread.ident is not None:
-            self.thread.join(max(0.0, deadline - time.monotonic()))
-        if self.thread.is_alive():
+        if self._has_begun and not self._wait_gone(max(0.0, deadline - time.monotonic())):
             frame = sys._current_frames().get(self.thread.ident or 0)
             where = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
             return [f"the thread {self.name!r}, which stands{where}"]
@@ -176,6 +189,7 @@ class LoopThread(Life):
         reactor = getattr(self, "reactor", None)
         kept = [self, *(reactors.forget(reactor) if reactor is not None else ())]
         self._is_parents = True
+        self._gone.open()
         loop = getattr(self, "loop", None)
         if loop is not None and not loop.is_closed():
             fork.abandon(loop, kept)
@@ -195,14 +209,20 @@ class LoopThread(Life):
         self._has_begun = True
         self.ident = threading.get_ident()
         _of_thread.last = _Last(self)
+        try:
+            self._live()
+        finally:
+            self._gone.open()
+
+    def _live(self) -> None:
         if self.over is not None:
-            self._ready.set()
+            self._ready.open()
             return
         try:
             self._run()
         except BaseException as error:
             self.end(f"the loop ended with {error!r}", error)
-        self._ready.set()
+        self._ready.open()
         if self._is_parents or self._failed is not None:
             return
         for step in (self._end_waits, self._clean_up, self._close_loop):
@@ -249,7 +269,8 @@ class LoopThread(Life):
     def thread_has_ended(self) -> None:
         """End the life, should it not have ended, as its thread has. Called in the thread, after its last line."""
         self.end("the loop's thread was killed")
-        self._ready.set()
+        self._ready.open()
+        self._gone.open()
 
     def _end_waits(self) -> None:
         if isinstance(self.loop, SwapLoop):
@@ -290,7 +311,7 @@ class LoopThread(Life):
         self.is_ready = self.accepts = True
         if self.over is not None:  # meanwhile; see Life.end
             self.accepts = False
-        self._ready.set()
+        self._ready.open()
         await self._serving
 
     def _shutdown_begins(self) -> None:
@@ -339,7 +360,7 @@ class _Last:
         self, is_finalizing: Callable[[], bool] = sys.is_finalizing, getpid: Callable[[], int] = os.getpid
     ) -> None:
         # In a forked child the data of the other threads are dropped as well.
-        if self._life.over is None and not is_finalizing() and getpid() == self._process:
+        if not self._life.has_gone and not is_finalizing() and getpid() == self._process:
             self._life.thread_has_ended()
 
 

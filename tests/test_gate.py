@@ -1,0 +1,106 @@
+"""The gate that callers wait at for the start and the end of a loop's thread."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+
+from isolated import isolated
+
+from bridge.loop.gate import Gate
+
+
+def test_an_open_gate_lets_pass_at_once() -> None:
+    gate = Gate()
+    assert not gate.is_open
+    assert gate.wait(0) is False
+    assert gate.wait(0.001) is False
+    gate.open()
+    assert gate.is_open
+    assert gate.wait() is gate.wait(0) is True
+    gate.open()
+
+
+def test_everybody_who_waits_is_let_pass() -> None:
+    for _ in range(50):
+        gate, passed = Gate(), threading.Semaphore(0)
+        waiting = [threading.Thread(target=lambda: gate.wait(10) and passed.release()) for _ in range(4)]  # noqa: B023
+        for thread in waiting[:2]:
+            thread.start()
+        opening = threading.Thread(target=gate.open)
+        opening.start()
+        for thread in waiting[2:]:
+            thread.start()
+        for thread in [*waiting, opening]:
+            thread.join()
+        assert all(passed.acquire(timeout=0) for _ in waiting)
+
+
+def test_ctrl_c_at_any_line_leaves_it_as_it_was() -> None:
+    seed = random.SystemRandom().randrange(10**9)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    main = threading.get_ident()
+    interrupts = 0
+    for _ in range(200):
+        gate = Gate()
+        ready = threading.Event()
+
+        def interrupt(gate: Gate = gate, ready: threading.Event = ready, pause: float = chance.random() / 2000) -> None:
+            ready.wait()
+            time.sleep(pause)
+            signal.pthread_kill(main, signal.SIGINT)
+            gate.open()
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        try:
+            try:
+                ready.set()
+                while True:
+                    gate.wait(0.0001)
+            except KeyboardInterrupt:
+                interrupts += 1
+            assert gate.wait(10) is True
+        finally:
+            thread.join()
+    assert interrupts == 200
+
+
+@isolated(timeout=50)
+def test_ctrl_c_while_a_loop_ends_does_not_start_another_beside_it() -> None:
+    # On CPython 3.11 and 3.12 Thread.join() that is interrupted takes a thread that runs for ended.
+    import asyncio
+    import signal
+    import threading
+
+    import bridge
+
+    async def slow_to_end() -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            await asyncio.sleep(0.3)
+
+    for _ in range(3):
+        one = bridge.default_bridge()
+        one.block_on(lambda: asyncio.ensure_future(slow_to_end()) and None)
+        dying = one.thread
+        one.loop.call_soon_threadsafe(one.loop.stop)
+        while one.running:
+            pass
+        timer = threading.Timer(0.05, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT])
+        timer.start()
+        try:
+            bridge.block_on(asyncio.sleep(0))
+        except KeyboardInterrupt:
+            pass
+        else:
+            raise AssertionError("not interrupted")
+        timer.join()
+        assert bridge.block_on(asyncio.sleep(0, "next")) == "next"
+        assert one.thread is not dying
+        loops = [each for each in threading.enumerate() if each.name == "bridge"]
+        assert loops == [one.thread], loops
