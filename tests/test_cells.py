@@ -272,7 +272,7 @@ def test_task_is_made_on_the_bridges_loop_whatever_the_function_is_called(shell,
 
 def test_task_is_made_on_our_loop_though_another_runs_in_the_shells_thread(shell):
     async def kernel():
-        shell.cell.shell_loop = asyncio.get_running_loop()
+        shell.cell.begins()
         shell.run("task = asyncio.create_task(asyncio.sleep(0, 1)); x = await task")
 
     asyncio.run(kernel())

@@ -158,6 +158,7 @@ CELLS = {
         "%%time\ntimed = await later(6)\nasync for n in agen(2): pass\ntimed * 7", (r"Wall", r"\]: 42")
     ),
     "timeit": Cell("%timeit -n 3 -r 1 await asyncio.sleep(0)", (r"per loop", r"3 loops each")),
+    "timeit_of_a_cell": Cell("%%timeit -n 3 -r 1\nasync for n in agen(2):\n    pass\n", (r"per loop",)),
     "capture": Cell("%%capture got\nprint('ca' + 'ught', await later(1))", (r"not:caught",)),
     "captured": Cell("got.stdout", (r"'caught 1\\n'",)),
     "macro": Cell("seen = await later(21)", ()),
@@ -207,7 +208,9 @@ CELLS = {
     ),
     "interrupt_what_is_shown": Cell("stuck = Deferred(); print('rea' + 'dy')\nstuck", (r"KeyboardInterrupt",), 1),
     "interrupt_left_it_alone": Cell("stuck.callback(42)\nstuck", (r"Out\[\d+\]: 42",)),
-    "interrupt_loop_cell": Cell("%%loop\nprint('rea' + 'dy'); await later(0, 60)", (r"KeyboardInterrupt",), 1),
+    "interrupt_loop_cell": Cell(
+        "%%loop\nprint('rea' + 'dy'); await later(0, 60)", (r"KeyboardInterrupt", r"not:run_cell_magic"), 1
+    ),
     "interrupt_blocked_loop_cell": Cell(
         "%%loop\nprint('rea' + 'dy'); block_on(later(0, 60))", (r"KeyboardInterrupt",), True
     ),

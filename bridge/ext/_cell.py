@@ -11,6 +11,7 @@ import concurrent.futures
 import ctypes
 import inspect
 import sys
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, MutableMapping
 from types import CodeType, TracebackType
 from typing import Any, TypeVar
@@ -34,7 +35,14 @@ class Cell:
     def __init__(self, namespace: Callable[[], MutableMapping[str, Any]], blocks: Callable[[], bool]) -> None:
         self._namespace = namespace
         self._blocks = blocks
-        self.shell_loop: asyncio.AbstractEventLoop | None = None  # the one that runs in the shell's own thread
+        # Those that run in the threads of the shell: a kernel has one, and more with subshells.
+        self._shell_loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+
+    def begins(self) -> None:
+        """Note which loop runs in the thread that a cell is about to run in."""
+        loop = asyncio._get_running_loop()
+        if loop is not None:
+            self._shell_loops.add(loop)
 
     def wait(self, evaluate: Callable[[], Any]) -> Any:
         """Await, in a task on the loop, what the function returns there."""
@@ -97,7 +105,7 @@ class Cell:
         if not any(function is getattr(asyncio, name) for name in ON_THE_LOOP):
             return function
         running = asyncio._get_running_loop()
-        if running is not None and running is not self.shell_loop:
+        if running is not None and running not in self._shell_loops:
             return function
 
         def call(*args: Any, **kwargs: Any) -> Any:

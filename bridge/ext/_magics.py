@@ -133,9 +133,7 @@ class Magics:
     def _show_own_frames(self, error: BaseException, name: str) -> None:
         """Have the error shown with the frames of the cell only, for this once."""
         shell = self._shell
-        traceback = _from(error.__traceback__, name)
-        if traceback is None:
-            return
+        traceback = _from(error.__traceback__, name)  # None for a KeyboardInterrupt, which comes while the thread waits
 
         def render() -> Any:
             return shell.InteractiveTB.structured_traceback(type(error), error, traceback, tb_offset=0)

@@ -10,7 +10,6 @@ What it adds to a shell, ``%unload_ext bridge`` takes away again; what the user 
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import functools
 import sys
@@ -73,7 +72,7 @@ class Extension:
             self._shell.events.register(event, function)
             self._undo.append(functools.partial(self._shell.events.unregister, event, function))
         self._add_names()
-        self._cell.shell_loop = asyncio._get_running_loop()
+        self._cell.begins()
 
     def unload(self) -> None:
         """Take away what has been added, the last first."""
@@ -134,7 +133,7 @@ class Extension:
     # Around every cell.
 
     def _before_cell(self, info: Any = None) -> None:
-        self._cell.shell_loop = asyncio._get_running_loop()
+        self._cell.begins()
         self._tell()
 
     def _after_cell(self, result: Any = None) -> None:
