@@ -145,7 +145,7 @@ class _Execution:
             self._loop.call_soon(self._task.wait.end)
 
     def _is_blocked(self) -> bool:
-        return hasattr(self._task, "wait")
+        return getattr(self._task, "wait", None) is not None
 
     def _die(self) -> None:
         """End the process as an uncaught KeyboardInterrupt does under plain python: by the signal."""

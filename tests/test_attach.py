@@ -362,15 +362,12 @@ def test_ctrl_c_in_a_thread_that_is_blocked_cancels_the_work() -> None:
     started.wait()
     main = threading.main_thread().ident
 
-    def interrupt() -> None:
-        if bridge._life.open:
-            signal.pthread_kill(main, signal.SIGINT)
-        else:
-            reactor.callLater(0.01, interrupt)
+    def work() -> Deferred[None]:
+        reactor.callLater(0.05, signal.pthread_kill, main, signal.SIGINT)
+        return Deferred(cancelled.append)
 
-    reactor.callFromThread(interrupt)
     try:
-        bridge.block_on(lambda: Deferred(cancelled.append))
+        bridge.block_on(work)
     except KeyboardInterrupt:
         pass
     else:

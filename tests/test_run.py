@@ -235,6 +235,40 @@ def test_ctrl_c_comes_out_of_the_blocked_call(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+def test_ctrl_c_comes_out_of_the_scripts_own_code(tmp_path: Path) -> None:
+    """Also after it has been blocked: in a busy loop, in a sleep, in a lock, and in what it blocks on again."""
+    script = """
+import asyncio, os, signal, threading, time
+from bridge import block_on
+
+def busy():
+    while True:
+        pass
+
+def asleep():
+    time.sleep(30)
+
+def locked():
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+def blocked():
+    block_on(asyncio.sleep(30))
+
+for function in (busy, blocked, asleep, locked, busy):
+    threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
+    try:
+        function()
+    except KeyboardInterrupt:
+        print(function.__name__)
+    block_on(asyncio.sleep(0.01))
+"""
+    ended = on_the_loop(script, tmp_path)
+    assert ended.stdout.split() == ["busy", "blocked", "asleep", "locked", "busy"]
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_an_uncaught_ctrl_c_ends_the_process_by_the_signal(tmp_path: Path) -> None:
     ended = on_the_loop(INTERRUPTED, tmp_path, "uncaught")
     assert ended.stdout.splitlines()[-1] == "cleaned"

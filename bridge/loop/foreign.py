@@ -201,18 +201,9 @@ class AttachedReactor(Life):
         return f"of the {type(self.reactor).__name__}"
 
     def check(self) -> None:
-        """Look where the caller stands, before each call.
-
-        :raises BridgeError: the reactor runs in the process that this one was forked from.
-        """
-        if self.ident is None:
-            if runs_here(self.reactor):  # before the reactor came to what it was posted
-                self.ident = threading.get_ident()
-        elif self._process is not None and self._process != os.getpid():
-            raise BridgeError(
-                f"the {type(self.reactor).__name__} that the bridge is attached to runs in process {self._process}, "
-                "from which this one was forked; use a Bridge() of its own here"
-            )
+        """Look where the caller stands, before each call."""
+        if self.ident is None and runs_here(self.reactor):  # before the reactor came to what it was posted
+            self.ident = threading.get_ident()
 
     def refusal_here(self, what: str) -> BridgeError:
         """Return the error for a call on the reactor's own thread."""

@@ -105,10 +105,7 @@ class Life(Watched):
         return error
 
     def check(self) -> None:
-        """Look where the caller stands, before each call to a loop of someone else's.
-
-        :raises BridgeError: nobody runs the loop in this process.
-        """
+        """Look where the caller stands, before each call to a loop of someone else's."""
 
     def refusal_here(self, what: str) -> BridgeError:
         """Return the error for a call on the loop's own thread, at a time when the loop does not run there."""
