@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -476,96 +475,3 @@ def wait_for(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < deadline, "the daemon wrote no result"
         time.sleep(0.02)
-
-
-# --- windows
-
-
-def needs(code: str, reason: str) -> Any:
-    """Skip a test where a Python process that runs the code fails."""
-
-    def decorate(test: Callable[[], None]) -> Callable[[], None]:
-        def run() -> None:
-            if subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=40).returncode:
-                pytest.skip(reason)
-            test()
-
-        return run
-
-    return decorate
-
-
-@needs("import tkinter; tkinter.Tk().destroy()", "needs tkinter and a display: xvfb-run pytest ...")
-@isolated
-def test_tk_on_a_reactor() -> None:
-    import tkinter
-
-    from twisted.internet import reactor, tksupport
-    from twisted.internet.task import deferLater
-    from twisted.internet.threads import deferToThread
-
-    from bridge import Bridge
-
-    root = tkinter.Tk()
-    tksupport.install(root)
-    bridge = Bridge.attach(reactor)
-    ticks: list[int] = []
-
-    def tick() -> None:
-        ticks.append(1)
-        root.after(5, tick)
-
-    def work() -> str:
-        value: str = bridge.block_on(lambda: deferLater(reactor, 0.3, lambda: "deferred"))
-        return value
-
-    done: list[object] = []
-    tick()
-    reactor.callWhenRunning(lambda: deferToThread(work).addBoth(done.append).addBoth(lambda _: reactor.stop()))
-    reactor.run()
-    assert done == ["deferred"]
-    assert len(ticks) > 5
-    tksupport.uninstall()
-    root.destroy()
-
-
-@needs("import qreactor; from qtpy import QtCore", "needs a Qt and its reactor: pip install qt-reactor pyside6")
-@isolated(options=(), stderr=".*")
-def test_qts_reactor() -> None:
-    import os
-
-    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    import qreactor
-    from qtpy import QtWidgets
-
-    application = QtWidgets.QApplication([])
-    qreactor.install()
-    from twisted.internet import reactor
-    from twisted.internet.task import deferLater
-    from twisted.internet.threads import deferToThread
-
-    from bridge import Bridge, StrategyUnavailable
-
-    bridge = Bridge.attach(reactor)
-
-    async def coroutine() -> str:
-        return await deferLater(reactor, 0.01, lambda: "coroutine")
-
-    def work() -> list[object]:
-        return [
-            bridge.block_on(lambda: deferLater(reactor, 0.01, lambda: "deferred")),
-            bridge.block_on(coroutine()),
-        ]
-
-    def start() -> None:
-        try:
-            bridge.block_on(coroutine())
-        except StrategyUnavailable:
-            done.append("refused")
-        deferToThread(work).addBoth(done.append).addBoth(lambda _: reactor.stop())
-
-    done: list[object] = []
-    reactor.callWhenRunning(start)
-    reactor.run()
-    assert done == ["refused", ["deferred", "coroutine"]], done
-    assert application is not None
