@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -58,3 +59,8 @@ def serves(strategy: str, place: Callable[[Callable[[], str | None]], str | None
 def usable() -> list[str]:
     """Return the strategies that can be used in the main thread of this process as it is now."""
     return sorted(name for name in strategies() if serves(name, in_main_thread))
+
+
+def shown(x: object) -> str:
+    """Return the repr without addresses, which would give a test another name in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(x))

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import Any
 
 import pytest
+from places import shown
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred, succeed
 
 from bridge import Bridge, BridgeClosed, BridgeError, DeadlockError, StrategyUnavailable
@@ -121,7 +122,7 @@ def test_a_callable_may_return_any_value(bridge: Bridge) -> None:
         (lambda first, /: first, "missing a required argument: 'first'"),
         (dict.fromkeys, "cannot be called without arguments"),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_refusals_name_what_was_passed_and_what_would_work(bridge: Bridge, verb: str, x: object, says: str) -> None:
     with pytest.raises(TypeError, match=says):

@@ -24,7 +24,7 @@ from typing import Any
 import anyio
 import pytest
 from isolated import isolated
-from places import PLACES, usable
+from places import PLACES, shown, usable
 from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
 
 import bridge as package
@@ -1028,7 +1028,7 @@ def test_a_view_of_a_view_is_one_of_the_original(client: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "x", [3, None, "text", [1], {}, object(), Sync(), Sync, int, LookupError, math, json], ids=repr
+    "x", [3, None, "text", [1], {}, object(), Sync(), Sync, int, LookupError, math, json], ids=shown
 )
 def test_refuses_what_has_nothing_async_in_it(x: Any) -> None:
     with pytest.raises(

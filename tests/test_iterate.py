@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 import pytest
-from places import PLACES, in_a_thread, usable
+from places import PLACES, in_a_thread, shown, usable
 from twisted.internet.defer import Deferred
 
 import bridge as package
@@ -675,7 +675,7 @@ def test_iterates_on_the_loop_s_own_thread(waiting: Bridge) -> None:
         (3, "iterate takes what 'async for' takes"),
         (Deferred(), r"write iterate\(block_on\(\.\.\.\)\)"),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_iterate_refuses_what_is_no_async_iterable(x: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
@@ -1025,7 +1025,7 @@ def test_enters_on_the_loop_s_own_thread(waiting: Bridge) -> None:
         (3, "enter takes what 'async with' takes"),
         (Deferred(), r"write enter\(block_on\(\.\.\.\)\)"),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_enter_refuses_what_is_no_async_context_manager(x: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
