@@ -113,7 +113,7 @@ def test_a_post_reaches_the_loop_while_a_post_is_blocked(loop: BridgeLoop) -> No
         future = loop.create_future()
         loop.post(lambda: future.set_result(None))  # by itself, behind what it has to overtake
         blocked.set()
-        loop.wait(future, None)
+        loop.wait(future, None, None)
         ended.set()
 
     with running(loop):

@@ -87,11 +87,11 @@ class Watchdog:
         if self._thread is None and self._starting.acquire(False):
             try:
                 if self._thread is None:  # pyright: ignore[reportUnnecessaryComparison] - others start it as well
-                    thread = threading.Thread(target=self._run, name="bridge-watchdog", daemon=True)
-                    thread.start()
-                    self._thread = thread
+                    # Noted before it is started: Ctrl-C may come out of start() though the thread runs.
+                    self._thread = threading.Thread(target=self._run, name="bridge-watchdog", daemon=True)
+                    self._thread.start()
             except RuntimeError:  # no more threads to be had, as while the interpreter exits (3.12 and later)
-                pass
+                self._thread = None
             finally:
                 self._starting.release()
 
