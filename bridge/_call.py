@@ -33,6 +33,7 @@ from ._outcome import set_traceback, trim
 from ._seconds import checked_seconds
 from .loop import home, inline
 from .loop.base import BridgeLoop, never_raise, start_task
+from .loop.colocate import LONGEST, Colocation
 from .loop.life import Life
 from .loop.logs import twisted_log
 from .loop.swap import SwapLoop, missing
@@ -553,13 +554,10 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
     try:
         if life.unwatched:
             watchdog.wake(life)
-        call.begin()
-        if call in life.open:
-            # One turn for the loop before this thread falls asleep. If both share a core, a short call has ended when
-            # it comes back, and neither had to be woken up: two switches of threads instead of six, since a thread
-            # that is woken by a lock still has to wait for the GIL, which whoever released the lock holds.
-            _give_way()
-        done = waiter.wait(limit)
+        if life.colocation is None or not getattr(waiter, "sleeps", False):
+            done = _begin_and_wait(call, limit)
+        else:
+            done = _wait_together(life.colocation, call, limit)
         if not done:
             call.ask_to_cancel()
             done = waiter.wait(patience if timeout != 0 else 0.0)
@@ -588,6 +586,31 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
         # The error's traceback holds this frame: with these in it, frame and error would be a reference cycle.
         call.error = None
         del call, x
+
+
+def _begin_and_wait(call: BlockedCall, limit: float | None) -> bool:
+    call.begin()
+    if call in call.life.open:
+        # One turn for the loop before this thread falls asleep. If both share a core, a short call has ended when it
+        # comes back, and neither had to be woken up: two switches of threads instead of six, since a thread that is
+        # woken by a lock still has to wait for the GIL, which whoever released the lock holds.
+        _give_way()
+    return call.waiter.wait(limit)
+
+
+def _wait_together(colocation: Colocation, call: BlockedCall, limit: float | None) -> bool:
+    """Do the same, for a short while on one core with the loop."""
+    short = LONGEST if limit is None else min(limit, LONGEST)
+    pair = colocation.pair()
+    try:
+        try:
+            pair.join()
+            done = _begin_and_wait(call, short)
+        finally:
+            pair.part()
+    finally:
+        pair.part()  # once more, should Ctrl-C have ended the first
+    return done or call.waiter.wait(None if limit is None else limit - short)
 
 
 def _block_here(loop: Any, x: Any, kind: Kind, timeout: float | None, how: str | Strategy | None) -> Any:

@@ -7,6 +7,7 @@ name                                 versions             test
 ===================================  ===================  ==============================
 ``BaseEventLoop._check_closed``,     CPython 3.4 to 3.14  test_names.py::test_check_closed
 ``_closed``, ``_task_factory``
+``..._make_subprocess_transport``    CPython 3.4 to 3.14  test_colocate.py::test_what_the_loop_starts
 ``BaseSelectorEventLoop._selector``  CPython 3.4 to 3.14  test_names.py::test_epoll_of_a_loop
 ``EpollSelector._selector``          CPython 3.4 to 3.14  test_names.py::test_epoll_of_a_loop
 ===================================  ===================  ==============================
@@ -32,6 +33,7 @@ from typing import Any
 
 from .._errors import BridgeClosed
 from . import home
+from .colocate import Colocation
 from .task import NO_CANCELS, BridgeTask, contained, drive
 
 
@@ -169,8 +171,27 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         task.user_coro = coro
         return task
 
+    @property
+    def colocation(self) -> Colocation | None:
+        """What brings callers to the core of the loop's thread."""
+        return self._ours.colocation
+
+    @colocation.setter
+    def colocation(self, colocation: Colocation | None) -> None:
+        self._ours.colocation = colocation
+
+    def spread(self) -> None:
+        """Run on all the thread's cores: a thread or a process that is started now inherits them."""
+        if self._ours.colocation is not None:
+            self._ours.colocation.spread()
+
+    def _make_subprocess_transport(self, *args: Any, **kwargs: Any) -> Any:
+        self.spread()
+        return super()._make_subprocess_transport(*args, **kwargs)  # type: ignore[misc]
+
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """Run func in the executor; a worker thread knows this loop as the one that it came from."""
+        self.spread()
         if executor is None or isinstance(executor, ThreadPoolExecutor):
             if self.get_debug() and inspect.iscoroutinefunction(func):
                 raise TypeError("coroutines cannot be used with run_in_executor()")  # which the base class cannot see
@@ -213,7 +234,17 @@ class Ours:
     of them at the most, and asyncio's loop has 26. With ours among them every iteration took 1.2 times as long.
     """
 
-    __slots__ = ("alarm", "at_stop", "before_block", "bridge", "is_rung", "posts", "reactor", "self_cancels")
+    __slots__ = (
+        "alarm",
+        "at_stop",
+        "before_block",
+        "bridge",
+        "colocation",
+        "is_rung",
+        "posts",
+        "reactor",
+        "self_cancels",
+    )
 
     def __init__(self) -> None:
         self.posts: deque[Callable[[], object]] = deque()
@@ -222,6 +253,7 @@ class Ours:
         self.at_stop: list[Callable[[], object]] = []
         self.before_block: Callable[[], object] | None = None
         self.bridge: object = None
+        self.colocation: Colocation | None = None
         self.reactor: Any = None  # of a loop that has made one itself
         # What tasks have cancelled themselves, with the message; see BridgeTask.cancel.
         self.self_cancels: dict[Any, Any] = NO_CANCELS

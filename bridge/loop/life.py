@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from .._errors import BridgeClosed, BridgeError, DeadlockError
 from .._stats import Meter
+from .colocate import Colocation
 from .watch import Watched, watchdog
 
 
@@ -64,6 +65,7 @@ class Life(Watched):
         self.over: str | None = None  # why this life has ended
         self.cause: BaseException | None = None
         self.shutdown_timeout = shutdown_timeout
+        self.colocation: Colocation | None = None  # what brings a caller to the core of the loop's thread
         # The work of calls that the end has failed: the loop itself refers to its tasks weakly, and one that is garbage
         # before it is cancelled never cleans up.
         self._orphans: list[Any] = []

@@ -15,6 +15,7 @@ from twisted.internet.error import ReactorAlreadyRunning
 from twisted.internet.posixbase import PosixReactorBase
 
 from . import children
+from .base import BridgeLoop
 from .guard import GuardedReactor, guarded
 from .home import HomeThread
 
@@ -112,6 +113,7 @@ class BridgeReactor(GuardedReactor):
 
     def spawnProcess(self, *args: Any, **kwargs: Any) -> Any:
         """Start a process, and see that it is reaped as it ends."""
+        self._spread()
         child = super().spawnProcess(*args, **kwargs)  # type: ignore[no-untyped-call]
         children.watch(self, child)
         return child
@@ -134,4 +136,16 @@ class BridgeReactor(GuardedReactor):
         if pool is not None:
             # Daemons, as a thread that was started from the main thread would keep the process at its exit, where the
             # shutdown of the reactor comes after the interpreter has joined all others.
-            pool.threadFactory = functools.partial(HomeThread, lambda: self._asyncioEventloop, daemon=True)
+            make = functools.partial(HomeThread, lambda: self._asyncioEventloop, daemon=True)
+
+            def thread(*args: Any, **kwargs: Any) -> HomeThread:
+                self._spread()
+                return make(*args, **kwargs)
+
+            pool.threadFactory = thread
+
+    def _spread(self) -> None:
+        """Let the thread of the loop run on all its cores: what it starts now inherits them."""
+        loop = self._asyncioEventloop
+        if isinstance(loop, BridgeLoop):
+            loop.spread()

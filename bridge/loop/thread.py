@@ -23,6 +23,7 @@ from typing import Any
 from . import fork, home
 from . import reactor as reactors
 from .base import BridgeLoop, deferring_factory
+from .colocate import colocation
 from .gate import Gate
 from .life import Life
 from .logs import twisted_log
@@ -52,8 +53,10 @@ class LoopThread(Life):
         owner: object,
         previous: LoopThread | None,
         shutdown_timeout: float,
+        colocate: bool = False,
     ) -> None:
         super().__init__(shutdown_timeout)
+        self._colocate = colocate
         self._loop_factory = loop_factory or new_event_loop
         self._install_reactor = install_reactor
         # Weak, so that a Bridge dropped without a close is noticed. While it lives this is always the same object.
@@ -244,6 +247,9 @@ class LoopThread(Life):
             if loop.is_closed():
                 raise RuntimeError("Event loop is closed")
             self.loop = loop
+            # Not on a loop of the user's: what that starts would inherit the one core of a moment, for ever.
+            if self._colocate and isinstance(loop, BridgeLoop):
+                self.colocation = loop.colocation = colocation()
             try:
                 self._build()
             except BaseException:

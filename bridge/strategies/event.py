@@ -9,6 +9,7 @@ class EventWaiter:
     """An event that ``notify`` sets."""
 
     __slots__ = ("notify", "wait")
+    sleeps = True  # the thread runs nothing meanwhile
 
     def __init__(self) -> None:
         event = threading.Event()

@@ -9,6 +9,7 @@ class LockWaiter:
     """Holds a lock that ``notify`` releases."""
 
     __slots__ = ("_lock", "notify")
+    sleeps = True  # the thread runs nothing meanwhile
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -9,6 +9,7 @@ class QueueWaiter:
     """A queue that ``notify`` puts one item on."""
 
     __slots__ = ("_queue",)
+    sleeps = True  # the thread runs nothing meanwhile
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[None] = queue.SimpleQueue()
