@@ -28,12 +28,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # By group: processes, rounds, seconds of a batch, of the warm-up, and the most for all rounds in one placement.
 STANDARD = {
-    "calls": Effort(2, 20, 0.004, 0.03, 45),
-    "busy": Effort(1, 12, 0.015, 0.03, 45),
+    "calls": Effort(2, 20, 0.004, 0.03, 40),
+    "busy": Effort(1, 25, 0.015, 0.03, 45),
     "inside": Effort(2, 20, 0.01, 0.05, 10),
-    "verbs": Effort(2, 15, 0.02, 0.1, 20),
+    "verbs": Effort(2, 15, 0.02, 0.1, 15),
     "loops": Effort(3, 20, 0.01, 0.05, 15),
-    "threads": Effort(1, 5, 0.1, 0.05, 35),
+    "threads": Effort(1, 5, 0.1, 0.05, 30),
     "open": Effort(1, 4, 0.0, 0.0, 15),
     "memory": Effort(3, 1, 0.0, 0.0, 10),
     "blocked": Effort(3, 1, 0.0, 0.0, 60),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from isolated import isolated
 
 import bridge
 from bridge._bench import calls, compare, inside, plot, ranks, tables, threads
@@ -363,3 +364,18 @@ def test_suite_measures_reports_and_compares(tmp_path: Path) -> None:
 def test_no_ratio_has_doubled() -> None:
     ended = subprocess.run([sys.executable, str(BENCHMARKS / "guard.py")], capture_output=True, text=True, timeout=55)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("benchmarks", [str(BENCHMARKS)])
+@isolated(stdout=r"TOO SLOW +at_once/block_on takes .*\nok +deferred/block_on takes .*")
+def test_ratio_beyond_its_bound_fails_the_guard(benchmarks: str) -> None:
+    import sys
+
+    sys.path.insert(0, benchmarks)
+    import guard
+
+    guard.GUARDS[:] = [
+        guard.Guard("at_once/block_on", "at_once/floor", 0.1),
+        guard.Guard("deferred/block_on", "at_once/floor", 100.0),
+    ]
+    assert guard.main() == 1

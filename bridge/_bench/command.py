@@ -64,6 +64,9 @@ def main(plot_to: Path | None, json_to: Path | None, against: Path | None, secon
     except RowFailed as error:
         print(f"\npython -m bridge bench: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\npython -m bridge bench: interrupted", file=sys.stderr)
+        return 130
     print(results.machine())
     if results.absent():
         print(f"Not installed, so not measured: {results.absent()}")

@@ -19,7 +19,7 @@ FREE = "free"
 _UNITS = {"s": "second", "B": "byte"}
 
 # So that at least some calls are slower than what is called the percentile.
-_PERCENTILES = {"p90": (0.9, 100), "p99": (0.99, 500), "p99.9": (0.999, 3000)}
+_PERCENTILES = {"p90": (0.9, 100), "p99": (0.99, 500), "p99.9": (0.999, 2000)}
 
 
 @dataclass

@@ -61,6 +61,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # Ctrl-C is for us; the process ends when its input does
         )
 
     def __enter__(self) -> Worker:
