@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 
 from ._adapt import Kind, describe, discard, kind_of, returned_kind
 from ._errors import BridgeClosed, BridgeError, DeadlockError, StrategyUnavailable
+from ._native import get_ident
 from ._origin import Origin, origin_of, shown
 from ._outcome import set_traceback, trim
 from ._seconds import checked_seconds
@@ -147,7 +148,7 @@ class Call:
             del error  # the frames in its traceback have been called by this one, and keep it
             return
         if self.one_turn and not self.is_settled:
-            if _get_running_loop() is None and threading.get_ident() != self.life.ident:
+            if _get_running_loop() is None and get_ident() != self.life.ident:
                 self.cancel()
             else:
                 loop = _get_running_loop() or self.life.loop
@@ -337,7 +338,7 @@ class BlockedCall(Call):
     ) -> None:
         Call.__init__(self, life, x, kind, route, context)
         self.waiter = waiter
-        self.caller = threading.get_ident()
+        self.caller = get_ident()
 
     def _tell(self) -> None:
         self.waiter.notify()
@@ -348,7 +349,7 @@ class BlockedCall(Call):
 
     def forget(self, error: BaseException) -> bool:
         """Return whether the caller's thread is the one that has forked. No other one exists in the child."""
-        return self.caller == threading.get_ident()
+        return self.caller == get_ident()
 
 
 class SubmittedCall(Call):
@@ -516,7 +517,7 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
         life = bridge.life()
         if running is life.loop:
             return _block_here(running, x, kind, timeout, how)
-        if threading.get_ident() == life.ident:
+        if get_ident() == life.ident:
             raise life.refusal_here(describe(x))
         strategy = bridge.strategy if how is None else resolve(how)
         if isinstance(running, SwapLoop) and strategy.name == "greenlet":
@@ -650,7 +651,7 @@ def run(bridge: Bridge | None, find: Find, function: Callable[[], Any]) -> Any:
     if bridge is None:
         bridge = find(running or home.loop_of_this_thread())
     life = bridge.life()
-    if (running is not None and running is life.loop) or (life.calls_here and threading.get_ident() == life.ident):
+    if (running is not None and running is life.loop) or (life.calls_here and get_ident() == life.ident):
         return function()
     return block_on(bridge, find, _called(function), None, None)
 

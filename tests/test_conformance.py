@@ -21,8 +21,11 @@ from places import PLACES, in_a_thread, in_main_thread, serves, usable
 from twisted.internet.defer import Deferred, fail, succeed
 
 from bridge import Bridge, BridgeClosed, DeadlockError, StrategyUnavailable, strategies
+from bridge._native import get_ident
 
 Place = Callable[[Callable[[], Any]], Any]
+
+MAIN = get_ident()  # not threading's, which tells greenlets apart in a process that gevent has patched
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
@@ -199,7 +202,7 @@ def test_cancelled_work_raises_its_cancellation(bridge: Bridge, place: Place) ->
 
 
 def interrupt_main_thread() -> None:
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    signal.pthread_kill(MAIN, signal.SIGINT)
 
 
 def test_ctrl_c_cancels_and_cleans_up(bridge: Bridge) -> None:
@@ -260,7 +263,7 @@ def test_a_signal_handler_may_block_inside_a_wait(bridge: Bridge) -> None:
     try:
 
         async def signalling() -> str:
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+            signal.pthread_kill(MAIN, signal.SIGUSR1)
             await asyncio.sleep(0.02)
             return "outer"
 

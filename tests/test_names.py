@@ -513,6 +513,27 @@ def test_scope_tasks() -> None:
     anyio.run(main)
 
 
+def test_native_names() -> None:
+    started = threading.Event()
+    function = getattr(importlib.import_module("_thread"), "start_new_thread", None)
+    check(function is not None, "_thread.start_new_thread", "_native.py")
+    function(started.set, ())  # type: ignore[misc]
+    check(started.wait(10), "_thread.start_new_thread", "_native.py", "it starts a thread")
+
+
+def test_pool_names() -> None:
+    threads = importlib.import_module("twisted._threads")
+    pool_class: Any = importlib.import_module("twisted.python.threadpool").ThreadPool
+    for name in ("Team", "LockWorker", "ThreadWorker"):
+        check(hasattr(threads, name), f"twisted._threads.{name}", "loop/pool.py")
+    made: list[Any] = []
+    pool = pool_class(0, 3, "name")
+    pool._pool = lambda limit, factory: made.append((limit(), factory)) or "team"
+    pool.__init__(pool.min, pool.max, pool.name)
+    relied_on = "a new pool makes its team by it"
+    check(pool._team == "team" and made[0][0] == 0, "ThreadPool._pool", "loop/pool.py", relied_on)
+
+
 def test_signal_functions() -> None:
     functions = importlib.import_module("_signal")
     before = signal.getsignal(signal.SIGUSR1)

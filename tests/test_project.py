@@ -48,7 +48,7 @@ LAYERS = [
     ["bridge.strategies"],
     ["bridge._adapt"],
     ["bridge._outcome"],
-    ["bridge._errors", "bridge._seconds", "bridge._stats", "bridge._origin"],
+    ["bridge._errors", "bridge._native", "bridge._seconds", "bridge._stats", "bridge._origin"],
 ]
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from typing import Any, cast
 
+from .. import _native
 from .._errors import BridgeError, ReactorConflict
 from . import reactor as reactors
 from .base import BridgeLoop
@@ -34,7 +35,7 @@ class _WithReactor(BridgeLoop):
         if self._ours.reactor is None and not self.is_running():
             self._start_reactor()
         elif self._ours.reactor is not None:
-            self._ours.reactor.loop_thread = threading.get_ident()  # it may have run in another before
+            self._ours.reactor.loop_thread = _native.get_ident()  # it may have run in another before
         super().run_forever()
 
     def _start_reactor(self) -> None:
@@ -105,7 +106,7 @@ class AttachedLoop(Life):
         if isinstance(loop, BridgeLoop):
             loop.at_stop.append(self._stopped)
         else:
-            threading.Thread(target=self._watch, name="bridge-watch", daemon=True).start()
+            _native.Thread(target=self._watch, name="bridge-watch", daemon=True).start()
 
     @property
     def name(self) -> str:

@@ -31,6 +31,7 @@ from contextvars import Context
 from types import CoroutineType
 from typing import Any
 
+from .. import _native
 from .._errors import BridgeClosed
 from . import home
 from .colocate import Colocation
@@ -45,7 +46,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
     _first_step: Callable[[], object] | None = None
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
-        super().__init__(selector)
+        super().__init__(selector or _native.original("selectors", "DefaultSelector")())
         self._ours = ours = Ours()
         self.add_reader(ours.alarm.fileno(), self._take_posts)
         ours.alarm.rings_once = _edge_triggered(self, ours.alarm)

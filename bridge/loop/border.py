@@ -15,6 +15,7 @@ import anyio.to_thread
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python import context as twisted_context
 
+from .. import _native
 from .._adapt import Kind, describe, discard, returned_kind
 from .._errors import BridgeError, WrongThreadError
 from .._outcome import trim
@@ -169,6 +170,11 @@ async def _called(function: Callable[[], Any]) -> Any:
 async def in_thread(function: Callable[[], T]) -> T:
     """Run a function in a worker thread of anyio's; :func:`bridge.in_thread` has the contract."""
     outcome: list[Any] = []
+    if _native.is_patched():
+        raise BridgeError(
+            "gevent has patched this process, so that anyio's worker threads are greenlets, which never run in the "
+            "loop's thread; write 'await asyncio.to_thread(function)'"
+        )
 
     async def work() -> None:
         try:

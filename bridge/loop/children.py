@@ -21,10 +21,11 @@ import contextlib
 import functools
 import logging
 import os
-import threading
 from typing import Any
 
 from twisted.internet import process as twisted_process
+
+from .. import _native
 
 log = logging.getLogger("bridge")
 
@@ -54,7 +55,7 @@ def watch(reactor: Any, child: Any) -> None:
     except OSError:  # not on this system, or no descriptor is left
         reactor.children[child] = None
         waiting = functools.partial(_wait, reactor, child, child.pid)
-        threading.Thread(target=waiting, name=f"bridge-child-{child.pid}", daemon=True).start()
+        _native.Thread(target=waiting, name=f"bridge-child-{child.pid}", daemon=True).start()
         return
     reactor.children[child] = descriptor
     _add(reactor, child, descriptor)

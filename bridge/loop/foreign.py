@@ -22,6 +22,7 @@ from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 
+from .. import _native
 from .._adapt import describe
 from .._errors import BridgeError, StrategyUnavailable
 from .life import Life
@@ -203,7 +204,7 @@ class AttachedReactor(Life):
     def check(self) -> None:
         """Look where the caller stands, before each call."""
         if self.ident is None and runs_here(self.reactor):  # before the reactor came to what it was posted
-            self.ident = threading.get_ident()
+            self.ident = _native.get_ident()
 
     def refusal_here(self, what: str) -> BridgeError:
         """Return the error for a call on the reactor's own thread."""
@@ -223,12 +224,12 @@ class AttachedReactor(Life):
         """Note the thread, and see that the end is noticed. Called on the reactor's thread, once it runs."""
         if self._process is not None:
             return
-        self.ident = threading.get_ident()
+        self.ident = _native.get_ident()
         self._process = os.getpid()
         if self.over is None:
             # Before anything that the shutdown waits for, such as the threads that are blocked here.
             self._trigger = self.reactor.addSystemEventTrigger("before", "shutdown", self._stopped)
-            threading.Thread(target=self._watch, name="bridge-watch", daemon=True).start()
+            _native.Thread(target=self._watch, name="bridge-watch", daemon=True).start()
 
     def _forget(self) -> None:
         trigger, self._trigger = self._trigger, None

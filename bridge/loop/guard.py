@@ -25,7 +25,6 @@ import threading
 import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from threading import get_ident
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -35,6 +34,7 @@ from twisted.internet.base import DelayedCall
 from twisted.internet.interfaces import IHostnameResolver
 from twisted.internet.posixbase import PosixReactorBase
 
+from .._native import get_ident
 from .trap import Target, wrong_thread
 
 P = ParamSpec("P")

@@ -26,6 +26,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
+from .. import _native
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -64,7 +66,7 @@ def call_for(loop: asyncio.AbstractEventLoop, func: Callable[..., T], *args: Any
         _local.loop = before
 
 
-class HomeThread(threading.Thread):
+class HomeThread(_native.Thread):
     """A thread of a reactor's pool; ``home`` is called in it for the loop that it works for."""
 
     def __init__(self, home: Callable[[], asyncio.AbstractEventLoop | None], **options: Any) -> None:

@@ -26,7 +26,6 @@ import asyncio
 import sys
 import weakref
 from collections.abc import Callable
-from threading import get_ident
 from types import CodeType
 from typing import Any
 
@@ -36,6 +35,7 @@ from twisted.internet.posixbase import PosixReactorBase, _ContinuousPolling
 from twisted.internet.tcp import Connection
 
 from .._errors import ReactorConflict
+from .._native import get_ident
 from . import children
 from .restartable import BridgeReactor as BridgeReactor
 

@@ -18,6 +18,7 @@ from . import children
 from .base import BridgeLoop
 from .guard import GuardedReactor, guarded
 from .home import HomeThread
+from .pool import make_real
 
 
 class BridgeReactor(GuardedReactor):
@@ -134,6 +135,7 @@ class BridgeReactor(GuardedReactor):
         """Let the threads of the pool know the loop that they work for."""
         pool: Any = self.threadpool
         if pool is not None:
+            make_real(pool)
             # Daemons, as a thread that was started from the main thread would keep the process at its exit, where the
             # shutdown of the reactor comes after the interpreter has joined all others.
             make = functools.partial(HomeThread, lambda: self._asyncioEventloop, daemon=True)

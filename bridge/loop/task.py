@@ -26,7 +26,6 @@ import concurrent.futures
 import sys
 import types
 from collections.abc import Coroutine, Generator
-from threading import get_ident
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -34,6 +33,7 @@ from twisted.internet.error import ConnectingCancelledError, DNSLookupError
 from twisted.python.failure import Failure
 
 from .._adapt import is_deferred_type
+from .._native import get_ident
 from .._outcome import set_traceback
 
 _PLAIN = frozenset({type(None), asyncio.Future, asyncio.Task})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 import sys
@@ -20,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as executor_threads
 from typing import Any
 
+from .. import _native
 from . import fork, home
 from . import reactor as reactors
 from .base import BridgeLoop, deferring_factory
@@ -73,7 +75,7 @@ class LoopThread(Life):
         self._is_at_exit = False
         self._left: list[str] = []  # at the exit of the process: what has not ended in time
         self._serving: asyncio.Future[None]
-        self.thread = threading.Thread(target=self._main, name=name, daemon=True)
+        self.thread: threading.Thread = _native.Thread(target=self._main, name=name, daemon=True)
 
     @property
     def name(self) -> str:
@@ -158,7 +160,7 @@ class LoopThread(Life):
         :param wait: False only starts the end, in any thread.
         """
         self._final = self._final or final
-        here = not wait or threading.current_thread() is self.thread or self.has(home.loop_of_this_thread())
+        here = not wait or self.ident == _native.get_ident() or self.has(home.loop_of_this_thread())
         try:
             self.end(reason)
             if not here:
@@ -210,7 +212,7 @@ class LoopThread(Life):
         # An exception that is set from outside (PyThreadState_SetAsyncExc) may be raised at any line of this, and of
         # what it calls. So each step can be done again, and the last one of all does not need to be reached.
         self._has_begun = True
-        self.ident = threading.get_ident()
+        self.ident = _native.get_ident()
         _of_thread.last = _Last(self)
         try:
             self._live()
@@ -380,12 +382,45 @@ class Workers(ThreadPoolExecutor):
     the calls that workers are blocked in.
     """
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        if _native.is_patched():
+            # For greenlets then: a lock of gevent's that the loop's thread has waited for relies on a hub there, which
+            # runs only while that thread waits.
+            self._work_queue = importlib.import_module("_queue").SimpleQueue()
+            self._shutdown_lock = _native.allocate_lock()
+            idle: Any = self._idle_semaphore
+            idle._cond = threading.Condition(_native.allocate_lock())
+
     def _adjust_thread_count(self) -> None:
+        if _native.is_patched():
+            self._add_real_thread()
+            return
         before = len(self._threads)
         super()._adjust_thread_count()
         if len(self._threads) > before:
             for thread in self._threads:
                 executor_threads._threads_queues.pop(thread, None)  # type: ignore[attr-defined]
+
+    def _add_real_thread(self) -> None:
+        """Start a thread where the executor itself would start a greenlet, in a thread that runs no hub."""
+        count = len(self._threads)
+        if self._idle_semaphore.acquire(timeout=0) or count >= self._max_workers:
+            return
+        queue: Any = self._work_queue
+
+        def dropped(_: object) -> None:
+            queue.put(None)
+
+        thread = _native.Thread(
+            name=f"{self._thread_name_prefix}_{count}",
+            target=executor_threads._worker,
+            args=(weakref.ref(self, dropped), queue, self._initializer, self._initargs),
+            daemon=True,
+        )
+        thread.start()
+        threads: Any = self._threads
+        threads.add(thread)
 
 
 async def _cancel_tasks(deadline: float) -> list[Any]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
+from .. import _native
 from .swap import SwapLoop
 
 # Of every queue, and held for a few lines only, never while a stack blocks. Re-entrant, for a finalizer or a signal
@@ -40,7 +41,7 @@ class Turn:
         self._granted: concurrent.futures.Future[None] = concurrent.futures.Future()
         # Weak, or a stack that is dropped while it is blocked could not end, and so not leave.
         self._stack: weakref.ref[greenlet] = weakref.ref(getcurrent())
-        self._thread = threading.get_ident()
+        self._thread = _native.get_ident()
         self._loop = _get_running_loop()
 
     def leave(self) -> None:
@@ -82,7 +83,7 @@ class Turn:
         loop = _get_running_loop()
         if stack is None or loop is None:
             return False
-        if self._thread != threading.get_ident():
+        if self._thread != _native.get_ident():
             return calls_for(self._thread)
         return isinstance(loop, SwapLoop) and _waits_for(loop, stack, asyncio.current_task(loop))
 

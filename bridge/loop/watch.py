@@ -18,6 +18,8 @@ from math import inf
 from time import monotonic
 from typing import Any
 
+from .. import _native
+
 log = logging.getLogger("bridge")
 
 
@@ -52,9 +54,9 @@ class Watchdog:
         self._targets.clear()
         self._thread: threading.Thread | None = None
         self._reported: set[Hashable] = set()  # by key, since a call itself would be kept alive
-        self._starting = threading.Lock()
+        self._starting = _native.allocate_lock()
         # Locked until there is something to look at.
-        self._alarm = threading.Lock()
+        self._alarm = _native.allocate_lock()
         self._alarm.acquire()
 
     @property
@@ -88,7 +90,7 @@ class Watchdog:
             try:
                 if self._thread is None:  # pyright: ignore[reportUnnecessaryComparison] - others start it as well
                     # Noted before it is started: Ctrl-C may come out of start() though the thread runs.
-                    self._thread = threading.Thread(target=self._run, name="bridge-watchdog", daemon=True)
+                    self._thread = _native.Thread(target=self._run, name="bridge-watchdog", daemon=True)
                     self._thread.start()
             except RuntimeError:  # no more threads to be had, as while the interpreter exits (3.12 and later)
                 self._thread = None

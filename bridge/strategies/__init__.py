@@ -90,15 +90,16 @@ class _Registry:
         return dict(self._registered)
 
     def _load(self) -> None:
-        from . import auto, event, greenlet, lock, qt, queue, tk
+        from . import auto, event, gevent, greenlet, lock, qt, queue, tk
 
-        qt_strategy, tk_strategy = qt.QtStrategy(), tk.TkStrategy()
+        qt_strategy, tk_strategy, gevent_strategy = qt.QtStrategy(), tk.TkStrategy(), gevent.GeventStrategy()
         builtin: list[Strategy] = [
-            auto.AutoStrategy(qt_strategy, tk_strategy),
+            auto.AutoStrategy(qt_strategy, tk_strategy, gevent_strategy),
             lock.LockStrategy(),
             event.EventStrategy(),
             greenlet.GreenletStrategy(),
             queue.QueueStrategy(),
+            gevent_strategy,
             qt_strategy,
             tk_strategy,
         ]

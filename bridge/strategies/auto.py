@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from . import gui
+from .gevent import GeventStrategy
 from .lock import LockWaiter
 from .qt import BINDINGS, QtStrategy
 from .tk import TkStrategy
@@ -18,13 +19,14 @@ _PYSIDE, _PYQT = BINDINGS
 
 
 class AutoStrategy:
-    """Runs a GUI's events in the main thread of a program that has one; elsewhere waits on a bare lock."""
+    """Runs a GUI's events in the main thread of a program that has one, or gevent's hub; else waits on a bare lock."""
 
     name = "auto"
 
-    def __init__(self, qt: QtStrategy, tk: TkStrategy) -> None:
+    def __init__(self, qt: QtStrategy, tk: TkStrategy, gevent: GeventStrategy) -> None:
         self._qt = qt
         self._tk = tk
+        self._gevent = gevent
 
     def unavailable(self) -> str | None:
         """Return None: there is always one that fits."""
@@ -32,10 +34,16 @@ class AutoStrategy:
 
     def waiter(self, modules: dict[str, ModuleType] = sys.modules) -> Waiter:
         """Return the waiter of the strategy that fits this thread."""
-        # This is looked at for every call, so it costs three look-ups in a program that has none of these.
-        if _PYSIDE in modules or _PYQT in modules or "tkinter" in modules:
-            return self._in_gui() or LockWaiter()
+        # This is looked at for every call, so it costs four look-ups in a program that has none of these.
+        if _PYSIDE in modules or _PYQT in modules or "tkinter" in modules or "gevent" in modules:
+            return self._special() or LockWaiter()
         return LockWaiter()
+
+    def _special(self) -> Waiter | None:
+        waiter = self._in_gui()
+        if waiter is None and self._gevent.serves_here():
+            return self._gevent.waiter()
+        return waiter
 
     def _in_gui(self) -> Waiter | None:
         """Return a waiter on the GUI that this thread runs.

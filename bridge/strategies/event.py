@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from .._native import FOR_GREENLETS, is_patched
+
 
 class EventWaiter:
     """An event that ``notify`` sets."""
@@ -23,8 +25,8 @@ class EventStrategy:
     name = "event"
 
     def unavailable(self) -> str | None:
-        """Return None: every thread has events."""
-        return None
+        """Return a reason in a process that gevent has patched, where the events are for greenlets."""
+        return FOR_GREENLETS if is_patched() else None
 
     def waiter(self) -> EventWaiter:
         """Return a waiter with an event of its own."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from .._native import allocate_lock
 
 
 class LockWaiter:
@@ -12,7 +12,7 @@ class LockWaiter:
     sleeps = True  # the thread runs nothing meanwhile
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._lock.acquire()
         self.notify = self._lock.release
 

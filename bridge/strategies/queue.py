@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import queue
 
+from .._native import FOR_GREENLETS, is_patched
+
 
 class QueueWaiter:
     """A queue that ``notify`` puts one item on."""
@@ -33,8 +35,8 @@ class QueueStrategy:
     name = "queue"
 
     def unavailable(self) -> str | None:
-        """Return None: every thread has queues."""
-        return None
+        """Return a reason in a process that gevent has patched, where the queues are for greenlets."""
+        return FOR_GREENLETS if is_patched() else None
 
     def waiter(self) -> QueueWaiter:
         """Return a waiter with a queue of its own."""

@@ -1,0 +1,95 @@
+"""Threads of the system's, and what belongs to them, also in a process that gevent has patched.
+
+There ``threading.Thread`` starts a greenlet, ``get_ident()`` tells greenlets apart, locks block greenlets and
+``selectors.DefaultSelector`` waits in gevent's hub. Our loop, its workers and its watchdog need real threads with the
+original of all that; gevent keeps the originals. It does not matter which of the two is imported first, but threads of
+ours that run already are not patched: patch before the first call.
+
+The private names of the standard library that this module stands on (test_names.py::test_native_names):
+``_thread.start_new_thread``, in CPython 3.2 to 3.14.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+FOR_GREENLETS = (
+    "gevent has patched this process, and what it waits on is for greenlets now; leave the strategy out, or write "
+    "strategy='gevent'"
+)
+
+
+def is_patched() -> bool:
+    """Return whether gevent has put greenlets in the place of threads."""
+    monkey: Any = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def original(module: str, name: str) -> Any:
+    """Return what a name of the standard library stands for where nothing is patched."""
+    monkey: Any = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched(module):
+        return monkey.get_original(module, name)
+    return getattr(importlib.import_module(module), name)
+
+
+get_ident: Callable[[], int] = original("_thread", "get_ident")
+allocate_lock: Callable[[], threading.Lock] = original("_thread", "allocate_lock")
+_start_new_thread: Callable[..., int] = original("_thread", "start_new_thread")
+
+
+class Thread(threading.Thread):
+    """A thread of the system's."""
+
+    _is_real = False  # whether it was started here, behind gevent's back
+    _real_ident: int | None = None
+    _over: Any = None  # gevent's Event, which other threads may set
+
+    def start(self) -> None:
+        """Start the thread.
+
+        :raises RuntimeError: it was started before, or no more threads are to be had.
+        """
+        if not is_patched():
+            super().start()
+            return
+        if self._is_real:
+            raise RuntimeError("threads can only be started once")
+        self._over = threading.Event()
+        _start_new_thread(self._run_for_real, ())
+        self._is_real = True
+
+    def _run_for_real(self) -> None:
+        self._real_ident = get_ident()
+        try:
+            self.run()
+        except SystemExit:
+            pass
+        except BaseException as error:
+            threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, self)))
+        finally:
+            self._over.set()
+
+    @property
+    def ident(self) -> int | None:
+        """The thread's identifier, None before it has started."""
+        return self._real_ident if self._is_real else super().ident
+
+    def is_alive(self) -> bool:
+        """Return whether it has started and not ended."""
+        return not self._over.is_set() if self._is_real else super().is_alive()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended; in a patched process that blocks the greenlet only.
+
+        :param timeout: seconds; None waits for ever.
+        :raises RuntimeError: it has not started, or is the one that calls.
+        """
+        if self._is_real:
+            self._over.wait(timeout)
+        else:
+            super().join(timeout)
