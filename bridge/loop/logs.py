@@ -24,6 +24,8 @@ from typing import Any, cast
 from twisted.logger import LogLevel, STDLibLogObserver, formatEvent, globalLogBeginner, globalLogPublisher
 from twisted.python.log import PythonLoggingObserver
 
+from .. import _native
+
 _LEVELS: dict[Any, int] = {
     LogLevel.debug: logging.DEBUG,
     LogLevel.info: logging.INFO,
@@ -51,7 +53,7 @@ class TwistedLog:
         self._records: SimpleQueue[logging.LogRecord | threading.Event | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None  # the last one that was told to end
-        self._starting = threading.Lock()
+        self._starting = _native.allocate_lock()
         self._stop_observing()
 
     def join(self, user: object) -> None:
@@ -115,7 +117,7 @@ class TwistedLog:
         if self._thread is None and self._starting.acquire(False):
             try:
                 if self._thread is None:  # pyright: ignore[reportUnnecessaryComparison] - others start it as well
-                    thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
+                    thread = _native.Thread(target=self._run, name=_THREAD, daemon=True)
                     thread.start()
                     self._thread = thread
             except RuntimeError:  # no more threads to be had, as while the interpreter exits (3.12 and later)
