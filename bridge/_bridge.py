@@ -460,6 +460,7 @@ class Bridge(Facade):
                 started: Any = self._life or new
             else:
                 started = life
+            _exit.watch_child()
             # Here, and not only after it was made: a signal handler may block between the two, or raise.
             started.start()
         if self._closed:  # meanwhile; close() may have looked for a life before there was one

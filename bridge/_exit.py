@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -57,6 +58,7 @@ class Exit:
         self._bridges = bridges
         self.has_begun = False
         self._is_over = False  # the loops are being closed
+        self._child = 0  # the process of multiprocessing's that has been told
         self._refusing: set[Life] = set()  # those whose grace is over
 
     def watch(self) -> None:
@@ -72,6 +74,21 @@ class Exit:
             self.has_begun = self._is_over = True
             raise BridgeClosed(_REFUSED) from None
         atexit.register(self.close)
+
+    def watch_child(self) -> None:
+        """Take part in the end of a child process of multiprocessing's, which calls no handlers of ``atexit``.
+
+        Called before each start of a loop. The child of a fork forgets the finalizers of its parent.
+        """
+        util: Any = sys.modules.get("multiprocessing.util")
+        process: Any = sys.modules.get("multiprocessing.process")
+        if util is not None and process.parent_process() is not None and self._child != os.getpid():
+            self._child = os.getpid()
+            util.Finalize(None, self._end_child, exitpriority=0)
+
+    def _end_child(self) -> None:
+        self.begin()
+        self.close()
 
     def life_of(self, life: Life | None) -> Life:
         """Return the life of a bridge for a call that is made while the process exits.

@@ -21,6 +21,7 @@ import faulthandler
 import functools
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -41,6 +42,7 @@ def isolated(
     stderr: str = "",
     timeout: float = 20.0,
     options: tuple[str, ...] = ("-W", "error"),
+    forks: bool = False,
 ) -> Any:
     """Make a test run in a process of its own.
 
@@ -49,13 +51,15 @@ def isolated(
     :param stderr: the same for standard error.
     :param timeout: seconds, after which the process prints the stack of every thread and dies.
     :param options: of the Python interpreter.
+    :param forks: whether the test forks. A watchdog of faulthandler's keeps a forked child from exiting, so that there
+        an alarm takes its place, which a child does not inherit.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def run(**arguments: Any) -> None:
             code = function.__code__
-            call = f"{code.co_filename!r}, {code.co_name!r}, {arguments!r}, {timeout!r}"
+            call = f"{code.co_filename!r}, {code.co_name!r}, {arguments!r}, {timeout!r}, {forks!r}"
             ended = subprocess.run(
                 [sys.executable, "-P", *options, "-c", f"import isolated; isolated.child({call})"],
                 env=os.environ | {"PYTHONPATH": _PATH},
@@ -74,10 +78,14 @@ def isolated(
     return decorate if test is None else decorate(test)
 
 
-def child(filename: str, name: str, arguments: dict[str, Any], timeout: float) -> None:
+def child(filename: str, name: str, arguments: dict[str, Any], timeout: float, forks: bool) -> None:
     """Call the function of that name in that file. Runs in the child."""
     faulthandler.enable()
-    faulthandler.dump_traceback_later(timeout, exit=True)
+    if forks:
+        faulthandler.register(signal.SIGALRM, chain=True)
+        signal.alarm(int(timeout))
+    else:
+        faulthandler.dump_traceback_later(timeout, exit=True)
     module = ast.parse(Path(filename).read_text(), filename)
     (function,) = (each for each in module.body if isinstance(each, ast.FunctionDef) and each.name == name)
     function.decorator_list.clear()

@@ -17,7 +17,7 @@ import bridge
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(bridge.__file__).parent.parent)}
 SEED = int(os.environ.get("BRIDGE_SEED") or random.randrange(1_000_000))
 # Several threads live when the tests fork. That is what they are about.
-WARNINGS = ("-W", "error", "-W", "ignore:This process .* is multi-threaded:DeprecationWarning")
+WARNINGS = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")
 
 
 def times(share: int, full: int) -> int:
@@ -27,7 +27,9 @@ def times(share: int, full: int) -> int:
 
 def python(script: str, *arguments: object, where: Path, timeout: float = 40.0) -> subprocess.CompletedProcess[str]:
     """Run a script in a Python of its own; one that hangs prints the stacks of its threads and fails."""
-    guard = f"import faulthandler; faulthandler.dump_traceback_later({timeout}, exit=True)\n"
+    # Not dump_traceback_later(): a child that is forked beside its thread cannot exit.
+    guard = "import faulthandler, signal; faulthandler.register(signal.SIGALRM, chain=True); "
+    guard += f"signal.alarm({int(timeout)})\n"
     (where / "script.py").write_text(guard + script)
     return subprocess.run(
         [sys.executable, *WARNINGS, "script.py", *map(str, arguments)],

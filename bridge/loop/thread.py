@@ -228,7 +228,11 @@ class LoopThread(Life):
         except BaseException as error:
             self.end(f"the loop ended with {error!r}", error)
         self._ready.open()
-        if self._is_parents or self._failed is not None:
+        if self._is_parents:
+            # A callback has forked, and the child has returned from it. As from any thread's end, nothing is left to
+            # do; but should the child have started a loop, the thread of that would keep it.
+            os._exit(0)
+        if self._failed is not None:
             return
         for step in (self._end_waits, self._clean_up, self._close_loop):
             for _ in range(_TRIES):
