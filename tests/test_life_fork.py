@@ -244,7 +244,14 @@ def test_the_loops_own_thread_may_fork() -> None:
         for call in (forking, after_a_wait):
             for verb in (bridge.run, lambda *args: bridge.block_on(lambda: args[0](*args[1:]))):
                 assert verb(call, leave) == status
-    assert bridge.block_on(asyncio.to_thread(forking, True)) == 7
+
+    def in_a_worker() -> int:
+        child = os.fork()
+        if not child:
+            os._exit(8 if bridge.block_on(asyncio.sleep(0.01, "anew")) == "anew" else 9)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    assert bridge.block_on(asyncio.to_thread(in_a_worker)) == 8
     assert bridge.block_on(asyncio.sleep(0.01, "the parent")) == "the parent"
 
 
