@@ -144,7 +144,7 @@ class Call:
             error = None
         if error is not None:
             trim(error)  # as in _future_done
-            self.settle(None, error)
+            self.settle(None, self.life.explained(error, self.x))
             del error  # the frames in its traceback have been called by this one, and keep it
             return
         if self.one_turn and not self.is_settled:

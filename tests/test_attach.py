@@ -122,6 +122,8 @@ def test_many_threads_at_once() -> None:
 @isolated
 def test_a_coroutine_that_needs_asyncio_says_so() -> None:
     import asyncio
+    from collections.abc import AsyncIterator
+    from contextlib import asynccontextmanager
 
     import anyio
     from twisted.internet import reactor
@@ -145,6 +147,13 @@ def test_a_coroutine_that_needs_asyncio_says_so() -> None:
     async def of_its_own() -> None:
         raise RuntimeError("no luck")
 
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+
+    @asynccontextmanager
+    async def manager() -> AsyncIterator[int]:
+        yield 1
+
     loop = asyncio.new_event_loop()
 
     def work() -> None:
@@ -157,6 +166,19 @@ def test_a_coroutine_that_needs_asyncio_says_so() -> None:
                 assert isinstance(error.__cause__, RuntimeError)
             else:
                 raise AssertionError(function)
+        for call in (
+            lambda: bridge.block_on(lambda: asyncio.get_running_loop().create_task(of_its_own())),
+            lambda: list(bridge.iterate(numbers())),
+            lambda: bridge.enter(manager()).__enter__(),
+        ):
+            try:
+                call()
+            except BridgeError as error:
+                assert "has no asyncio loop" in str(error), error
+            else:
+                raise AssertionError(call)
+        with Bridge(install_reactor=False) as beside:
+            assert beside.block_on(asyncio.sleep(0.001, "as the message says")) == "as the message says"
         try:
             bridge.block_on(of_its_own())
         except RuntimeError as error:

@@ -145,13 +145,16 @@ class _ReactorTask(BridgeTask):
         except RuntimeError as error:
             if not _misses_a_loop(error):
                 raise
-            reactor = type(self.get_loop().reactor).__name__  # type: ignore[attr-defined]
-            raise BridgeError(
-                f"{describe(self.get_coro())} needs asyncio, and the {reactor} that the bridge is attached to has "
-                "no asyncio loop: only Deferreds can be awaited there; call the plain block_on(), which has a loop of "
-                "its own beside that reactor (bridge.configure(install_reactor=False)), or run the program on "
-                "Twisted's asyncioreactor or bridge.install()"
-            ) from error
+            raise _without_a_loop(self.get_coro(), self.get_loop().reactor) from error  # type: ignore[attr-defined]
+
+
+def _without_a_loop(x: Any, reactor: Any) -> BridgeError:
+    return BridgeError(
+        f"{describe(x)} needs asyncio, and the {type(reactor).__name__} that the bridge is attached to has no asyncio "
+        "loop: only Deferreds can be awaited there; call the plain block_on(), which has a loop of its own beside that "
+        "reactor (bridge.configure(install_reactor=False)), or run the program on Twisted's asyncioreactor or "
+        "bridge.install()"
+    )
 
 
 def _make_task(loop: Any, driver: Any, *, context: Context | None = None) -> _ReactorTask:
@@ -205,6 +208,14 @@ class AttachedReactor(Life):
         """Look where the caller stands, before each call."""
         if self.ident is None and runs_here(self.reactor):  # before the reactor came to what it was posted
             self.ident = _native.get_ident()
+
+    def explained(self, error: BaseException, x: Any) -> BaseException:
+        """Return the error for the caller; one that asyncio raised for the lack of a loop gets the reason."""
+        if isinstance(error, RuntimeError) and _misses_a_loop(error):
+            explained = _without_a_loop(x, self.reactor)
+            explained.__cause__ = error
+            return explained
+        return error
 
     def refusal_here(self, what: str) -> BridgeError:
         """Return the error for a call on the reactor's own thread."""

@@ -109,6 +109,10 @@ class Life(Watched):
     def check(self) -> None:
         """Look where the caller stands, before each call to a loop of someone else's."""
 
+    def explained(self, error: BaseException, x: Any) -> BaseException:
+        """Return the error for the caller, as calling x on the loop's thread has raised one: most often that one."""
+        return error
+
     def refusal_here(self, what: str) -> BridgeError:
         """Return the error for a call on the loop's own thread, at a time when the loop does not run there."""
         return DeadlockError(
