@@ -25,6 +25,8 @@ class Kind(enum.Enum):
     CONCURRENT = "concurrent.futures.Future"
     CALLABLE = "callable"  # called on the loop's thread; what it returns is sorted anew
 
+    __hash__ = object.__hash__  # Enum has one in Python, and each call looks twice whether it is of a kind
+
 
 def kind_of(x: Any) -> Kind:
     """Return the kind of x.
