@@ -16,10 +16,11 @@ from bridge._bench.works import AT_ONCE, DEFERRED, SUSPENDS_ONCE, WORKS
 def groups() -> list[Group]:
     first = (AT_ONCE, SUSPENDS_ONCE, DEFERRED)
     resting = [calls.of_threads(work, picture="latency" if work in first else "works") for work in WORKS]
-    busy = [calls.of_threads(work, busy=True, picture="contended") for work in WORKS]
+    busy = [calls.of_threads(work, calls.COMPUTING, picture="contended") for work in WORKS]
     return [
         Group("calls", resting),
         Group("busy", busy),
+        Group("shared", [calls.of_threads(AT_ONCE, calls.SHARING)]),
         Group("inside", [calls.of_inside(work) for work in (AT_ONCE, SUSPENDS_ONCE)]),
         Group("verbs", verbs.tables()),
         Group("loops", loops.tables()),

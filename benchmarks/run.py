@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STANDARD = {
     "calls": Effort(2, 20, 0.004, 0.03, 40),
     "busy": Effort(1, 25, 0.015, 0.03, 45),
+    "shared": Effort(1, 30, 0.03, 0.1, 8),
     "inside": Effort(2, 20, 0.01, 0.05, 10),
     "verbs": Effort(2, 15, 0.02, 0.1, 15),
     "loops": Effort(3, 20, 0.01, 0.05, 15),
@@ -83,6 +84,8 @@ def main() -> int:
     shown = [table for group in groups for table in group.tables]
     grown = [curves for group in groups for curves in group.curves]
     found = targets.verdicts(results, targets.targets(groups))
+    if options.only:
+        found = [verdict for verdict in found if verdict.reached is not None]
     options.output.mkdir(parents=True, exist_ok=True)
     if not options.report:
         results.save(options.output / "results.json")

@@ -126,9 +126,12 @@ def _thread_calls(rows: dict[str, Row]) -> list[Target]:
 
 def _colocated(rows: dict[str, Row]) -> list[Target]:
     ours = "block_on[colocate]"
-    rest = f"at_once/{ours}"
-    found = [Target("colocated, of the same call free", rest, ("at_once/block_on",), 0.35, placement=FREE)]
-    prefixes = sorted({name.split("/")[0] for name in rows if name.split("/")[1] == ours} | {"at_once"})
+    found = [
+        Target(f"colocated, {prefix}, of the same call free", f"{prefix}/{ours}", (f"{prefix}/block_on",), 0.35,
+               placement=FREE)
+        for prefix in ("at_once", "at_once+shared")
+    ]  # fmt: skip
+    prefixes = sorted({name.split("/")[0] for name in rows if name.split("/")[1] == ours} - {"memory"})
     for prefix in prefixes:
         row, free = f"{prefix}/{ours}", f"{prefix}/block_on"
         found += [Target(f"colocated, {prefix}, of the same call free", row, (free,), 1.10, placement=FREE)]

@@ -107,7 +107,7 @@ def test_wrong_result_is_an_error() -> None:
     peer = threads.FLOOR
     wrong = type(work)("wrong", "", work.prepare, lambda result: False)
     with Host() as host:
-        measured = calls.stopwatch(peer, wrong, False)(host)
+        measured = calls.stopwatch(peer, wrong)(host)
         with pytest.raises(AssertionError, match="a call returned"):
             measured(1)
 

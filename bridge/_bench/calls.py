@@ -3,36 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from . import inside, threads
 from .model import Row, Table
-from .way import Peer, stopwatch
-from .works import Work
+from .way import Meanwhile, Peer, stopwatch
+from .works import Work, computing, resting, sharing
 
-BUSY = "+busy"
+BUSY, SHARED = "+busy", "+shared"
 
 
-def of_threads(work: Work, *, busy: bool = False, picture: str = "") -> Table:
-    """Return the table of a call from a thread: the floors, the peers that are installed, and ours.
+@dataclass(frozen=True)
+class Situation:
+    """What else happens while a work is waited for.
 
-    :param busy: with another thread computing in Python.
+    :param only: the peers that are measured then, None for all.
     """
-    prefix = work.name + (BUSY if busy else "")
+
+    mark: str
+    title: str
+    meanwhile: Meanwhile
+    only: frozenset[str] | None = None
+
+
+RESTING = Situation("", "", resting)
+COMPUTING = Situation(BUSY, "; another thread computes in Python", computing)
+SHARING = Situation(
+    SHARED,
+    "; another process is busy on the last core",
+    sharing,
+    frozenset({"floor", "run_coroutine_threadsafe", "block_on", "block_on[colocate]"}),
+)
+
+
+def of_threads(work: Work, situation: Situation = RESTING, *, picture: str = "") -> Table:
+    """Return the table of a call from a thread: the floors, the peers that are installed, and ours."""
+    prefix = work.name + situation.mark
     floors = [threads.PING_PONG, threads.FLOOR] if work.name == "at_once" else []
     peers = [peer for peer in [*floors, *threads.PEERS, *threads.ours()] if peer.lacks() is None]
-    rows = [_row(prefix, peer, work, busy) for peer in peers if peer.waits_for(work)]
+    if situation.only is not None:
+        peers = [peer for peer in peers if peer.name in situation.only]
+    rows = [_row(prefix, peer, work, situation.meanwhile) for peer in peers if peer.waits_for(work)]
     first = "blockingCallFromThread" if work.name == "twisted_socket" else "run_coroutine_threadsafe"
     references = {"of Twisted's" if first.startswith("blocking") else "of asyncio's": f"{prefix}/{first}"}
     if floors:
         references["of floor"] = f"{prefix}/floor"
-    title = f"{work.title}; another thread computes in Python" if busy else work.title
-    return Table(title, rows, references, threads=True, picture=picture, percentiles=busy)
+    title = f"{work.title}{situation.title}"
+    return Table(title, rows, references, threads=True, picture=picture, percentiles=situation is not RESTING)
 
 
 def of_inside(work: Work) -> Table:
     """Return the table of a call in the loop's own thread."""
     peers = [peer for peer in [inside.AWAIT, *inside.PEERS, inside.OURS] if peer.lacks() is None]
-    rows = [_row(f"inside_{work.name}", peer, work, False) for peer in peers]
+    rows = [_row(f"inside_{work.name}", peer, work, resting) for peer in peers]
     references = {"of await": f"inside_{work.name}/await"}
     if any(row.name.endswith("/await_only") for row in rows):
         references["of SQLAlchemy's"] = f"inside_{work.name}/await_only"
@@ -51,6 +74,6 @@ def absent() -> dict[str, str]:
     return {peer.label: lack for peer in everyone if (lack := peer.lacks()) is not None}
 
 
-def _row(prefix: str, peer: Peer, work: Work, busy: bool) -> Row:
+def _row(prefix: str, peer: Peer, work: Work, meanwhile: Meanwhile) -> Row:
     process = f"inside/{peer.name}" if prefix.startswith("inside_") else f"thread/{peer.name}"
-    return Row(f"{prefix}/{peer.name}", peer.label, process, stopwatch(peer, work, busy))
+    return Row(f"{prefix}/{peer.name}", peer.label, process, stopwatch(peer, work, meanwhile))

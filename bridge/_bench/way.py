@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from .model import Host, Measure, missing
-from .works import Forms, Refused, Work, computing
+from .works import Forms, Refused, Work, resting
 
 Once = Callable[[], object]
 """Wait for the work once, and return what came of it."""
@@ -91,10 +91,13 @@ class Peer:
         return work.name != "twisted_socket" or "twisted" in self.worlds
 
 
-def stopwatch(peer: Peer, work: Work, busy: bool) -> Callable[[Host], Measure]:
+Meanwhile = Callable[[Host], AbstractContextManager[None]]
+
+
+def stopwatch(peer: Peer, work: Work, meanwhile: Meanwhile = resting) -> Callable[[Host], Measure]:
     """Return what prepares to time single calls by the peer.
 
-    :param busy: with another thread computing in Python meanwhile.
+    :param meanwhile: what else happens during a batch.
     """
 
     def prepare(host: Host) -> Measure:
@@ -111,9 +114,7 @@ def stopwatch(peer: Peer, work: Work, busy: bool) -> Callable[[Host], Measure]:
             timed = _timed(way, once, work)
 
         def measure(calls: int) -> list[float]:
-            if not busy:
-                return context.run(timed, calls)
-            with computing():
+            with meanwhile(host):
                 return context.run(timed, calls)
 
         return measure

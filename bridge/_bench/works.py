@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -244,8 +246,14 @@ WORKS = [AT_ONCE, SUSPENDS_ONCE, DEFERRED, ASYNCIO_SOCKET, TWISTED_SOCKET, MEGAB
 
 
 @contextmanager
-def computing() -> Generator[None]:
-    """Compute in Python in another thread, which contends for the GIL."""
+def resting(host: Host) -> Generator[None]:
+    """Do nothing meanwhile."""
+    yield
+
+
+@contextmanager
+def computing(host: Host) -> Generator[None]:
+    """Compute in Python in another thread meanwhile, which contends for the GIL."""
     over = False
 
     def compute() -> None:
@@ -260,3 +268,27 @@ def computing() -> Generator[None]:
     finally:
         over = True
         thread.join()
+
+
+@contextmanager
+def sharing(host: Host) -> Generator[None]:
+    """Let another process be busy meanwhile, on the last of the cores that we may use."""
+    busy = host.shared(_busy_process)
+    os.kill(busy, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        os.kill(busy, signal.SIGSTOP)
+
+
+@contextmanager
+def _busy_process() -> Generator[int]:
+    """Start a process that computes when it is let, pinned to a core, and return its id."""
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", "while True: pass"]) as process:
+        os.kill(process.pid, signal.SIGSTOP)
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
+        try:
+            yield process.pid
+        finally:
+            process.kill()
