@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ._bridge import configure, default_bridge
+from ._bridge import default_bridge
 
 _BANNER = """\
 bridge: a loop with Twisted's reactor on it runs in the thread 'bridge'.
@@ -39,7 +39,6 @@ def main(arguments: list[str]) -> int:
             raise
         sys.stderr.write(_MISSING.format(python=sys.executable, error=error))
         return 1
-    configure(stall_after=None)  # whoever looks at a blocked shell knows that it waits, and may press Ctrl-C
     config: Any = traitlets.Config()
     config.TerminalInteractiveShell.banner2 = _BANNER
     app: Any = ipapp.TerminalIPythonApp.instance(config=config)

@@ -24,6 +24,7 @@ class Shell:
 
     def __init__(self):
         self.names = {"asyncio": asyncio, "threading": threading}
+        self.globals = None  # where they are not the names themselves, as for IPython.embed()
         self.awaits, self.shows, self.blocks = True, "last", True
         self.cell = Cell(lambda: self.names, lambda: self.blocks)
         self.transformer = CellTransformer(lambda: self.awaits, lambda: self.shows, self.names.get)
@@ -33,8 +34,9 @@ class Shell:
         *statements, last = ast.fix_missing_locations(tree).body
         if not isinstance(last, ast.Expr):
             statements, last = tree.body, None
-        exec(compile(ast.Module(statements, []), "<the cell>", "exec"), self.names)
-        return None if last is None else eval(compile(ast.Expression(last.value), "<the cell>", "eval"), self.names)
+        spaces = (self.names,) if self.globals is None else (self.globals, self.names)
+        exec(compile(ast.Module(statements, []), "<the cell>", "exec"), *spaces)
+        return None if last is None else eval(compile(ast.Expression(last.value), "<the cell>", "eval"), *spaces)
 
 
 @pytest.fixture
@@ -252,6 +254,15 @@ def test_name_of_the_task_s_function_is_gone_after_an_error_too(shell):
     assert ASYNC_PART not in shell.names
 
 
+def test_variables_of_the_function_that_embeds_the_shell_are_seen(shell):
+    shell.globals = {"asyncio": asyncio, "x": "global", "y": 3}
+    shell.names["x"] = 2
+    assert shell.run("await asyncio.sleep(0, x * y)") == 6
+    assert shell.run("[await asyncio.sleep(0, x + z) for z in range(2)]") == [2, 3]
+    shell.run("for i in range(3):\n    async with asyncio.timeout(9):\n        x = new = x + i + y")
+    assert (shell.names["x"], shell.names["new"], shell.names["i"], shell.globals["x"]) == (14, 14, 2, "global")
+
+
 # --- functions of asyncio's that need a loop
 
 
@@ -277,6 +288,21 @@ def test_task_is_made_on_our_loop_though_another_runs_in_the_shells_thread(shell
 
     asyncio.run(kernel())
     assert shell.names["task"].get_loop() is default_bridge().loop
+
+
+def test_as_completed_makes_its_tasks_on_our_loop(shell):
+    async def kernel():
+        shell.cell.begins()
+        shell.run(
+            """
+            done = []
+            for each in asyncio.as_completed([asyncio.sleep(0.05, 2), asyncio.sleep(0, 1)], timeout=9):
+                done.append(await each)
+            """
+        )
+
+    asyncio.run(kernel())
+    assert shell.names["done"] == [1, 2]
 
 
 def test_functions_are_what_they_are_on_a_loop_that_the_user_runs(shell):

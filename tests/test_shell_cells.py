@@ -115,6 +115,10 @@ CELLS = {
     "create_task_in_a_function_of_the_cell": Cell(
         "def go():\n    return asyncio.create_task(asyncio.sleep(0, 5))\nawait go()", (r"Out\[\d+\]: 5",)
     ),
+    "as_completed": Cell(
+        "for done in asyncio.as_completed([asyncio.sleep(0, 1), asyncio.sleep(0, 2)]):\n    print('row', await done)\n",
+        (r"row [12]\s+row [12]",),
+    ),
     "create_task_by_another_name": Cell(
         "from asyncio import create_task as spawn\nawait spawn(asyncio.sleep(0, 5))", (r"Out\[\d+\]: 5",)
     ),
@@ -184,6 +188,14 @@ CELLS = {
         "%%loop\ndef f():\n    raise LookupError('bad' + 'ly')\nf()",
         (r"LookupError: badly", r"Cell In\[\d+\], line 4", r"line 3, in f", r"not:run_cell_magic", r"not:_magics"),
     ),
+    "loop_cell_mistake": Cell(
+        "%%loop\nx = 1\nx +", (r"SyntaxError: invalid", r"line 3", r"not:run_cell_magic", r"not:ext/")
+    ),
+    "mistake_after_it": Cell("def x(:", (r"SyntaxError",)),
+    "loop_cell_shows_a_thread_s_future": Cell(
+        "%%loop\nimport concurrent.futures\npool = concurrent.futures.ThreadPoolExecutor()\npool.submit(int, '42')",
+        (r"Out\[\d+\]: 42",),
+    ),
     "loop_cell_async_for": Cell("%%loop\nasync for n in agen(8):\n    pass\nn", (r"Out\[\d+\]: 7",)),
     # --- interrupts
     "interrupt_block_on": Cell(
@@ -230,9 +242,10 @@ CELLS = {
     # --- %bridge
     "status": Cell("%bridge", (r"loop +runs, a SwapLoop", r"open calls +0")),
     "status_with_an_open_call": Cell(
-        "def waits():\n    block_on(asyncio.sleep(60))\nthreading.Thread(target=waits, daemon=True).start()\n"
+        "def waits():\n    try:\n        block_on(asyncio.sleep(60))\n    except Exception as e:\n        ended = e\n"
+        "waiting = threading.Thread(target=waits)\nwaiting.start()\n"
         "while not default_bridge()._life.open: time.sleep(0.01)\n%bridge",
-        (r"open calls +1", r"block_on\(coroutine sleep\)", r"in waits"),
+        (r"open calls +1", r"block_on\(coroutine sleep\)", r"in waits", r"not:on the loop's own thread"),
     ),
     # --- the death of the loop
     "reactor_stop_is_said": Cell(

@@ -12,8 +12,8 @@ import ctypes
 import inspect
 import sys
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, MutableMapping
-from types import CodeType, TracebackType
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableMapping
+from types import CodeType, FunctionType, TracebackType
 from typing import Any, TypeVar
 
 from .._adapt import is_deferred_type
@@ -47,7 +47,7 @@ class Cell:
     def wait(self, evaluate: Callable[[], Any]) -> Any:
         """Await, in a task on the loop, what the function returns there."""
         try:
-            result = wait_for_cell(_evaluated(evaluate), evaluate.__code__.co_filename)
+            result = wait_for_cell(_evaluated(self._with_locals(evaluate)), evaluate.__code__.co_filename)
             if type(result) is _Elsewhere:
                 result = default_bridge().block_on(result.future)
         except BaseException as error:
@@ -60,10 +60,28 @@ class Cell:
     def run(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a part of a cell in a task on the loop."""
         try:
-            wait_for_cell(function(), function.__code__.co_filename)
+            seen = self._with_locals(function)
+            names = seen.__globals__
+            before = names if seen is function else names.copy()
+            try:
+                wait_for_cell(seen(), function.__code__.co_filename)
+            finally:
+                if seen is not function:
+                    bound = [name for name in names if name not in before or names[name] is not before[name]]
+                    self._namespace().update({name: names[name] for name in bound})
         except BaseException as error:
             trim(error)
             raise
+
+    def _with_locals(self, function: Any) -> Any:
+        """Return a function of ours that sees the variables of who called ``IPython.embed()``.
+
+        Code in a function sees its globals only. IPython's own globals see to that in its newer versions.
+        """
+        names, globals_ = self._namespace(), function.__globals__
+        if names is globals_ or type(globals_) is not dict:
+            return function
+        return FunctionType(function.__code__, {**globals_, **names}, function.__name__)
 
     def collect(self, kind: str, items: AsyncIterator[Any]) -> Coroutine[Any, Any, Any]:
         """Return a coroutine that makes a list, set or dict of the items."""
@@ -107,6 +125,8 @@ class Cell:
         running = asyncio._get_running_loop()
         if running is not None and running not in self._shell_loops:
             return function
+        if function is asyncio.as_completed:
+            return _as_completed
 
         def call(*args: Any, **kwargs: Any) -> Any:
             try:
@@ -127,10 +147,21 @@ def wait_for_cell(coro: Coroutine[Any, Any, T], filename: str) -> T:
     :param filename: the cell's.
     """
     try:
-        return default_bridge().block_on(coro)
+        return default_bridge().block_on(_after_a_step(coro))
     except KeyboardInterrupt:
         _interrupt_if_it_computes(filename)
         raise
+
+
+async def _after_a_step(coro: Coroutine[Any, Any, T]) -> T:
+    # The first step of a call's work is taken before the call knows its work. Were the cell to block in it, by a switch
+    # of the stack, nothing could cancel it.
+    try:
+        await asyncio.sleep(0)
+    except BaseException:
+        coro.close()
+        raise
+    return await coro
 
 
 def _interrupt_if_it_computes(filename: str) -> None:
@@ -153,6 +184,15 @@ def _is_concurrent(value: Any) -> bool:
     return isinstance(value, concurrent.futures.Future)
 
 
+def _as_completed(*args: Any, **kwargs: Any) -> Iterator[Any]:
+    """Iterate over ``asyncio.as_completed(...)``, whose steps are taken on the loop: the first makes the tasks."""
+    end = object()
+    as_completed: Any = asyncio.as_completed
+    iterator: Any = default_bridge().run(lambda: iter(as_completed(*args, **kwargs)))
+    while (item := default_bridge().run(next, iterator, end)) is not end:
+        yield item
+
+
 class _Elsewhere:
     """A Future of another loop's, which no task of ours can await."""
 
@@ -162,11 +202,14 @@ class _Elsewhere:
 
 async def _evaluated(evaluate: Callable[[], Any]) -> Any:
     x = evaluate()
-    if _is_concurrent(x):
-        x = asyncio.wrap_future(x)
-    elif asyncio.isfuture(x) and x.get_loop() is not asyncio.get_running_loop():
+    if asyncio.isfuture(x) and x.get_loop() is not asyncio.get_running_loop():
         return _Elsewhere(x)
-    return await x
+    return await awaited(x)
+
+
+async def awaited(x: Any) -> Any:
+    """Await x, which may be a ``concurrent.futures.Future`` as well."""
+    return await (asyncio.wrap_future(x) if _is_concurrent(x) else x)
 
 
 async def _shielded(x: Any) -> Any:

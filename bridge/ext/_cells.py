@@ -22,8 +22,10 @@ import ast
 import contextlib
 import copy
 import warnings
-from collections.abc import Callable, Generator, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator
+from typing import Any
+
+from ._scopes import imported_as, is_async, names_bound, needs_a_task
 
 # The name of the Cell among the builtins, where no %reset of the user's namespace removes it.
 CELL = "__bridge_cell__"
@@ -31,15 +33,9 @@ CELL = "__bridge_cell__"
 ASYNC_PART = "<async cell>"
 
 # Functions of asyncio that make something on the loop that runs in their thread.
-ON_THE_LOOP = frozenset({"create_task", "ensure_future", "gather", "shield"})
+ON_THE_LOOP = frozenset({"as_completed", "create_task", "ensure_future", "gather", "shield"})
 # Those of them that start something in the background: nobody wants to wait for it right away.
 _BACKGROUND = frozenset({"create_task", "ensure_future"})
-
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-_SCOPES = (*_FUNCTIONS, ast.ClassDef)
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp)
-
-N = TypeVar("N", bound=ast.AST)
 
 
 class CellTransformer:
@@ -82,7 +78,7 @@ class CellTransformer:
         awaits = self._awaits() and not self._on_the_loop
         shows = "none" if self._on_the_loop else self._shows()
         shown = {id(each) for each in (module.body if shows == "all" else module.body[-1:] if shows == "last" else [])}
-        calls = _Calls(self._known, _renamed(module))
+        calls = _Calls(self._known, imported_as(module, ON_THE_LOOP))
         here = _Here(calls) if awaits else calls
         concerned = any(map(calls.concern, ast.walk(module)))
         body: list[ast.stmt] = []
@@ -90,7 +86,7 @@ class CellTransformer:
             is_shown = id(statement) in shown
             # A copy, so that the cell stays whole should this fail. Most cells need none.
             statement = copy.deepcopy(statement) if concerned else statement
-            if concerned and awaits and _needs_a_task(statement):
+            if concerned and awaits and needs_a_task(statement):
                 body += _in_one_task(calls.visit(statement), statement)
                 continue
             value = statement.value if is_shown and isinstance(statement, ast.Expr) else None
@@ -175,7 +171,7 @@ class _Here(_Calls):
         return node
 
     def _comprehension(self, node: Any, item: ast.expr, kind: str) -> ast.expr:
-        if not _is_async(node):
+        if not is_async(node):
             self.generic_visit(node)
             result: ast.expr = node
             return result
@@ -227,7 +223,7 @@ class _Walruses(ast.NodeTransformer):
 
 def _in_one_task(statement: ast.stmt, place: ast.stmt) -> list[ast.stmt]:
     """Return statements that run the statement in a task on the loop, and bind in the user's namespace."""
-    bound = sorted(set(_bound(statement)))
+    bound = sorted(set(names_bound(statement)))
     body: list[ast.stmt] = [ast.Global(bound)] if bound else []
     body.append(_PlainAssignments().visit(statement))
     arguments = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
@@ -256,75 +252,6 @@ class _PlainAssignments(ast.NodeTransformer):
         return node
 
     visit_AsyncFunctionDef = visit_ClassDef = visit_FunctionDef
-
-
-def _needs_a_task(statement: ast.stmt) -> bool:
-    """Return whether an ``async for`` or ``async with`` stands in the statement, in the cell's own scope.
-
-    With a ``return`` or ``yield`` in it the statement is a mistake, and Python is to say so.
-    """
-    nodes = list(_in_scope(statement))
-    return any(isinstance(node, (ast.AsyncFor, ast.AsyncWith)) for node in nodes) and not any(
-        isinstance(node, (ast.Return, ast.Yield, ast.YieldFrom)) for node in nodes
-    )
-
-
-def _is_async(comprehension: ast.AST) -> bool:
-    """Return whether a list, set or dict comprehension is asynchronous, itself or by one that stands in it."""
-    todo: list[ast.AST] = list(ast.iter_child_nodes(comprehension))
-    first: ast.AST = comprehension.generators[0].iter  # type: ignore[attr-defined]
-    while todo:
-        node = todo.pop()
-        if node is first or isinstance(node, ast.Lambda):  # the first iterable is evaluated outside
-            continue
-        if isinstance(node, ast.Await) or (isinstance(node, ast.comprehension) and node.is_async):
-            return True
-        todo += [node.generators[0].iter] if isinstance(node, ast.GeneratorExp) else ast.iter_child_nodes(node)
-    return False
-
-
-def _in_scope(node: ast.AST) -> Iterator[ast.AST]:
-    """Give the node and what stands in it, but not what stands in a scope of its own."""
-    yield node
-    if isinstance(node, _SCOPES):
-        return
-    for child in ast.iter_child_nodes(node):
-        yield from _in_scope(child)
-
-
-def _bound(statement: ast.stmt) -> Iterator[str]:
-    """Give the names that a statement binds or deletes in the scope that it stands in."""
-    targets = {
-        id(name)
-        for node in _in_scope(statement)
-        if isinstance(node, ast.comprehension)
-        for name in ast.walk(node.target)
-    }
-    for node in _in_scope(statement):
-        match node:
-            case ast.Name(id=name, ctx=ast.Store() | ast.Del()) if id(node) not in targets:
-                yield name
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                yield name
-            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-                yield name
-            case ast.MatchMapping(rest=str(name)):
-                yield name
-            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
-                yield from (each.asname or each.name.partition(".")[0] for each in aliases if each.name != "*")
-            case _:
-                pass
-
-
-def _renamed(module: ast.Module) -> frozenset[str]:
-    """Return the names under which the cell itself imports functions of asyncio's."""
-    return frozenset(
-        alias.asname
-        for node in ast.walk(module)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "asyncio"
-        for alias in node.names
-        if alias.asname and alias.name in ON_THE_LOOP
-    )
 
 
 def _may_be_shown(value: ast.expr) -> bool:

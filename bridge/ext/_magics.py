@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._bridge import default_bridge
 from .._outcome import trim
-from ._cell import is_blocked_on, wait_for_cell
+from ._cell import awaited, is_blocked_on, wait_for_cell
 from ._status import Status
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Magics:
     def __init__(self, shell: Any, extension: Extension) -> None:
         self._shell = shell
         self._extension = extension
-        self._rendered: list[BaseException] = []
+        self._after_cell: list[Callable[[], object]] = []
 
     def register(self) -> Callable[[], None]:
         """Register them, and return what puts back those that were there."""
@@ -88,43 +88,44 @@ class Magics:
         """
         if line.strip():
             raise _usage_error(f"%%loop takes no arguments, not {line.strip()!r}")
-        name, tree = self._parsed(cell)
-        last = tree.body[-1] if tree.body else None
-        value = last.value if isinstance(last, ast.Expr) else None
-        if value is not None:
-            tree.body.pop()
         try:
-            # IPython's compiler keeps the __future__ imports of earlier cells.
-            flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-            with self._shell.compile.extra_flags(flags):
-                code = self._shell.compile(tree, name, "exec")
-                shown = self._shell.compile(ast.Expression(value), name, "eval") if value is not None else None
+            name, code, shown = self._compiled(cell)
+        except SyntaxError:
+            self._show_syntax_error_alone()
+            raise
+        try:
             return wait_for_cell(self._run(code, shown), name)
         except BaseException as error:
             trim(error)
             self._show_own_frames(error, name)
             raise
 
-    def _parsed(self, cell: str) -> tuple[str, ast.Module]:
-        """Return the cell's tree, and the name that its lines have for tracebacks."""
+    def _compiled(self, cell: str) -> tuple[str, CodeType, CodeType | None]:
+        """Return the name that the cell's lines have in tracebacks, its code, and that of its last expression."""
         shell = self._shell
         lines = cell.splitlines()
         blank = next((number for number, line in enumerate(lines) if line.strip()), 0)
         # IPython drops the blank lines; and there is the line that says %%loop.
         source = "\n" * (blank + 1) + shell.transform_cell(cell)
         number = getattr(shell.displayhook.exec_result, "execution_count", None) or shell.execution_count
-        name: str = shell.compile.cache(source, number)  # tracebacks show it as "Cell In[number]"
+        name: str = shell.compile.cache(source, number)  # which tracebacks show as "Cell In[number]"
         tree: Any = shell.compile.ast_parse(source, filename=name)
         with self._extension.transformer.on_the_loop():
             tree = shell.transform_ast(tree)
-        return name, tree
+        last = tree.body[-1] if tree.body else None
+        value = last.value if isinstance(last, ast.Expr) else None
+        if value is not None:
+            tree.body.pop()
+        # IPython's compiler keeps the __future__ imports of earlier cells.
+        with shell.compile.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT):
+            code = shell.compile(tree, name, "exec")
+            shown = shell.compile(ast.Expression(value), name, "eval") if value is not None else None
+        return name, code, shown
 
     async def _run(self, code: CodeType, shown: CodeType | None) -> Any:
         await self._step(code)
         value: Any = await self._step(shown) if shown is not None else None
-        if self._extension.autoblock and is_blocked_on(value):
-            return await value
-        return value
+        return await awaited(value) if self._extension.autoblock and is_blocked_on(value) else value
 
     async def _step(self, code: CodeType) -> Any:
         value = eval(code, self._shell.user_global_ns, self._shell.user_ns)
@@ -140,12 +141,25 @@ class Magics:
 
         with contextlib.suppress(AttributeError):  # an exception that takes no attributes
             error._render_traceback_ = render  # type: ignore[attr-defined]
-            self._rendered.append(error)
+            self._after_cell.append(lambda: delattr(error, "_render_traceback_"))
+
+    def _show_syntax_error_alone(self) -> None:
+        """Have the mistake of this cell shown without the frames that have found it."""
+        shell = self._shell
+        show, is_own = shell.showsyntaxerror, "showsyntaxerror" in vars(shell)
+
+        def show_alone(filename: str | None = None, running_compiled_code: bool = False) -> None:
+            show(filename)
+
+        shell.showsyntaxerror = show_alone
+        self._after_cell.append(
+            (lambda: setattr(shell, "showsyntaxerror", show)) if is_own else (lambda: delattr(shell, "showsyntaxerror"))
+        )
 
     def forget_errors(self) -> None:
-        """Let later cells show the errors in their own way."""
-        while self._rendered:
-            del self._rendered.pop()._render_traceback_  # type: ignore[attr-defined]
+        """Let later cells show errors in their own way."""
+        while self._after_cell:
+            self._after_cell.pop()()
 
 
 def _from(traceback: TracebackType | None, filename: str) -> TracebackType | None:

@@ -5,6 +5,12 @@ default bridge: :mod:`bridge.ext._cells` rewrites it, :mod:`bridge.ext._cell` ru
 ipykernel from running the cell as a task on the kernel's loop, where an interrupt is seen too late
 (ipython/ipykernel#881).
 
+It stands on these names of IPython's, of 8.20 to 9.18, and the tests in test_shell_cells.py and test_shell_extension.py
+fail when one goes away: ``loop_runner_map`` and ``loop_runner``, ``ast_transformers``, ``events``,
+``magics_manager.magics`` and ``.user_magics``, ``compile.cache``, ``.ast_parse``, ``.extra_flags`` and
+``.format_code_name``, ``displayhook.exec_result``, ``InteractiveTB``, ``showsyntaxerror``, and the
+``_render_traceback_`` of an exception.
+
 What it adds to a shell, ``%unload_ext bridge`` takes away again; what the user has changed since is left to him.
 """
 
@@ -16,6 +22,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from .. import _bridge
 from .._bridge import block_on, blocking, default_bridge
 from ._cell import Cell
 from ._cells import CELL, CellTransformer
@@ -61,6 +68,9 @@ class Extension:
             raise
 
     def _load(self) -> None:
+        if not default_bridge().was_started and "stall_after" not in _bridge._options:
+            # Whoever looks at a blocked shell knows that it waits; and there are the interrupt and %bridge.
+            _bridge.configure(stall_after=None)
         default_bridge().start()
         self._lifes.look()
         self._add_cell()
@@ -145,11 +155,11 @@ class Extension:
         message = self._lifes.look()
         if message is not None:
             print(message)
-        bridge_ = default_bridge()
+        served = default_bridge()
         old = self._names.get("loop")
-        if old is not None and bridge_.running and bridge_.loop is not old and self._shell.user_ns.get("loop") is old:
-            self._names["loop"] = bridge_.loop
-            self._shell.push({"loop": bridge_.loop}, interactive=False)
+        if old is not None and served.running and served.loop is not old and self._shell.user_ns.get("loop") is old:
+            self._names["loop"] = served.loop
+            self._shell.push({"loop": served.loop}, interactive=False)
 
 
 class _Runner:

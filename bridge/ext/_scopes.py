@@ -1,0 +1,77 @@
+"""What stands in a cell's own scope, and what it binds there."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+
+
+def needs_a_task(statement: ast.stmt) -> bool:
+    """Return whether an ``async for`` or ``async with`` stands in the statement, in the cell's own scope.
+
+    With a ``return`` or ``yield`` in it the statement is a mistake, and Python is to say so.
+    """
+    nodes = list(_in_scope(statement))
+    return any(isinstance(node, (ast.AsyncFor, ast.AsyncWith)) for node in nodes) and not any(
+        isinstance(node, (ast.Return, ast.Yield, ast.YieldFrom)) for node in nodes
+    )
+
+
+def is_async(comprehension: ast.AST) -> bool:
+    """Return whether a list, set or dict comprehension is asynchronous, itself or by one that stands in it."""
+    todo: list[ast.AST] = list(ast.iter_child_nodes(comprehension))
+    first: ast.AST = comprehension.generators[0].iter  # type: ignore[attr-defined]
+    while todo:
+        node = todo.pop()
+        if node is first or isinstance(node, ast.Lambda):  # the first iterable is evaluated outside
+            continue
+        if isinstance(node, ast.Await) or (isinstance(node, ast.comprehension) and node.is_async):
+            return True
+        todo += [node.generators[0].iter] if isinstance(node, ast.GeneratorExp) else ast.iter_child_nodes(node)
+    return False
+
+
+def _in_scope(node: ast.AST) -> Iterator[ast.AST]:
+    """Give the node and what stands in it, but not what stands in a scope of its own."""
+    yield node
+    if isinstance(node, _SCOPES):
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _in_scope(child)
+
+
+def names_bound(statement: ast.stmt) -> Iterator[str]:
+    """Give the names that a statement binds or deletes in the scope that it stands in."""
+    targets = {
+        id(name)
+        for node in _in_scope(statement)
+        if isinstance(node, ast.comprehension)
+        for name in ast.walk(node.target)
+    }
+    for node in _in_scope(statement):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()) if id(node) not in targets:
+                yield name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                yield name
+            case ast.MatchMapping(rest=str(name)):
+                yield name
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                yield from (each.asname or each.name.partition(".")[0] for each in aliases if each.name != "*")
+            case _:
+                pass
+
+
+def imported_as(module: ast.Module, names: frozenset[str]) -> frozenset[str]:
+    """Return the other names under which a cell imports functions of asyncio's that have these names."""
+    return frozenset(
+        alias.asname
+        for node in ast.walk(module)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "asyncio"
+        for alias in node.names
+        if alias.asname and alias.name in names
+    )
