@@ -645,7 +645,7 @@ def main() -> int:
     seed = random.SystemRandom().randrange(10**9) if arguments.seed is None else arguments.seed
     print(f"seed {seed}", flush=True)
     warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
-    logging.getLogger("bridge").setLevel(logging.ERROR)
+    logging.getLogger("bridge").setLevel(logging.CRITICAL)  # work whose submitter was interrupted
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     globalLogBeginner.beginLoggingTo([lambda event: None], redirectStandardIO=False)
     faulthandler.enable()
