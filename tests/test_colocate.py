@@ -267,6 +267,17 @@ def test_a_system_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
         assert bridge.life().colocation is None
 
 
+@needs_two_cores
+def test_a_process_that_is_pinned_has_nothing_to_gain() -> None:
+    os.sched_setaffinity(0, {min(CORES)})
+    try:
+        with Bridge("pinned", colocate=True, install_reactor=False) as bridge:
+            assert bridge.block_on(both(threading.get_native_id())) == ({min(CORES)}, {min(CORES)})
+            assert bridge.life().colocation is None
+    finally:
+        os.sched_setaffinity(0, CORES)
+
+
 def test_a_loop_of_the_users_is_left_alone() -> None:
     with Bridge("foreign", colocate=True, loop_factory=asyncio.SelectorEventLoop, install_reactor=False) as bridge:
         assert bridge.block_on(value()) == "value"

@@ -119,8 +119,11 @@ class Pair:
 
 
 def colocation() -> Colocation | None:
-    """Return a new one for the loop of this thread, None where the system has no such thing; Linux has."""
-    if not hasattr(os, "sched_setaffinity"):
+    """Return a new one for the loop of this thread, None where there is nothing to gain or the system cannot do it.
+
+    There is nothing to gain where the thread may run on one core only, as in a process that is pinned. Linux can do it.
+    """
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) == 1:
         return None
     try:
         core_here: Callable[[], int] = ctypes.PyDLL(None).sched_getcpu
