@@ -62,9 +62,17 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="calls to time in each strategy, as far as the time lasts (default: %(default)s)",
     )
+    parser.add_argument("--gui", choices=["tk", "qt"], help="show a window instead, in tkinter or in PySide6 or PyQt6")
+    parser.add_argument(
+        "--seconds", type=_count, metavar="N", help="with --gui: press every button, and close the window after so long"
+    )
 
 
 def _run_demo(arguments: argparse.Namespace) -> int:
+    if arguments.gui is not None:
+        from . import _gui_demo
+
+        return _gui_demo.main(arguments.gui, arguments.seconds)
     from . import _demo
 
     return _demo.main(arguments.calls)
@@ -145,6 +153,9 @@ COMMANDS = {
 
         Takes a few seconds and needs no network. Every step checks its result: the exit status
         is 0 if all of them succeeded, else 1.
+
+        With --gui a window shows what a Twisted client and an asyncio client receive, while code
+        behind its buttons blocks in the window's own thread.
         """,
         _demo_arguments,
         _run_demo,

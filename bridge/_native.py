@@ -15,6 +15,7 @@ import importlib
 import sys
 import threading
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 FOR_GREENLETS = (
@@ -42,12 +43,53 @@ allocate_lock: Callable[[], threading.Lock] = original("_thread", "allocate_lock
 _start_new_thread: Callable[..., int] = original("_thread", "start_new_thread")
 
 
+_ours: set[int] = set()  # the identifiers of real threads in a patched process
+_LOOK = 0.002  # seconds
+
+
+class Event:
+    """An event that any thread may set and wait for; in a patched process that blocks the greenlet only.
+
+    gevent's own takes a hub for deadlocked that has nothing else to wait for. So there this looks again and again: it
+    is for the start and the end of threads.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._event = None if is_patched() else threading.Event()
+
+    def is_set(self) -> bool:
+        """Return whether it is set."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Wake all that wait for it."""
+        self._is_set = True
+        if self._event is not None:
+            self._event.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, and return whether it is.
+
+        :param timeout: seconds; None waits for ever.
+        """
+        if self._event is not None:
+            return self._event.wait(timeout)
+        deadline = None if timeout is None else monotonic() + timeout
+        sleep = original("time", "sleep") if get_ident() in _ours else importlib.import_module("gevent").sleep
+        while not self._is_set:
+            if deadline is not None and monotonic() >= deadline:
+                return False
+            sleep(_LOOK)
+        return True
+
+
 class Thread(threading.Thread):
     """A thread of the system's."""
 
     _is_real = False  # whether it was started here, behind gevent's back
     _real_ident: int | None = None
-    _over: Any = None  # gevent's Event, which other threads may set
+    _over: Event
 
     def start(self) -> None:
         """Start the thread.
@@ -59,12 +101,13 @@ class Thread(threading.Thread):
             return
         if self._is_real:
             raise RuntimeError("threads can only be started once")
-        self._over = threading.Event()
+        self._over = Event()
         _start_new_thread(self._run_for_real, ())
         self._is_real = True
 
     def _run_for_real(self) -> None:
         self._real_ident = get_ident()
+        _ours.add(self._real_ident)
         try:
             self.run()
         except SystemExit:
@@ -72,6 +115,7 @@ class Thread(threading.Thread):
         except BaseException as error:
             threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, self)))
         finally:
+            _ours.discard(self._real_ident)
             self._over.set()
 
     @property

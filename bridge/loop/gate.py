@@ -8,7 +8,9 @@ would be started beside the old one. A Ctrl-C in ``Event.wait()`` may come out a
 from __future__ import annotations
 
 import contextlib
-from _thread import LockType, allocate_lock
+from _thread import LockType
+
+from .._native import allocate_lock
 
 
 class Gate:

@@ -1,0 +1,248 @@
+"""The GUI demo: a window, a Twisted client and an asyncio client that feed its plot, and blocking code behind buttons.
+
+The clients and their servers live on the bridge's loop, in its thread. The window lives in the main thread, draws what
+the clients have put on two lists, and goes on doing so while the code behind a button is blocked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ClientFactory, ServerFactory
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.protocols.basic import LineOnlyReceiver
+
+from ._bridge import Bridge
+from ._errors import BridgeError
+from ._windows import Points, Window, make_window
+
+HOST = "127.0.0.1"
+KEPT = 120  # values of each client
+EVERY = 0.05  # seconds between two values
+ASKED = 1.0  # seconds that the servers take for an answer
+FRAME = 40  # milliseconds
+
+
+def main(toolkit: str, seconds: float | None) -> int:
+    """Run the demo until its window is closed, and return the exit status.
+
+    :param seconds: after which it closes by itself, having pressed its buttons; None for never.
+    """
+    try:
+        window = make_window(toolkit)
+    except (ImportError, RuntimeError) as error:
+        print(error)
+        return 1
+    with Bridge("demo") as bridge:
+        demo = Demo(bridge, window)
+        demo.start()
+        if seconds is not None:
+            window.after(400, demo.press_all)
+            window.after(int(seconds * 1000), window.close)
+        window.run()
+        demo.stop()
+    print(demo.summary())
+    return int(demo.failed or (seconds is not None and not demo.is_complete))
+
+
+class Demo:
+    """The servers, the clients, and what the buttons do."""
+
+    def __init__(self, bridge: Bridge, window: Window) -> None:
+        self._bridge = bridge
+        self._window = window
+        self.twisted: deque[float] = deque(maxlen=KEPT)
+        self.asyncio: deque[float] = deque(maxlen=KEPT)
+        self._counts = {"Twisted": 0, "asyncio": 0}
+        self._frames = 0
+        self._results: list[str] = []
+        self._frames_while_blocked = 0
+        self._stops: list[Callable[[], Any]] = []
+        self.failed = False
+        self._is_closed = False
+        self._actions: dict[str, Callable[[], object]] = {
+            "Ask Twisted": self._ask_twisted,
+            "Ask asyncio": self._ask_asyncio,
+            "Ask in vain": self._ask_in_vain,
+        }
+
+    # What the program does in the main thread.
+
+    def start(self) -> None:
+        """Start the servers and the clients, and furnish the window."""
+        self._bridge.block_on(self._start_twisted)
+        self._bridge.block_on(self._start_asyncio())
+        for text in self._actions:
+            self._window.add_button(text, lambda text=text: self.press(text))  # type: ignore[misc]
+        self._window.add_button("Close", self._window.close, stays=True)
+        self._window.every(FRAME, self._draw)
+        self._window.say("Press a button: its code blocks, and the window goes on.")
+
+    def press(self, text: str) -> None:
+        """Do what the button says, blocked in the GUI's own thread."""
+        frames = self._frames
+        self._window.enable(False)
+        self._window.say(f"{text}: blocked ...")
+        try:
+            result = self._actions[text]()
+        except BridgeError as error:  # the window was closed meanwhile
+            print(f"{text}: {error}")
+            self._is_closed = True
+            return
+        except Exception as error:
+            self.failed = True
+            result = repr(error)
+        drawn = self._frames - frames
+        self._frames_while_blocked += drawn
+        self._results.append(f"{text}: {result}; {drawn} frames drawn meanwhile")
+        self._window.say(self._results[-1])
+        self._window.enable(True)
+
+    def press_all(self) -> None:
+        """Press every button in turn, for a demo that nobody watches."""
+        for text in self._actions:
+            if not self._is_closed:
+                self.press(text)
+
+    def stop(self) -> None:
+        """Stop the servers and the clients."""
+        for stop in reversed(self._stops):
+            self._bridge.block_on(stop, timeout=3.0)
+
+    def summary(self) -> str:
+        """Return what happened, in some lines."""
+        counted = ", ".join(f"{count} values from the {name} server" for name, count in self._counts.items())
+        return "\n".join([*self._results, f"{self._frames} frames; {counted}"])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether both clients have fed the window, every button has ended, and the window was drawn while blocked."""
+        return all(self._counts.values()) and len(self._results) == 3 and self._frames_while_blocked > 0
+
+    def _draw(self) -> None:
+        self._frames += 1
+        self._window.draw(
+            [
+                (f"Twisted client: {self._counts['Twisted']} values", _curve(self.twisted)),
+                (f"asyncio client: {self._counts['asyncio']} values", _curve(self.asyncio)),
+            ]
+        )
+
+    # The code behind the buttons.
+
+    def _ask_twisted(self) -> str:
+        answer: str = self._bridge.block_on(
+            lambda: deferLater(self._bridge.reactor, ASKED, lambda: "a Deferred's result")
+        )
+        return answer
+
+    def _ask_asyncio(self) -> str:
+        return self._bridge.block_on(asyncio.sleep(ASKED, "a coroutine's result"))
+
+    def _ask_in_vain(self) -> str:
+        try:
+            never: Deferred[None] = Deferred()
+            self._bridge.block_on(never, timeout=ASKED)
+        except TimeoutError:
+            return "timed out, as it should"
+        raise AssertionError("a Deferred fired that nobody fires")
+
+    # The servers and clients. All of this runs on the loop's thread.
+
+    def _start_twisted(self) -> None:
+        reactor = self._bridge.reactor
+        listening = ServerFactory.forProtocol(_Sender)
+        port = reactor.listenTCP(0, listening, interface=HOST)
+        self._stops.append(port.stopListening)
+        factory: Any = ClientFactory.forProtocol(_Receiver)
+
+        def take(value: float) -> None:
+            self._take("Twisted", self.twisted, value)
+
+        factory.take = take
+        connector = reactor.connectTCP(HOST, port.getHost().port, factory)
+        self._stops.append(connector.disconnect)
+
+    async def _start_asyncio(self) -> None:
+        sending: list[asyncio.Task[None]] = []
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            sending.append(asyncio.create_task(_send(reader, writer)))
+
+        server = await asyncio.start_server(connected, HOST, 0)
+        client = asyncio.create_task(self._receive(server.sockets[0].getsockname()[1]))
+
+        async def stop() -> None:
+            client.cancel()
+            server.close()
+            await asyncio.wait([client, *sending])  # those end as their client has gone
+
+        self._stops.append(stop)
+
+    async def _receive(self, port: int) -> None:
+        reader, writer = await asyncio.open_connection(HOST, port)
+        try:
+            while line := await reader.readline():
+                self._take("asyncio", self.asyncio, float(line))
+        finally:
+            writer.close()
+
+    def _take(self, name: str, values: deque[float], value: float) -> None:
+        values.append(value)
+        self._counts[name] += 1
+
+
+def _curve(values: deque[float]) -> Points:
+    listed = list(values)
+    return [(number / (KEPT - 1), (value + 1) / 2) for number, value in enumerate(listed)]
+
+
+def _wave(speed: float) -> bytes:
+    return b"%.4f" % (0.9 * math.sin(speed * time.monotonic()))
+
+
+class _Sender(LineOnlyReceiver):
+    """Sends a value every so often."""
+
+    delimiter = b"\n"
+
+    def connectionMade(self) -> None:
+        """Begin."""
+        self._sending = LoopingCall(self._send)
+        self._sending.start(EVERY)
+
+    def _send(self) -> None:
+        self.sendLine(_wave(2.0))  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: object = None) -> None:
+        """End."""
+        self._sending.stop()
+
+
+class _Receiver(LineOnlyReceiver):
+    """Takes them."""
+
+    delimiter = b"\n"
+
+    def lineReceived(self, line: bytes) -> None:
+        """Take one."""
+        factory: Any = self.factory
+        factory.take(float(line))
+
+
+async def _send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while not reader.at_eof():
+            writer.write(_wave(3.1) + b"\n")
+            await writer.drain()
+            await asyncio.sleep(EVERY)
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()

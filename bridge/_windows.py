@@ -1,0 +1,203 @@
+"""The windows of the GUI demo, in Tk and in Qt, with one face: a plot, some buttons, and a line of text."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import itertools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+WIDTH, HEIGHT, MARGIN = 560, 240, 12
+COLOURS = ("#c0392b", "#1f618d")
+TITLE = "bridge: two clients, one window"
+
+Points = Sequence[tuple[float, float]]  # from 0 to 1 each
+
+
+class Window(Protocol):
+    """What the demo needs of a window. Every method is called in the GUI's thread."""
+
+    def add_button(self, text: str, press: Callable[[], object], *, stays: bool = False) -> None:
+        """Add a button that calls a function; one that ``stays`` can always be pressed."""
+        ...
+
+    def enable(self, enabled: bool) -> None:
+        """Let the buttons be pressed, or not."""
+        ...
+
+    def every(self, milliseconds: int, function: Callable[[], object]) -> None:
+        """Call a function again and again."""
+        ...
+
+    def after(self, milliseconds: int, function: Callable[[], object]) -> None:
+        """Call a function once."""
+        ...
+
+    def draw(self, curves: Sequence[tuple[str, Points]]) -> None:
+        """Draw the curves, each with its name."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Show a line of text."""
+        ...
+
+    def run(self) -> None:
+        """Show the window until it is closed."""
+        ...
+
+    def close(self) -> None:
+        """Close the window."""
+        ...
+
+
+def make_window(toolkit: str) -> Window:
+    """Make the application and its window.
+
+    :raises ImportError: the toolkit is not installed; the message says how to get it.
+    :raises RuntimeError: there is no screen.
+    """
+    return _TkWindow() if toolkit == "tk" else _QtWindow()
+
+
+def _place(points: Points, top: int) -> list[tuple[float, float]]:
+    width, height = WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN - top
+    return [(MARGIN + x * width, MARGIN + top + (1 - y) * height) for x, y in points]
+
+
+class _TkWindow:
+    def __init__(self) -> None:
+        try:
+            self._tk: Any = importlib.import_module("tkinter")
+        except ImportError as error:
+            raise ImportError(f"{error}; install your system's python3-tk, or use --gui qt") from None
+        try:
+            self._root = self._tk.Tk()
+        except self._tk.TclError as error:
+            raise RuntimeError(f"Tk cannot open a window: {error}") from None
+        self._root.title(TITLE)
+        self._canvas = self._tk.Canvas(self._root, width=WIDTH, height=HEIGHT, background="white")
+        self._canvas.pack()
+        self._row = self._tk.Frame(self._root)
+        self._row.pack(fill="x")
+        self._text = self._tk.Label(self._root, anchor="w", padx=MARGIN, pady=6)
+        self._text.pack(fill="x")
+        self._buttons: list[Any] = []
+
+    def add_button(self, text: str, press: Callable[[], object], *, stays: bool = False) -> None:
+        button = self._tk.Button(self._row, text=text, command=press)
+        button.pack(side="left", padx=4, pady=4)
+        if not stays:
+            self._buttons.append(button)
+
+    def enable(self, enabled: bool) -> None:
+        for button in self._buttons:
+            button.configure(state="normal" if enabled else "disabled")
+
+    def every(self, milliseconds: int, function: Callable[[], object]) -> None:
+        def tick() -> None:
+            self._root.after(milliseconds, tick)
+            function()
+
+        self._root.after(milliseconds, tick)
+
+    def after(self, milliseconds: int, function: Callable[[], object]) -> None:
+        self._root.after(milliseconds, function)
+
+    def draw(self, curves: Sequence[tuple[str, Points]]) -> None:
+        self._canvas.delete("all")
+        for number, (name, points) in enumerate(curves):
+            colour = COLOURS[number]
+            self._canvas.create_text(MARGIN + 270 * number, MARGIN, text=name, fill=colour, anchor="w")
+            if len(points) > 1:
+                self._canvas.create_line(*_place(points, 20), fill=colour, width=2)
+
+    def say(self, text: str) -> None:
+        self._text.configure(text=text)
+
+    def run(self) -> None:
+        self._root.mainloop()
+
+    def close(self) -> None:
+        self._root.destroy()
+
+
+class _QtWindow:
+    def __init__(self) -> None:
+        binding = _find_binding()
+        self._core: Any = importlib.import_module(f"{binding}.QtCore")
+        self._gui: Any = importlib.import_module(f"{binding}.QtGui")
+        self._widgets: Any = importlib.import_module(f"{binding}.QtWidgets")
+        if sys.platform == "linux" and not any(
+            os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+        ):
+            # Without this Qt would end the process.
+            raise RuntimeError("Qt cannot open a window: there is no display, and QT_QPA_PLATFORM is not set")
+        self._application = self._widgets.QApplication([])
+        self._window = self._widgets.QWidget()
+        self._window.setWindowTitle(TITLE)
+        column = self._widgets.QVBoxLayout(self._window)
+        self._plot = self._widgets.QLabel()
+        column.addWidget(self._plot)
+        self._row = self._widgets.QHBoxLayout()
+        column.addLayout(self._row)
+        self._text = self._widgets.QLabel()
+        column.addWidget(self._text)
+        self._buttons: list[Any] = []
+        self._timers: list[Any] = []
+        self.draw([])
+
+    def add_button(self, text: str, press: Callable[[], object], *, stays: bool = False) -> None:
+        button = self._widgets.QPushButton(text)
+        button.clicked.connect(lambda: press() and None)
+        self._row.addWidget(button)
+        if not stays:
+            self._buttons.append(button)
+
+    def enable(self, enabled: bool) -> None:
+        for button in self._buttons:
+            button.setEnabled(enabled)
+
+    def every(self, milliseconds: int, function: Callable[[], object]) -> None:
+        timer = self._core.QTimer(self._window)
+        timer.timeout.connect(lambda: function() and None)
+        timer.start(milliseconds)
+        self._timers.append(timer)
+
+    def after(self, milliseconds: int, function: Callable[[], object]) -> None:
+        self._core.QTimer.singleShot(milliseconds, lambda: function() and None)
+
+    def draw(self, curves: Sequence[tuple[str, Points]]) -> None:
+        image = self._gui.QPixmap(WIDTH, HEIGHT)
+        image.fill(self._core.Qt.GlobalColor.white)
+        painter = self._gui.QPainter(image)
+        painter.setRenderHint(self._gui.QPainter.RenderHint.Antialiasing)
+        for number, (name, points) in enumerate(curves):
+            pen = self._gui.QPen(self._gui.QColor(COLOURS[number]))
+            pen.setWidth(2)
+            painter.setPen(pen)
+            painter.drawText(MARGIN + 270 * number, MARGIN + 6, name)
+            placed = [self._core.QPointF(x, y) for x, y in _place(points, 20)]
+            for begin, end in itertools.pairwise(placed):
+                painter.drawLine(begin, end)
+        painter.end()
+        self._plot.setPixmap(image)
+
+    def say(self, text: str) -> None:
+        self._text.setText(text)
+
+    def run(self) -> None:
+        self._window.show()
+        self._application.exec()
+
+    def close(self) -> None:
+        self._window.close()
+
+
+def _find_binding() -> str:
+    for name in ("PySide6", "PyQt6"):
+        if importlib.util.find_spec(name) is not None:
+            return name
+    raise ImportError("neither PySide6 nor PyQt6 is installed; 'pip install PySide6-Essentials', or use --gui tk")
