@@ -38,7 +38,7 @@ from .loop.colocate import LONGEST, Colocation
 from .loop.life import Life
 from .loop.logs import twisted_log
 from .loop.swap import SwapLoop, missing
-from .loop.task import CANCELLATIONS, Contained, error_of, is_cancellation, mark_handled
+from .loop.task import CANCELLATIONS, Contained, error_of, is_cancellation, mark_handled, note_raised
 from .loop.variables import take_variables
 from .loop.watch import watchdog
 from .strategies import Strategy, Waiter, refused, resolve
@@ -223,6 +223,9 @@ class Call:
         if isinstance(result, Failure):
             if self.life.over is not None and isinstance(result.value, BridgeClosed) and self.is_settled:
                 return None  # of a call that the same end has failed, in a worker; nobody is to log it
+            work = self.work
+            if work is not None and threading.get_ident() != self.life.ident:
+                note_raised(work, result)
             # Twisted notes a failure as unhandled when all callbacks have run, so this waits until they have.
             self.life.post(functools.partial(self._failed, result))
         else:

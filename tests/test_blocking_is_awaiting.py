@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import re
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -19,6 +21,8 @@ import anyio
 import pytest
 from twisted.internet.defer import CancelledError as DeferredCancelled
 from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
+from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
 
 from bridge import block_on
 from bridge.loop.swap import SwapLoop
@@ -1030,6 +1034,17 @@ async def deferreds_that_are_cancelled(wait: Wait, note: Note) -> None:
 
 
 @with_deferreds
+async def a_deferred_that_another_thread_fires(wait: Wait, note: Note) -> None:
+    for result in ("value", Failure(LookupError("failure"))):
+        deferred: Deferred[Any] = Deferred()
+        fired = threading.Thread(target=deferred.callback, args=[result])
+        asyncio.get_running_loop().call_later(0.001, fired.start)
+        with noting(note, "fired"):
+            note(await wait(deferred))
+        fired.join()
+
+
+@with_deferreds
 async def inline_callbacks(wait: Wait, note: Note) -> None:
     @inlineCallbacks
     def work(end: str) -> Generator[Deferred[Any], Any, str]:
@@ -1116,3 +1131,63 @@ def test_eager_tasks_that_never_suspend() -> None:
     awaited = trace_of(eager, awaiting, SwapLoop)
     assert trace_of(eager, blocking, SwapLoop) == awaited
     assert trace_of(eager, awaiting, asyncio.SelectorEventLoop) == awaited
+
+
+# --- Deferreds whose callbacks have not ended
+
+
+@pytest.mark.parametrize("wait", [awaiting, blocking, blocking_deep])
+def test_a_failure_is_raised_while_a_later_callback_is_blocked(wait: Wait) -> None:
+    """Twisted itself notes the failure only when all callbacks have run, and its own await insists on that note."""
+    trace: list[Any] = []
+
+    async def main() -> None:
+        deferred: Deferred[Any] = Deferred()
+        gate = asyncio.get_running_loop().create_future()
+
+        async def waits() -> None:
+            with noting(lambda *what: trace.append(what), "waits"):
+                await wait(deferred)
+            gate.set_result(None)
+
+        task = asyncio.create_task(waits())
+        await turns(2)
+        deferred.addErrback(lambda failure: (block_on(gate), trace.append("the callback goes on"), failure)[-1])
+        deferred.addErrback(lambda failure: trace.append(failure.type.__name__))
+        deferred.errback(LookupError("failure"))
+        await task
+        deferred.addCallback(trace.append)
+
+    with asyncio.Runner(loop_factory=SwapLoop) as runner:
+        runner.run(main())
+    assert trace == [("waits", "LookupError", ("failure",), (), ()), "the callback goes on", "LookupError", None]
+
+
+@pytest.mark.parametrize("wait", [awaiting, blocking])
+def test_a_failure_of_another_thread_is_not_logged_and_a_later_one_is(wait: Wait) -> None:
+    logged: list[Any] = []
+
+    def observe(event: dict[str, Any]) -> None:
+        if "log_failure" in event:
+            logged.append(event["log_failure"].value.args)
+
+    async def main() -> None:
+        for number in range(50):
+            deferred: Deferred[Any] = Deferred()
+            fired = threading.Thread(target=deferred.errback, args=[LookupError("raised")])
+            asyncio.get_running_loop().call_soon(fired.start)
+            with pytest.raises(LookupError):
+                await wait(deferred)
+            fired.join()
+            if not number:
+                deferred.addErrback(lambda _: 1 // 0)
+            del deferred, fired
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        with asyncio.Runner(loop_factory=SwapLoop) as runner:
+            runner.run(main())
+        gc.collect()
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    assert logged == [("division by zero",)] or logged == [("integer division or modulo by zero",)]

@@ -30,7 +30,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from anyio._backends import _asyncio as anyio_backend
-from twisted.internet import posixbase
+from twisted.internet import defer, posixbase
 from twisted.internet import process as twisted_process
 from twisted.internet._resolver import GAIResolver
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
@@ -297,6 +297,24 @@ def test_executor_threads() -> None:
 
 
 # --- Twisted
+
+
+def test_debug_info() -> None:
+    """One that stands there already is told of the failure that is left when all callbacks have run."""
+    told: list[object] = []
+
+    class Info(defer.DebugInfo):
+        def __setattr__(self, name: str, value: object) -> None:
+            told.append((name, value))
+
+    deferred: Deferred[None] = Deferred()
+    failure = Failure(LookupError())
+    deferred._debugInfo = Info()
+    deferred.errback(failure)
+    check(("failResult", failure) in told, "defer.DebugInfo", "loop/task.py", "the failure is noted in it")
+    with pytest.raises(LookupError):
+        next(iter(deferred))
+    check(told[-1] == ("failResult", None), "defer.DebugInfo", "loop/task.py", "an await takes the note back")
 
 
 def test_deferred_fail_result() -> None:

@@ -12,6 +12,7 @@ name                                    versions            test
 ``Future._asyncio_future_blocking``     CPython 3.5 to 3.14  test_names.py::test_future_blocking_flag
 ``Task._coro`` (read by Task's repr)    CPython 3.4 to 3.14  test_names.py::test_repr_shows_the_coroutine
 ``Deferred._debugInfo.failResult``      Twisted 8 to 26      test_names.py::test_deferred_fail_result
+``defer.DebugInfo``                     Twisted 8 to 26      test_names.py::test_debug_info
 ``Task._fut_waiter`` (read by anyio)    CPython 3.4 to 3.14  test_names.py::test_task_fut_waiter
 ======================================  ==================  ==========================================
 """
@@ -28,7 +29,7 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any, cast
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, DebugInfo, Deferred
 from twisted.internet.error import ConnectingCancelledError, DNSLookupError
 from twisted.python.failure import Failure
 
@@ -309,6 +310,8 @@ class DeferredFuture(asyncio.Future[None]):
 
     def _fired(self, result: Any) -> Any:
         self._result_then = result
+        if isinstance(result, Failure) and not self.done():
+            note_raised(self._deferred, result)
         if get_ident() == self._thread:
             self._wake()
         else:  # fired in another thread, where waking the task would leave the loop asleep
@@ -397,6 +400,29 @@ def is_cancellation(error: object) -> bool:
     # twisted.web's ResponseNeverReceived and the like say why in a list of Failures.
     reasons: Any = getattr(error, "reasons", None)
     return type(reasons) is list and any(isinstance(each, Failure) and is_cancellation(each.value) for each in reasons)
+
+
+class _Raised(DebugInfo):
+    """What Twisted knows of a Deferred whose failure is raised to somebody: not to log that one as unhandled.
+
+    Twisted notes the failure when all callbacks have run. By then the one who waits may have gone on for long: in
+    another thread than the one that fires the Deferred, or as a later callback blocks.
+    """
+
+    def __init__(self, info: DebugInfo | None, failure: Failure) -> None:
+        if info is not None:
+            self.creator, self.invoker = info.creator, info.invoker
+            info.failResult = None  # or it would log it as it is dropped
+        self._raised = failure
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        is_raised = name == "failResult" and value is not None and value is self._raised
+        super().__setattr__(name, None if is_raised else value)
+
+
+def note_raised(deferred: Deferred[Any], failure: Failure) -> None:
+    """Keep Twisted from logging this failure as unhandled. Called in a callback of the Deferred, in any thread."""
+    deferred._debugInfo = _Raised(deferred._debugInfo, failure)
 
 
 def mark_handled(deferred: Deferred[Any]) -> None:
