@@ -193,7 +193,8 @@ class Bridge(Facade):
         :raises ValueError: timeout is negative or NaN.
         :raises BridgeError: x is a coroutine that was awaited before, or bound to a loop that does not run.
         :raises BridgeClosed: the bridge is closed, or its loop ended during the call.
-        :raises DeadlockError: called on the loop's own thread, or for a Future of a loop that runs in this thread.
+        :raises DeadlockError: the call could never end: it waits for a Future of a loop that runs in this thread, or
+            for a loop, a task or a Deferred that waits for the caller.
         :raises StrategyUnavailable: there is no such strategy, or it cannot be used here.
         :raises ReactorConflict: another reactor runs in this process; raised by the call that would start the bridge.
         """
@@ -605,6 +606,7 @@ def _forked() -> None:
         _default = None
     for bridge in known:
         bridge.forget_life()
+    from ._deadlock import after_fork
     from .loop.home import leave_home
     from .loop.logs import twisted_log
     from .loop.watch import watchdog
@@ -612,6 +614,7 @@ def _forked() -> None:
     leave_home()
     watchdog.after_fork()
     twisted_log.after_fork()
+    after_fork()
     renew_after_fork()
 
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.python.failure import Failure
 
+from . import _deadlock
 from ._adapt import Kind, describe, discard, kind_of, returned_kind
 from ._errors import BridgeClosed, BridgeError, DeadlockError, StrategyUnavailable
 from ._native import get_ident
@@ -327,8 +328,10 @@ class Call:
 class BlockedCall(Call):
     """A call whose caller waits in its thread."""
 
-    __slots__ = ("caller", "waiter")
+    # ``limit``: the seconds after which the caller goes on in any case; it is there only if there is such a time.
+    __slots__ = ("caller", "limit", "waiter")
     waits = True
+    limit: float
 
     def __init__(
         self,
@@ -537,6 +540,8 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
             route = life.post if kind not in _ROUTED else _route(life, x, kind)
             waiter = strategy.waiter()
             call = BlockedCall(life, x, kind, route, context, waiter)
+            if timeout is not None:
+                call.limit = timeout
             if home_loop is life.loop and (route == life.post or kind is Kind.CONCURRENT):
                 call.scope = home.scope_of_this_thread()
                 if call.scope is not None:
@@ -546,6 +551,15 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
                 break
             life.open.discard(call)
             life = bridge.life()
+        if timeout is None:
+            if running is not None:
+                _deadlock.check(call)
+            elif kind is Kind.FUTURE and home_loop is not None:
+                try:
+                    _deadlock.check_worker(x)
+                except BaseException:
+                    life.open.discard(call)
+                    raise
     except BaseException:
         discard(x)
         raise
@@ -748,6 +762,7 @@ def _interrupted(call: BlockedCall, error: BaseException, patience: float) -> No
 
     Another exception meanwhile, such as that of a second Ctrl-C, leaves at once.
     """
+    call.limit = patience
     done = call.is_settled  # it came just as the call ended: the notification may have been taken already
     try:
         if not done:

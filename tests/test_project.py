@@ -43,7 +43,7 @@ LAYERS = [
     ["bridge._iterate", "bridge._enter"],
     ["bridge._variables", "bridge._detect", "bridge._dump"],
     ["bridge._call"],
-    ["bridge._stacks"],
+    ["bridge._stacks", "bridge._deadlock"],
     ["bridge._chains", "bridge._locks"],
     ["bridge.loop"],
     ["bridge.strategies"],

@@ -196,7 +196,9 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         if executor is None or isinstance(executor, ThreadPoolExecutor):
             if self.get_debug() and inspect.iscoroutinefunction(func):
                 raise TypeError("coroutines cannot be used with run_in_executor()")  # which the base class cannot see
-            return super().run_in_executor(executor, home.call_for, self, func, *args)
+            job = home.Job(self)
+            job.future = super().run_in_executor(executor, home.call_for, job, func, *args)
+            return job.future
         return super().run_in_executor(executor, func, *args)
 
     if sys.version_info < (3, 12):

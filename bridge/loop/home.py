@@ -32,8 +32,19 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class Job:
+    """One piece of work for an executor. ``future`` is what the loop gave for it, as soon as it is known."""
+
+    __slots__ = ("future", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.future: asyncio.Future[Any] | None = None
+
+
 class _Local(threading.local):
     loop: asyncio.AbstractEventLoop | None
+    job: Job | None = None
 
 
 _local = _Local()
@@ -56,14 +67,19 @@ def leave_home() -> None:
     _local.loop = None
 
 
-def call_for(loop: asyncio.AbstractEventLoop, func: Callable[..., T], *args: Any) -> T:
+def job_of_this_thread() -> Job | None:
+    """Return the work that this thread of an executor does for a loop of ours, None in any other thread."""
+    return _local.job
+
+
+def call_for(job: Job, func: Callable[..., T], *args: Any) -> T:
     """Call func in this thread as work that the loop handed to it."""
-    before = loop_of_this_thread()
-    _local.loop = loop
+    before = loop_of_this_thread(), _local.job
+    _local.loop, _local.job = job.loop, job
     try:
         return func(*args)
     finally:
-        _local.loop = before
+        _local.loop, _local.job = before
 
 
 class HomeThread(_native.Thread):

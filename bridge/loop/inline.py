@@ -18,6 +18,7 @@ from .task import Contained, DeferredFuture, is_plain, mark_handled
 from .variables import take_variables
 
 _current_task = asyncio.current_task
+_Future = asyncio.Future  # at a third of the cost of the attribute
 
 
 def block(loop: SwapLoop, x: Any, kind: Kind, timeout: float | None) -> Any:
@@ -139,8 +140,38 @@ def _check(loop: SwapLoop, waited: Any, task: asyncio.Task[Any]) -> None:
         raise RuntimeError(f"Task {task!r} got Future {waited!r} attached to a different loop")
     if not blocking:
         raise RuntimeError(f"yield was used instead of yield from in task {task!r} with {waited!r}")
-    if waited is task:
-        raise RuntimeError(f"Task cannot await on itself: {task!r}")
+    if type(waited) is not _Future and is_task(waited):
+        _check_cycle(waited, task)
+
+
+def _check_cycle(waited: Any, task: asyncio.Task[Any]) -> None:
+    """Refuse to wait for a task that waits for this one, by any number of tasks between.
+
+    A task waits for one thing at a time, and ends by nothing else than its own code. So the cycle has no result. Nor
+    does a time-out end it, or a cancellation: that goes from task to task, round and round, up to a RecursionError.
+
+    :raises DeadlockError: a task waits for itself.
+    """
+    tasks: list[Any] = []
+    each: Any = waited
+    while is_task(each) and each is not task and each not in tasks:
+        tasks.append(each)
+        each = getattr(each, "_fut_waiter", None)
+    if each is not task:
+        return
+    if not tasks:
+        raise DeadlockError(f"Task cannot await on itself: {task!r}")
+    raise DeadlockError(
+        f"block_on({describe(waited)}) would never end: that task waits for the one that was about to block, "
+        f"{describe(task)}"
+        + (f", by way of {len(tasks) - 1} others" if len(tasks) > 1 else "")
+        + "; let one of them return, or wait for something else that both can wait for, such as an asyncio.Event"
+    )
+
+
+def is_task(x: object) -> bool:
+    """Return whether x is a task of asyncio's."""
+    return isinstance(x, asyncio.Task)
 
 
 def _by_task(loop: SwapLoop, coro: Any) -> Any:
