@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -11,7 +13,6 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-import sizes
 from twisted.internet.defer import Deferred
 
 from bridge import Bridge
@@ -191,43 +192,49 @@ class Waits:
 
 
 def _memory(peer: Peer, host: Host) -> Measure:
-    """Return the bytes that open calls add to threads which have made calls before, by the call."""
+    """Return the bytes that each open call allocates in a thread which has made a call before."""
 
     def measure(times: int) -> list[float]:
         first, waits = _once(peer, AT_ONCE, host), Waits()
         work = Work("waits", "", waits.prepare, lambda result: result is VALUE)
         wait = _once(peer, work, host)
         ready, go = threading.Barrier(WAITING + 1), threading.Event()
-        one_at_a_time = threading.Lock()  # many open calls now would leave memory behind for the open calls to come
         results: list[object] = []
 
         def caller() -> None:
-            with one_at_a_time:
-                first()
+            first()
             ready.wait()
             go.wait()
             results.append(wait())
 
         callers = [threading.Thread(target=caller) for _ in range(WAITING)]
-        for thread in callers:
-            thread.start()
-        ready.wait()
-        before = sizes.resident()
-        go.set()
-        waits.until(WAITING)
-        after = sizes.resident()
-        waits.release()
-        for thread in callers:
-            thread.join()
+        # Not the resident set: what ended calls have freed, open ones use again.
+        tracemalloc.start()
+        try:
+            for thread in callers:
+                thread.start()
+            ready.wait()
+            before = _traced()
+            go.set()
+            waits.until(WAITING)
+            after = _traced()
+            waits.release()
+            for thread in callers:
+                thread.join()
+        finally:
+            tracemalloc.stop()
         assert results == [VALUE] * WAITING
         return [max((after - before) / WAITING, 1.0)]
 
     return measure
 
 
+def _traced() -> int:
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
 def memory() -> list[Table]:
-    if not sizes.CAN_TELL:
-        return []
     rows = [
         Row(f"memory/{peer.name}", peer.label, f"memory/{peer.name}", partial(_memory, peer), unit="B", times=1)
         for peer in _peers()

@@ -22,6 +22,7 @@ from .model import Row
 from .results import FREE, ONE_CORE, Results
 
 _LAST = 20.0  # seconds that a process has to end by itself
+_LEAST = 20  # times in a batch: the first ones are slower
 _ALWAYS = 3  # rounds that are made whatever the time
 
 
@@ -104,7 +105,7 @@ class Worker:
             if spent >= effort.warm_up:
                 break
             times = min(times * 2, 4000)
-        self._times[row.name] = max(1, min(round(effort.batch * times / took), 100_000))
+        self._times[row.name] = max(_LEAST, min(round(effort.batch * times / took), 100_000))
 
     def batch(self, row: Row) -> list[float]:
         """Measure the row once more."""
