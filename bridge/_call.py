@@ -243,18 +243,36 @@ class Call:
         if self.is_settled and self.work is None:  # it has ended; a call that its caller has left still has its work
             return
         self.cancel_asked = True
-        if self.work is None:  # interrupted before its start was posted
-            self.settle(None, asyncio.CancelledError())
-            return
+        work = self.work
+        if work is None:
+            work = self._blocked_in_its_start()
+            if work is None:  # interrupted before its start was posted
+                self.settle(None, asyncio.CancelledError())
+                return
         try:
-            cancelled = self.work.cancel()
+            cancelled = work.cancel()
         except BaseException as error:
             self.settle(None, error)
             return
-        if cancelled is False and isinstance(self.work, concurrent.futures.Future):
+        if cancelled is False and isinstance(work, concurrent.futures.Future):
             # It runs in an executor, where nothing can stop it; so there is no cleanup to wait for either.
             self.still_runs = True
             self.settle(None, concurrent.futures.CancelledError())
+
+    def _blocked_in_its_start(self) -> Any:
+        """Return what the first step of the work waits for by a switch of the stack: then start() has not returned.
+
+        It is the task that is blocked there, or in a callable the Future that it waits for; None if there is none.
+        """
+        loop = self.life.loop
+        if isinstance(loop, SwapLoop):
+            for stack, wait in list(loop.waits.items()):
+                frame = stack.gr_frame
+                while frame is not None:
+                    if frame.f_code is Call.start.__code__ and frame.f_locals.get("self") is self:
+                        return wait.future if wait.task is None else wait.task
+                    frame = frame.f_back
+        return None
 
     # On any thread.
 

@@ -868,3 +868,41 @@ def test_nothing_is_left_running(bridge: Bridge) -> None:
         return [task for task in asyncio.all_tasks() if "_serve" not in repr(task)]
 
     assert bridge.block_on(others) == []
+
+
+# --- a first step that blocks by a switch of the stack, so that the call does not know its work yet
+
+
+@pytest.mark.parametrize("kind", ["a coroutine", "a callable", "a callable in a coroutine"])
+@pytest.mark.parametrize("end", ["timeout", "submit"])
+def test_work_that_blocks_in_its_first_step_is_cancelled_and_cleans_up(bridge: Bridge, kind: str, end: str) -> None:
+    began = threading.Event()
+    ended: list[BaseException] = []
+
+    def work() -> None:
+        began.set()
+        try:
+            bridge.block_on(asyncio.sleep(60))
+        except BaseException as error:
+            ended.append(error)
+            bridge.block_on(asyncio.sleep(0))
+            ended.append(error)
+            raise
+
+    async def coroutine() -> None:
+        work()
+
+    async def called() -> None:
+        bridge.run(work)
+
+    x: Any = {"a coroutine": coroutine, "a callable": lambda: work, "a callable in a coroutine": called}[kind]()
+    if end == "timeout":
+        with pytest.raises(TimeoutError):
+            bridge.block_on(x, timeout=0.05)
+    else:
+        future = bridge.submit(x)
+        began.wait()
+        future.cancel()
+        with pytest.raises(concurrent.futures.CancelledError):
+            future.result(10)
+    assert [type(each) for each in ended] == [asyncio.CancelledError] * 2
