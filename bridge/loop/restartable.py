@@ -5,6 +5,7 @@ How an object becomes one, and moves from loop to loop, is told in :mod:`.reacto
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 from collections.abc import Callable
@@ -14,11 +15,16 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.error import ReactorAlreadyRunning
 from twisted.internet.posixbase import PosixReactorBase
 
+from .._errors import BridgeClosed
 from . import children
 from .base import BridgeLoop
 from .guard import GuardedReactor, guarded
 from .home import HomeThread
 from .pool import make_real
+from .swap import SwapLoop
+
+# Seconds that tasks are given to clean up when a program's own reactor has stopped.
+_CLEAN_UP = 5.0
 
 
 class BridgeReactor(GuardedReactor):
@@ -56,6 +62,8 @@ class BridgeReactor(GuardedReactor):
             loop.run_forever()
         finally:
             self._justStopped = False
+            if not errors:
+                _end_tasks(loop)
             loop.close()  # what is still blocked gets BridgeClosed; a reactor's run() is its last
         if errors:
             raise errors.pop()
@@ -151,3 +159,23 @@ class BridgeReactor(GuardedReactor):
         loop = self._asyncioEventloop
         if isinstance(loop, BridgeLoop):
             loop.spread()
+
+
+def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what is left on a loop that has stopped, and let it clean up; what is blocked gets BridgeClosed."""
+    left = asyncio.all_tasks(loop)
+    if isinstance(loop, SwapLoop):
+        loop.end_waits(_closed)
+    for task in left:
+        task.cancel()
+    if left:
+        with contextlib.suppress(RuntimeError):  # somebody stops the loop again
+            loop.run_until_complete(_wait(left))
+
+
+async def _wait(tasks: set[asyncio.Task[Any]]) -> None:
+    await asyncio.wait(tasks, timeout=_CLEAN_UP)
+
+
+def _closed() -> BridgeClosed:
+    return BridgeClosed("the loop was closed; the call was not completed")

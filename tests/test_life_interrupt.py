@@ -1,0 +1,370 @@
+"""Ctrl-C, wherever it comes: the work cleans up, KeyboardInterrupt comes out of the program, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import queue
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from isolated import isolated
+from life import ENVIRONMENT, SEED, python, times
+
+# --- at random: real signals from another process, at any moment
+
+# Each round prints its number when it has begun, is interrupted, and checks that nothing is left.
+RANDOM = """
+import asyncio, contextlib, gc, random, sys, threading
+import bridge
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+
+rounds, seed, where = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+choose = random.Random(seed)
+begun, ended = [0], [0]
+
+async def work(suspend):
+    begun[0] += 1
+    try:
+        for _ in range(3):
+            await asyncio.sleep(suspend)
+        return begun[0]
+    finally:
+        await asyncio.sleep(0)
+        ended[0] += 1
+
+async def numbers():
+    begun[0] += 1
+    try:
+        for number in range(1000000):
+            yield number
+            await asyncio.sleep(0)
+    finally:
+        ended[0] += 1
+
+@contextlib.asynccontextmanager
+async def context():
+    begun[0] += 1
+    try:
+        await asyncio.sleep(0)
+        yield "entered"
+        await asyncio.sleep(0)
+    finally:
+        ended[0] += 1
+
+def blocks(strategy):
+    def block():
+        while True:
+            bridge.block_on(work(choose.choice([0, 0.0003])), strategy=strategy)
+            bridge.block_on(lambda: deferLater(reactor, 0.0002, lambda: None), strategy=strategy)
+            bridge.submit(work(0)).result()
+    return block
+
+def iterates():
+    while True:
+        with bridge.iterate(numbers(), prefetch=choose.choice([0, 3])) as items:
+            expected = 0
+            for item in items:
+                assert item == expected, (item, expected)
+                expected += 1
+                if expected == 200:
+                    break
+
+def enters():
+    while True:
+        with bridge.enter(context()) as value:
+            assert value == "entered"
+
+def runs():
+    def on_the_loop():
+        for _ in range(5):
+            bridge.block_on(work(0.0002))
+    while True:
+        bridge.run(on_the_loop)
+
+def starts_and_closes():
+    while True:
+        bridge.block_on(work(0))
+        bridge.default_bridge().close()
+
+WHERE = {
+    "lock": blocks("lock"), "event": blocks("event"), "queue": blocks("queue"), "greenlet": blocks("greenlet"),
+    "auto": blocks("auto"), "iterate": iterates, "enter": enters, "run": runs, "start and close": starts_and_closes,
+}
+bridge.block_on(work(0))
+with bridge.iterate(numbers()) as items, bridge.enter(context()):  # what it imports is there
+    next(items)
+code = WHERE[where]
+print("ready", flush=True)
+caught = 0
+while caught < rounds:
+    try:
+        print(caught, flush=True)  # inside the try, for the next one comes at once
+        code()
+    except KeyboardInterrupt:
+        caught += 1
+def settle():
+    async def left():
+        for _ in range(2000):
+            gc.collect()
+            tasks = [each for each in asyncio.all_tasks() if each is not asyncio.current_task()]
+            names = [each.get_coro().__qualname__ for each in tasks]
+            if all("_serve" in name for name in names) and begun == ended:
+                return []
+            await asyncio.sleep(0.005)
+        return names + [f"{begun[0]} begun, {ended[0]} ended"]
+    return bridge.block_on(left())
+left = settle()
+assert left == [], left
+life = bridge.default_bridge().life()
+assert not life.open, life.open
+names = {thread.name for thread in threading.enumerate()}
+assert names <= {"MainThread", "bridge", "bridge-watchdog"}, names
+print(bridge.block_on(asyncio.sleep(0.001, "goes on")), flush=True)
+"""
+WHERE = ["lock", "event", "queue", "greenlet", "auto", "iterate", "enter", "run", "start and close"]
+
+
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("where", WHERE)
+def test_interrupts_at_random(where: str, tmp_path: Path) -> None:
+    rounds = times(8, 112)  # in nine places: 1,008
+    choose = random.Random(SEED)
+    (tmp_path / "script.py").write_text("import faulthandler; faulthandler.register(12, chain=True)\n" + RANDOM)
+    command = [sys.executable, "-W", "error", "script.py", str(rounds), str(SEED), where]
+    with (
+        open(tmp_path / "errors", "w+") as errors,
+        subprocess.Popen(
+            command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
+        try:
+            lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+            def read() -> None:
+                for line in process.stdout or ():
+                    lines.put(line.rstrip("\n"))
+                lines.put("the end")
+
+            threading.Thread(target=read, daemon=True).start()
+            expected = ["ready", *map(str, range(rounds)), "goes on"]
+            for number, line in enumerate(expected):
+                try:
+                    got = lines.get(timeout=40)
+                except queue.Empty:
+                    process.send_signal(signal.SIGUSR2)  # the stacks
+                    got = lines.get(timeout=10) if process.poll() is not None else "nothing"
+                assert got == line, f"seed {SEED}: {got!r}, not {line!r}\n{(tmp_path / 'errors').read_text()}"
+                if 0 < number <= rounds:
+                    time.sleep(choose.choice([0, 0.0005, 0.002, 0.005, 0.01]) * choose.random())
+                    process.send_signal(signal.SIGINT)
+            process.wait(60)
+        finally:
+            process.kill()
+    assert (process.returncode, (tmp_path / "errors").read_text()) == (0, ""), f"seed {SEED}"
+
+
+# --- what is promised, one by one
+
+
+@isolated(status=5, stdout="cleaned up\nat exit: works")
+def test_a_handler_of_sigterm_that_exits_ends_a_blocked_program() -> None:
+    import asyncio
+    import atexit
+    import os
+    import signal
+    import sys
+
+    import bridge
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+    bridge.block_on(asyncio.sleep(0))
+    atexit.register(lambda: print("at exit:", bridge.block_on(asyncio.sleep(0.001, "works"))))
+
+    async def terminated() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.sleep(0.01)
+            print("cleaned up")
+
+    bridge.block_on(terminated())
+
+
+@isolated(stdout="interrupted\n2")
+def test_ctrl_c_in_a_start_that_takes_its_time() -> None:
+    import asyncio
+    import os
+    import signal
+    import threading
+    import time
+
+    import bridge
+
+    made = []
+
+    def factory() -> asyncio.AbstractEventLoop:
+        made.append(1)
+        os.kill(os.getpid(), signal.SIGINT)
+        go.wait(10)
+        return asyncio.SelectorEventLoop()
+
+    go = threading.Event()
+    one = bridge.Bridge(loop_factory=factory)
+    begun = time.monotonic()
+    try:
+        one.block_on(asyncio.sleep(0))
+    except KeyboardInterrupt:
+        assert time.monotonic() - begun < 5
+        print("interrupted")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    go.set()
+    assert one.block_on(asyncio.sleep(0, 2)) == 2
+    assert made == [1]  # the start has gone on
+    one.close()
+    print(2)
+
+
+@isolated(stdout="interrupted\nclosed")
+def test_ctrl_c_in_a_close_leaves_it_to_go_on() -> None:
+    import asyncio
+    import os
+    import signal
+
+    import bridge
+
+    one = bridge.Bridge()
+
+    async def cleaning() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(0.1)
+
+    one.submit(cleaning())
+    one.block_on(asyncio.sleep(0))
+    thread = one.thread
+    try:
+        one.close()
+    except KeyboardInterrupt:
+        print("interrupted")
+    thread.join(10)
+    assert not thread.is_alive()
+    one.close()
+    try:
+        one.block_on(asyncio.sleep(0))
+    except bridge.BridgeClosed:
+        print("closed")
+
+
+@isolated(stdout="cleaned up\nKeyboardInterrupt")
+def test_ctrl_c_where_a_runner_runs_the_loop_in_the_main_thread() -> None:
+    import asyncio
+    import os
+    import signal
+
+    import bridge
+
+    async def blocked() -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            await asyncio.sleep(0.01)
+            print("cleaned up")
+
+    def program() -> None:
+        asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGINT)
+        bridge.block_on(blocked())
+
+    async def main() -> None:
+        program()
+
+    try:
+        with asyncio.Runner(loop_factory=bridge.new_event_loop) as runner:
+            runner.run(main())
+    except KeyboardInterrupt:
+        print("KeyboardInterrupt")
+
+
+@isolated(stdout="BridgeClosed: the loop was closed.*\nended")
+def test_ctrl_c_where_the_program_runs_the_reactor() -> None:
+    """Twisted's own handler stops the reactor; what is blocked is told so."""
+    import asyncio
+    import os
+    import signal
+
+    import bridge
+
+    reactor = bridge.install()
+
+    def program() -> None:
+        reactor.callLater(0.05, os.kill, os.getpid(), signal.SIGINT)
+        try:
+            bridge.block_on(asyncio.sleep(1000))
+        except bridge.BridgeClosed as error:
+            print(f"BridgeClosed: {error}")
+
+    reactor.callWhenRunning(program)
+    reactor.run()
+    print("ended")
+
+
+@isolated(stdout="True True")
+def test_signals_go_to_the_main_thread_however_many_loops_there_are() -> None:
+    import asyncio
+    import os
+    import signal
+    import threading
+
+    import bridge
+
+    seen: list[bool] = []
+    signal.signal(signal.SIGUSR1, lambda *_: seen.append(threading.current_thread() is threading.main_thread()))
+    others = [bridge.Bridge(install_reactor=False) for _ in range(3)]
+    for each in others:
+        each.start()
+
+    async def signalling() -> None:
+        for number in range(200):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            while len(seen) <= number:
+                await asyncio.sleep(0)
+
+    bridge.block_on(signalling(), timeout=15)
+    print(all(seen), len(seen) == 200)
+    for each in others:
+        each.close()
+
+
+def test_run_is_interrupted_at_random(tmp_path: Path) -> None:
+    """Under ``python -m bridge run``: in an iteration; test_run.py::test_random_ctrl_cs_are_never_lost has the rest."""
+    script = tmp_path / "program.py"
+    script.write_text(
+        "import asyncio, os, signal, bridge\n"
+        "async def numbers():\n"
+        "    for number in range(10**9):\n"
+        "        yield number\n"
+        "        await asyncio.sleep(0)\n"
+        "caught = 0\n"
+        "while caught < 10:\n"
+        "    try:\n"
+        "        with bridge.iterate(numbers()) as items:\n"
+        "            for item in items:\n"
+        "                if item == 20 + 7 * caught:\n"
+        "                    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    except KeyboardInterrupt:\n"
+        "        caught += 1\n"
+        "print(bridge.block_on(asyncio.sleep(0, 'goes on')))\n"
+    )
+    ended = python(
+        f"import sys, bridge.__main__\nsys.exit(bridge.__main__.main(['run', {os.fspath(script)!r}]))", where=tmp_path
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "goes on\n", "")
