@@ -48,23 +48,26 @@ def _engine(x: Any = None) -> ModuleType:
     :param x: what is to be called; a coroutine is closed if it cannot be.
     :raises BridgeClosed: the process is exiting.
     """
-    global _loaded
-    if _loaded is None:
-        with _lock:
-            if _loaded is None:
-                try:
-                    _exit.watch()
-                except BaseException:
-                    if isinstance(x, CoroutineType):
-                        x.close()
-                    raise
-                from . import _call, _stacks
-                from .loop.watch import watchdog
+    try:
+        return _loaded or _load()
+    except BaseException:  # the exit, or Ctrl-C in the imports
+        if isinstance(x, CoroutineType):
+            x.close()
+        raise
 
-                watchdog.report = _stacks.report
-                # After the imports, because what those modules do in a forked child has to be done before ours.
-                os.register_at_fork(after_in_child=_forked)
-                _loaded = _call
+
+def _load() -> ModuleType:
+    global _loaded
+    with _lock:
+        if _loaded is None:
+            _exit.watch()
+            from . import _call, _stacks
+            from .loop.watch import watchdog
+
+            watchdog.report = _stacks.report
+            # After the imports, because what those modules do in a forked child has to be done before ours.
+            os.register_at_fork(after_in_child=_forked)
+            _loaded = _call
     return _loaded
 
 

@@ -564,10 +564,14 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
                 call.scope = home.scope_of_this_thread()
                 if call.scope is not None:
                     call.route = life.post
-            life.open.add(call)
-            if life.over is None:
-                break
-            life.open.discard(call)
+            try:
+                life.open.add(call)
+                if life.over is None:
+                    break
+                life.open.discard(call)
+            except BaseException:  # Ctrl-C, before the call was posted
+                life.open.discard(call)
+                raise
             life = bridge.life()
         if timeout is None:
             if running is not None:
@@ -709,17 +713,21 @@ def submit(bridge: Bridge | None, find: Find, x: Any) -> WorkFuture:
             life = bridge.life()
             route = life.post if kind not in _ROUTED else _route(life, x, kind)
             call = SubmittedCall(life, x, kind, route, context)
-            life.open.add(call)
-            if life.over is None:
-                break
-            life.open.discard(call)
+            future = call.future
+            try:
+                life.open.add(call)
+                if life.over is None:
+                    call.origin = origin_of(sys._getframe(2))
+                    call.begin()
+                    return future
+                life.open.discard(call)
+            except BaseException:  # Ctrl-C; nobody has the Future
+                call.ask_to_cancel()
+                life.open.discard(call)
+                raise
     except BaseException:
         discard(x)
         raise
-    future = call.future
-    call.origin = origin_of(sys._getframe(2))
-    call.begin()
-    return future
 
 
 def _log_unseen(what: str, error: BaseException, origin: Origin) -> None:

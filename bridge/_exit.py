@@ -58,14 +58,17 @@ class Exit:
         self._bridges = bridges
         self.has_begun = False
         self._is_over = False  # the loops are being closed
+        self._is_watching = False
         self._child = 0  # the process of multiprocessing's that has been told
         self._refusing: set[Life] = set()  # those whose grace is over
 
     def watch(self) -> None:
-        """Take part in the exit. Called once, before the first bridge starts.
+        """Take part in the exit. Called before the first bridge starts, and again if that was interrupted.
 
         :raises BridgeClosed: it has begun already.
         """
+        if self._is_watching:
+            return
         try:
             # After this import, since the last to be registered is the first to be called.
             import_module("concurrent.futures.thread")
@@ -74,6 +77,7 @@ class Exit:
             self.has_begun = self._is_over = True
             raise BridgeClosed(_REFUSED) from None
         atexit.register(self.close)
+        self._is_watching = True
 
     def watch_child(self) -> None:
         """Take part in the end of a child process of multiprocessing's, which calls no handlers of ``atexit``.

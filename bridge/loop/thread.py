@@ -93,6 +93,11 @@ class LoopThread(Life):
         try:
             self.thread.start()
         except RuntimeError as error:
+            interrupt = error.__context__
+            if "lock" in str(error) and interrupt is not None and not isinstance(interrupt, Exception):
+                # A signal handler has raised inside the wait of a threading.Condition, which then fails to release its
+                # lock and says that instead.
+                raise interrupt.with_traceback(None) from None
             self.end(f"the thread of the loop could not start ({error!r})", error)
             self._ready.open()
             raise
