@@ -107,14 +107,17 @@ class Items(Iterator[T], Generic[T]):
         if self._ended:
             return
         self._ended = True
+        producer = self._producer
         try:
-            producer = self._producer
             if producer is not None:
                 if producer.life.over is None:
                     self._cross(producer.close)
             elif isinstance(self._iterable, AsyncGenerator):
                 self._owner.block_on(self._iterable.aclose(), timeout=self._timeout, strategy=self._strategy)
         except BaseException as error:
+            if producer is not None and producer.life.over is None:  # Ctrl-C, maybe before the loop was asked
+                with contextlib.suppress(RuntimeError):
+                    producer.life.post(producer.close)
             trim(error)
             raise
         finally:

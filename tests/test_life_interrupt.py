@@ -146,8 +146,9 @@ def test_interrupts_at_random(where: str, tmp_path: Path) -> None:
     rounds = times(8, 112)  # in nine places: 1,008
     choose = random.Random(SEED)
     (tmp_path / "script.py").write_text("import faulthandler; faulthandler.register(12, chain=True)\n" + RANDOM)
-    # It may come after the last line of __enter__ and before the block.
-    options = ["-W", "error", "-W", "ignore:<sync context manager:ResourceWarning"]
+    # It may come after the last line of __enter__ and before the block; or when the arguments of a call have been
+    # evaluated, and before its first line.
+    options = ["-W", "error", "-W", "ignore:<sync context manager:ResourceWarning", "-W", "ignore:coroutine"]
     command = [sys.executable, *options, "script.py", str(rounds), str(SEED), where]
     with (
         open(tmp_path / "errors", "w+") as errors,
