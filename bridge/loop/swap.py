@@ -418,6 +418,10 @@ class SwapLoop(StreamLoop):
         if self._streams.waits and not self.is_running() and not self.is_closed():
             self._end_stacks()
         super().close()
+        if self.is_closed():
+            # The main greenlet of a thread: left to the garbage collector of another thread after this one's end, as
+            # part of the cycle that loop and stacks are, it crashes the process.
+            self._stacks.last_root = self._stacks.root = None
 
     def _end_stacks(self) -> None:
         if threading.current_thread() is not self._stacks.thread:
