@@ -93,6 +93,9 @@ class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
             self._cross(lambda: host.leave(exc))
             return host.swallowed
         except BaseException as error:
+            if host.life.over is None and host.is_open:  # Ctrl-C, before the loop was asked
+                with contextlib.suppress(RuntimeError):
+                    host.life.post(host.abandon)
             if error is exc:  # raised anew, as some do; it is still on its way here
                 error.__traceback__ = traceback
                 return False
