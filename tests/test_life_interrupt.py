@@ -20,16 +20,17 @@ from life import ENVIRONMENT, SEED, python, times
 
 # Each round prints its number when it has begun, is interrupted, and checks that nothing is left.
 RANDOM = """
-import asyncio, contextlib, gc, os, random, signal, sys, threading
+import asyncio, contextlib, gc, random, signal, sys, threading
 import bridge
 
 def unraisable(hook):
     # What a signal handler raises inside a finalizer is lost, as ever in CPython; so it is sent again.
     if hook.exc_type is KeyboardInterrupt:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.setitimer(signal.ITIMER_REAL, 0.002)
     else:
         sys.__unraisablehook__(hook)
 sys.unraisablehook = unraisable
+signal.signal(signal.SIGALRM, signal.default_int_handler)
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
