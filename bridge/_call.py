@@ -14,6 +14,7 @@ import concurrent.futures
 import contextlib
 import functools
 import logging
+import math
 import os
 import sys
 import threading
@@ -58,6 +59,8 @@ _WITHOUT_CONTEXT = frozenset({Kind.DEFERRED, Kind.FUTURE, Kind.CONCURRENT})
 _ROUTED = frozenset({Kind.FUTURE, Kind.CONCURRENT})
 # How often a call that waits for someone else's loop looks whether that loop still runs, in seconds.
 _FOREIGN_CHECK = 0.1
+# How long the main thread sleeps at a time, in seconds; see _wait.
+_LOOK_UP = 1.0
 
 log = logging.getLogger("bridge")
 
@@ -635,7 +638,29 @@ def _begin_and_wait(call: BlockedCall, limit: float | None) -> bool:
         # comes back, and neither had to be woken up: two switches of threads instead of six, since a thread that is
         # woken by a lock still has to wait for the GIL, which whoever released the lock holds.
         _give_way()
-    return call.waiter.wait(limit)
+    return _wait(call, limit)
+
+
+def _wait(call: BlockedCall, limit: float | None) -> bool:
+    """Wait for the call, for so many seconds.
+
+    A signal that arrives after Python has looked for signals and before the thread sleeps is handled when the thread
+    wakes. So the main thread, which handles them, looks up now and then: a Ctrl-C is late at the worst.
+    """
+    waiter = call.waiter
+    if (
+        (limit is not None and limit <= _LOOK_UP)
+        or call.caller != threading.main_thread().ident
+        or not getattr(waiter, "sleeps", False)
+    ):
+        return waiter.wait(limit)
+    end = math.inf if limit is None else monotonic() + limit
+    while True:
+        left = end - monotonic()
+        if waiter.wait(max(0.0, min(left, _LOOK_UP))):
+            return True
+        if left <= _LOOK_UP:
+            return False
 
 
 def _wait_together(colocation: Colocation, call: BlockedCall, limit: float | None) -> bool:
@@ -650,7 +675,7 @@ def _wait_together(colocation: Colocation, call: BlockedCall, limit: float | Non
             pair.part()
     finally:
         pair.part()  # once more, should Ctrl-C have ended the first
-    return done or call.waiter.wait(None if limit is None else limit - short)
+    return done or _wait(call, None if limit is None else limit - short)
 
 
 def _block_here(loop: Any, x: Any, kind: Kind, timeout: float | None, how: str | Strategy | None) -> Any:

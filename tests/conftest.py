@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 from guis import make_gui, unseen_screen
 
 from bridge import Bridge
+
+# What was started in the background of a shell ignores Ctrl-C, and so would the processes that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What test_gui_conformance.py sets for a process of pytest's that is to have an application object.
 _TOOLKIT = os.environ.get("BRIDGE_TEST_GUI")

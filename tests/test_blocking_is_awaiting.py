@@ -290,8 +290,10 @@ async def what_cannot_be_awaited(wait: Wait, note: Note) -> None:
         def __await__(self) -> Generator[Any, Any, Any]:
             return (yield self.what)
 
-    with noting(note, "itself"):
+    try:
         await wait(me())
+    except RuntimeError as error:  # blocked, it is a DeadlockError, which is one
+        note("itself", str(error).partition(": ")[0])
     other = asyncio.new_event_loop()
     foreign = Yields(other.create_future())
     foreign.what._asyncio_future_blocking = True  # type: ignore[attr-defined]

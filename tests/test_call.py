@@ -384,3 +384,38 @@ def test_plain_functions_use_the_default_bridge() -> None:
     assert not package.default_bridge().running
     assert in_a_thread(lambda: package.block_on(value())) == "value"
     package.default_bridge().close()
+
+
+def test_the_main_thread_looks_up_for_signals_that_met_it_as_it_fell_asleep(bridge: Bridge) -> None:
+    waits: list[tuple[bool, float | None]] = []
+
+    class RecordingWaiter:
+        sleeps = True
+
+        def __init__(self) -> None:
+            self.event = threading.Event()
+            self.notify = self.event.set
+
+        def wait(self, timeout: float | None) -> bool:
+            waits.append((threading.current_thread() is threading.main_thread(), timeout))
+            return self.event.wait(timeout)
+
+    class Recording:
+        name = "recording"
+
+        def unavailable(self) -> None:
+            return None
+
+        def waiter(self) -> RecordingWaiter:
+            return RecordingWaiter()
+
+    assert bridge.block_on(asyncio.sleep(1.05, "late"), strategy=Recording()) == "late"
+    assert [in_main for in_main, _ in waits] == [True, True]
+    assert all(timeout is not None and timeout <= 1 for _, timeout in waits)
+    waits.clear()
+    with pytest.raises(TimeoutError):
+        bridge.block_on(asyncio.sleep(60), timeout=1.05, strategy=Recording())
+    assert sum(timeout or 0 for _, timeout in waits[:2]) == pytest.approx(1.05, abs=0.05)
+    waits.clear()
+    assert in_a_thread(lambda: bridge.block_on(asyncio.sleep(0.01, "soon"), strategy=Recording())) == "soon"
+    assert waits == [(False, None)]

@@ -35,7 +35,7 @@ from .. import _native
 from .._errors import BridgeClosed
 from . import home
 from .colocate import Colocation
-from .task import NO_CANCELS, BridgeTask, contained, drive
+from .task import NO_CANCELS, BridgeTask, _driver, contained, drive
 
 
 class BridgeLoop(asyncio.SelectorEventLoop):
@@ -161,12 +161,13 @@ class BridgeLoop(asyncio.SelectorEventLoop):
             self._check_closed()  # type: ignore[attr-defined]
         if coro.__class__ is not CoroutineType and not asyncio.iscoroutine(coro):
             raise TypeError(f"a coroutine was expected, got {coro!r}")
-        driver = drive(coro, self, self._ours.self_cancels)
+        driver = _driver(coro, self, False, self._ours.self_cancels)
+        driver.send(None)
         if self._task_factory is not None:  # type: ignore[attr-defined]
             return super().create_task(_named(driver, coro), name=name, context=context, **options)
         # Without the names and the mapping that come to nothing, which would take a tenth of the time.
-        if name is None and not options:
-            task = BridgeTask(driver, loop=self, context=context)
+        if name is None and context is None and not options:
+            task = BridgeTask(driver, loop=self)
         else:
             task = BridgeTask(driver, loop=self, name=name, context=context, **options)
         task.user_coro = coro

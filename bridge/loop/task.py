@@ -37,8 +37,6 @@ from .._adapt import is_deferred_type
 from .._native import get_ident
 from .._outcome import set_traceback
 
-_PLAIN = frozenset({type(None), asyncio.Future, asyncio.Task})
-
 
 class BridgeTask(asyncio.Task[Any]):
     """A task whose coroutine may await Deferreds, and that can be cancelled while its step is blocked.
@@ -114,6 +112,10 @@ class BridgeTask(asyncio.Task[Any]):
         if not left and sys.version_info >= (3, 13):  # from there on it does not cancel what it has not cancelled yet
             _self_cancels(self).pop(self, None)
         return left
+
+
+# What tasks await most often, and take as it is.
+_PLAIN = frozenset({type(None), asyncio.Future, asyncio.Task, BridgeTask})
 
 
 def cancel_now(loop: asyncio.AbstractEventLoop) -> None:
