@@ -10,7 +10,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from bridge import Bridge, _call
+from bridge import Bridge, _verbs
 from bridge._bench.model import Host, Measure, Row, Table, library, missing
 from bridge._bench.threads import plain_loop
 from bridge._bench.works import VALUE, at_once
@@ -64,8 +64,8 @@ def _with_variables(owner: Bridge) -> Callable[[], object]:
 
 
 def _without_writing_back(owner: Bridge) -> Callable[[], object]:
-    assert _call.take_variables
-    _call.take_variables = lambda before, context: None
+    assert _verbs.take_variables
+    _verbs.take_variables = lambda before, context: None
     return _with_variables(owner)
 
 

@@ -61,13 +61,13 @@ def _load() -> ModuleType:
     with _lock:
         if _loaded is None:
             _exit.watch()
-            from . import _call, _stacks
+            from . import _stacks, _verbs
             from .loop.watch import watchdog
 
             watchdog.report = _stacks.report
             # After the imports, because what those modules do in a forked child has to be done before ours.
             os.register_at_fork(after_in_child=_forked)
-            _loaded = _call
+            _loaded = _verbs
     return _loaded
 
 
@@ -623,9 +623,11 @@ def _forked() -> None:
 
 def _flush_log(seconds: float) -> None:
     """Wait for the handlers of what was logged; not on a loop, which would stand still meanwhile."""
-    engine = _engine()
-    if engine.loop_here() is None:
-        engine.twisted_log.flush(seconds)
+    from .loop.home import loop_here
+    from .loop.logs import twisted_log
+
+    if loop_here() is None:
+        twisted_log.flush(seconds)
 
 
 _options: dict[str, Any] = {}

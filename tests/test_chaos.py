@@ -35,7 +35,7 @@ def test_every_call_ends_once_and_nothing_is_left(without: list[str]) -> None:
 
 
 def test_a_hang_is_found_and_shown() -> None:
-    ended = chaos("--seconds=1", "--limit=0.01", "--seed=1")
+    ended = chaos("--seconds=1", "--limit=0.001", "--seed=1")
     assert ended.returncode == 3
     assert ended.stdout.startswith("seed 1\n")
     assert re.search(r"HANG: call \d+ \(\w+\) has taken", ended.stderr), ended.stderr

@@ -47,7 +47,7 @@ def test_the_loop_runs_in_a_real_thread(order: str) -> None:
     import bridge
 
     if order == "imported first":
-        import bridge._call
+        import bridge._verbs
     from gevent import monkey
 
     monkey.patch_all()
@@ -79,7 +79,7 @@ def test_a_thousand_greenlets_wait_at_once(order: str) -> None:
     import bridge
 
     if order == "imported first":
-        import bridge._call
+        import bridge._verbs
     from gevent import monkey
 
     monkey.patch_all()

@@ -662,7 +662,7 @@ def test_threading_atexit() -> None:
 
 
 def test_concurrent_future_names() -> None:
-    """bridge/_call.py looks who waits for a Future, and lets go of one in a forked child."""
+    """bridge/_submit.py looks who waits for a Future, and lets go of one in a forked child."""
     future: concurrent.futures.Future[None] = concurrent.futures.Future()
     assert not future._condition._waiters
     waiting = threading.Thread(target=future.result)

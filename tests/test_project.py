@@ -42,6 +42,8 @@ LAYERS = [
     ["bridge._view"],
     ["bridge._iterate", "bridge._enter"],
     ["bridge._variables", "bridge._detect", "bridge._dump"],
+    ["bridge._verbs"],
+    ["bridge._submit"],
     ["bridge._call"],
     ["bridge._stacks", "bridge._deadlock"],
     ["bridge._chains", "bridge._locks"],

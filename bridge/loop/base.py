@@ -316,6 +316,11 @@ def _edge_triggered(loop: asyncio.AbstractEventLoop, alarm: Alarm) -> bool:
 _ONE = (1).to_bytes(8, sys.byteorder)  # what an eventfd takes; to a pipe it is eight bytes like any other
 
 
+def is_ours(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return whether that is a loop of ours that runs."""
+    return isinstance(loop, BridgeLoop) and loop.is_running()
+
+
 def start_task(
     loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], context: Context, *, now: bool = True
 ) -> asyncio.Task[Any]:

@@ -72,6 +72,11 @@ def job_of_this_thread() -> Job | None:
     return _local.job
 
 
+def loop_here() -> asyncio.AbstractEventLoop | None:
+    """Return the loop that runs in this thread, or that this worker thread got its work from."""
+    return asyncio._get_running_loop() or loop_of_this_thread()
+
+
 def call_for(job: Job, func: Callable[..., T], *args: Any) -> T:
     """Call func in this thread as work that the loop handed to it."""
     before = loop_of_this_thread(), _local.job

@@ -1,0 +1,187 @@
+"""submit: start a call, and hand out a Future of its outcome.
+
+The private names that this module stands on (test_names.py::test_concurrent_future_names), in CPython 3.4 to 3.14:
+``concurrent.futures.Future._condition``, ``_waiters`` and ``_done_callbacks``; ``threading.Condition._waiters``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import sys
+import threading
+from collections.abc import Callable, Collection
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any
+
+from ._adapt import Kind, describe, discard, kind_of
+from ._call import ROUTED, Call, end_of, kept_traceback, route_of
+from ._errors import BridgeClosed
+from ._origin import Origin, origin_of, shown
+from ._outcome import set_traceback, trim
+from .loop.base import never_raise
+from .loop.home import loop_here
+from .loop.life import Life
+from .loop.logs import twisted_log
+from .loop.task import is_cancellation
+
+if TYPE_CHECKING:
+    from ._bridge import Bridge
+
+    Find = Callable[[asyncio.AbstractEventLoop | None], Bridge]
+
+log = logging.getLogger("bridge")
+
+
+class SubmittedCall(Call):
+    """A call whose outcome goes to a Future."""
+
+    __slots__ = ("future", "origin")
+
+    def __init__(
+        self,
+        life: Life,
+        x: Any,
+        kind: Kind,
+        route: Callable[[Callable[[], object]], object],
+        context: Context | None,
+    ) -> None:
+        super().__init__(life, x, kind, route, context)
+        self.future = WorkFuture(self)
+        self.origin: Origin = ()
+
+    def _tell(self) -> None:
+        future = self.future
+        if self.error is None:
+            future.set_result(self.value)
+        elif self.cancel_asked and is_cancellation(self.error):
+            self.life.meter.note("cancelled")
+            future.end_cancelled()
+        else:
+            self.life.meter.note(end_of(self.error))
+            if not isinstance(self.error, BridgeClosed):  # of that everybody hears
+                future.unseen = describe(self.x), self.error, self.origin
+            future.set_exception(self.error)
+        future.forget()
+        # The frames in the error's traceback may have been called by one that holds this call.
+        del self.error, self.value, self.future
+
+    def is_waited_for(self, idents: Collection[int | None]) -> bool:
+        """Return whether any thread waits for the Future."""
+        return self.future.is_waited_for()
+
+    def forget(self, error: BaseException) -> bool:
+        """Fail the Future, whose work goes on in the parent only."""
+        self.future.fail_in_child(error)
+        return False
+
+
+never_raise |= {Call._future_done, Call.cancel}
+
+
+class WorkFuture(concurrent.futures.Future[Any]):
+    """The Future of submitted work. ``cancel()`` asks; the Future is cancelled when the work has ended."""
+
+    # What its work was, the error that it ended with, and where submit() was called; until somebody asks for the error.
+    unseen: tuple[str, BaseException, Origin] | None = None
+
+    def __init__(self, call: SubmittedCall) -> None:
+        super().__init__()
+        self._call: SubmittedCall | None = call
+
+    def __del__(self) -> None:
+        unseen, self.unseen = self.unseen, None
+        if unseen is not None:
+            _log_unseen(*unseen)
+
+    def forget(self) -> None:
+        """Let go of the call, which has ended."""
+        self._call = None
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the result of the work or raise its error, as any Future; the traceback does not grow."""
+        try:
+            return super().result(timeout)
+        except BaseException as error:
+            trim(error)
+            if self.done():
+                self.unseen = None
+            if self.done() and not self.cancelled() and self.exception() is error:
+                set_traceback(error, kept_traceback(self, error))
+            raise
+
+    def is_waited_for(self) -> bool:
+        """Return whether a thread waits for the result, in ``result()`` or in ``concurrent.futures.wait()``."""
+        return bool(self._condition._waiters or self._waiters)  # type: ignore[attr-defined]
+
+    def fail_in_child(self, error: BaseException) -> None:
+        """Set the error in a forked child. Another thread of the parent may have held the lock of the Future."""
+        self._condition = threading.Condition()
+        self._waiters.clear()
+        self._done_callbacks.clear()  # type: ignore[attr-defined]
+        self._call = None
+        if not self.done():
+            self.set_exception(error)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the error of the work, as any Future; None if it returned."""
+        error = super().exception(timeout)
+        self.unseen = None
+        return error
+
+    def running(self) -> bool:
+        """Return whether the work has not ended; it starts at once."""
+        return not self.done()
+
+    def cancel(self) -> bool:
+        """Ask the loop to cancel the work. Return False if it has ended already."""
+        call = self._call
+        if call is None or self.done():
+            return False
+        call.ask_to_cancel()
+        return True
+
+    def end_cancelled(self) -> None:
+        """Set the Future cancelled. Called once, when the work has ended."""
+        super().cancel()
+        self.set_running_or_notify_cancel()
+
+
+def submit(bridge: Bridge | None, find: Find, x: Any) -> WorkFuture:
+    """Start x and return its Future; :meth:`bridge.Bridge.submit` has the contract.
+
+    :param find: as for :func:`block_on`.
+    """
+    try:
+        kind = kind_of(x)
+        if bridge is None:
+            bridge = find(loop_here())
+        context = copy_context()
+        while True:
+            life = bridge.life()
+            route = life.post if kind not in ROUTED else route_of(life, x, kind)
+            call = SubmittedCall(life, x, kind, route, context)
+            future = call.future
+            try:
+                life.open.add(call)
+                if life.over is None:
+                    call.origin = origin_of(sys._getframe(2))
+                    call.begin()
+                    return future
+                life.open.discard(call)
+            except BaseException:  # Ctrl-C; nobody has the Future
+                call.ask_to_cancel()
+                life.open.discard(call)
+                raise
+    except BaseException:
+        discard(x)
+        raise
+
+
+def _log_unseen(what: str, error: BaseException, origin: Origin) -> None:
+    """Log an error that nobody has asked for. Called when the Future is dropped, in any thread, in a finalizer."""
+    text = f"submit({what}) failed, and nobody asked its Future for the error; it was called at:\n{shown(origin)}"
+    if log.isEnabledFor(logging.ERROR):
+        exc_info = type(error), error, error.__traceback__
+        twisted_log.handle(log.makeRecord("bridge", logging.ERROR, __file__, 0, text, (), exc_info))

@@ -1,0 +1,291 @@
+"""The verbs as the caller's thread sees them: where a call goes, how the thread waits, and what comes out.
+
+This module is what the first call loads: with it come Twisted and asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import threading
+from asyncio import _get_running_loop
+from collections.abc import Callable
+from contextvars import copy_context
+from time import monotonic
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from . import _deadlock
+from ._adapt import Kind, describe, discard, kind_of
+from ._call import ROUTED, BlockedCall, end_of, route_of
+from ._errors import BridgeClosed, DeadlockError, StrategyUnavailable
+from ._native import get_ident
+from ._seconds import checked_seconds
+from ._submit import submit
+from .loop import home, inline
+from .loop.base import is_ours
+from .loop.colocate import LONGEST, Colocation
+from .loop.home import loop_here
+from .loop.swap import SwapLoop, missing
+from .loop.task import is_cancellation
+from .loop.variables import take_variables
+from .loop.watch import watchdog
+from .strategies import Strategy, refused, resolve
+
+if TYPE_CHECKING:
+    from ._bridge import Bridge
+    from ._submit import Find
+
+__all__ = ["block_on", "is_ours", "loop_here", "run", "submit"]
+
+# Lets another thread of this core run, and the GIL go meanwhile.
+_give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
+
+# What needs no copy of the caller's context: nothing of it is called or awaited on the loop.
+_WITHOUT_CONTEXT = frozenset({Kind.DEFERRED, Kind.FUTURE, Kind.CONCURRENT})
+# How long the main thread sleeps at a time, in seconds; see _wait.
+_LOOK_UP = 1.0
+
+_STILL_RUNS = "The work was cancelled but has not ended; it still runs."
+
+
+def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, how: str | Strategy | None) -> Any:
+    """Wait for x in this thread; :meth:`bridge.Bridge.block_on` has the contract.
+
+    :param find: returns the bridge by the loop that this thread stands in, if none is given.
+    """
+    running = _get_running_loop()
+    if (
+        running is not None
+        and bridge is None
+        and how is None
+        and timeout is None
+        and x.__class__ is CoroutineType
+        and isinstance(running, SwapLoop)
+    ):
+        # The commonest call on a loop, by the shortest way; the rest of them comes by _block_here.
+        try:
+            return inline.block_coroutine(running, x)
+        finally:
+            if running._stacks.interrupted:
+                _raise_interrupt(running)
+    try:
+        kind = kind_of(x)
+        if timeout is not None:
+            timeout = checked_seconds(timeout, "timeout")
+        home_loop = home.loop_of_this_thread()
+        if bridge is None:
+            if isinstance(running, SwapLoop):
+                return _block_here(running, x, kind, timeout, how)
+            bridge = find(running or home_loop)
+        life = bridge.life()
+        if running is life.loop:
+            return _block_here(running, x, kind, timeout, how)
+        if get_ident() == life.ident:
+            raise life.refusal_here(describe(x))
+        strategy = bridge.strategy if how is None else resolve(how)
+        if isinstance(running, SwapLoop) and strategy.name == "greenlet":
+            # The greenlets of a loop's thread are the loop's: none of them runs a hub for others.
+            strategy = resolve("auto")
+        reason = strategy.unavailable()
+        if reason is not None:
+            raise refused(strategy, reason)
+        before = context = None
+        if kind not in _WITHOUT_CONTEXT:
+            before = copy_context()
+            context = before.copy()
+        while True:
+            route = life.post if kind not in ROUTED else route_of(life, x, kind)
+            waiter = strategy.waiter()
+            call = BlockedCall(life, x, kind, route, context, waiter)
+            if timeout is not None:
+                call.limit = timeout
+            if home_loop is life.loop and (route == life.post or kind is Kind.CONCURRENT):
+                call.scope = home.scope_of_this_thread()
+                if call.scope is not None:
+                    call.route = life.post
+            try:
+                life.open.add(call)
+                if life.over is None:
+                    break
+                life.open.discard(call)
+            except BaseException:  # Ctrl-C, before the call was posted
+                life.open.discard(call)
+                raise
+            life = bridge.life()
+        if timeout is None:
+            if running is not None:
+                _deadlock.check(call)
+            elif kind is Kind.FUTURE and home_loop is not None:
+                try:
+                    _deadlock.check_worker(x)
+                except BaseException:
+                    life.open.discard(call)
+                    raise
+    except BaseException:
+        discard(x)
+        raise
+    patience = life.shutdown_timeout
+    if timeout == 0:
+        call.one_turn = True
+        limit: float | None = patience
+    else:
+        limit = timeout
+    try:
+        if life.unwatched:
+            watchdog.wake(life)
+        if life.colocation is None or not getattr(waiter, "sleeps", False):
+            done = _begin_and_wait(call, limit)
+        else:
+            done = _wait_together(life.colocation, call, limit)
+        if not done:
+            call.ask_to_cancel()
+            done = waiter.wait(patience if timeout != 0 else 0.0)
+    except BaseException as error:
+        _interrupted(call, error, patience)
+        if before is not None and context is not None:
+            take_variables(before, context)
+        raise
+    try:
+        if before is not None and context is not None:
+            take_variables(before, context)
+        if not done:
+            call.give_up()
+            life.meter.note("timed_out")
+            raise _timed_out(x, timeout, still_runs=True)
+        if call.error is None:
+            return call.value
+        if call.cancel_asked and is_cancellation(call.error):
+            life.meter.note("timed_out")
+            raise _timed_out(x, timeout, call.still_runs) from call.error
+        if isinstance(call.error, BridgeClosed):
+            discard(x)
+        life.meter.note(end_of(call.error))
+        raise call.error
+    finally:
+        # The error's traceback holds this frame: with these in it, frame and error would be a reference cycle.
+        call.error = None
+        del call, x
+
+
+def _begin_and_wait(call: BlockedCall, limit: float | None) -> bool:
+    call.begin()
+    if call in call.life.open:
+        # One turn for the loop before this thread falls asleep. If both share a core, a short call has ended when it
+        # comes back, and neither had to be woken up: two switches of threads instead of six, since a thread that is
+        # woken by a lock still has to wait for the GIL, which whoever released the lock holds.
+        _give_way()
+    return _wait(call, limit)
+
+
+def _wait(call: BlockedCall, limit: float | None) -> bool:
+    """Wait for the call, for so many seconds.
+
+    A signal that arrives after Python has looked for signals and before the thread sleeps is handled when the thread
+    wakes. So the main thread, which handles them, looks up now and then: a Ctrl-C is late at the worst.
+    """
+    waiter = call.waiter
+    if (
+        (limit is not None and limit <= _LOOK_UP)
+        or call.caller != threading.main_thread().ident
+        or not getattr(waiter, "sleeps", False)
+    ):
+        return waiter.wait(limit)
+    end = math.inf if limit is None else monotonic() + limit
+    while True:
+        left = end - monotonic()
+        if waiter.wait(max(0.0, min(left, _LOOK_UP))):
+            return True
+        if left <= _LOOK_UP:
+            return False
+
+
+def _wait_together(colocation: Colocation, call: BlockedCall, limit: float | None) -> bool:
+    """Do the same, for a short while on one core with the loop."""
+    short = LONGEST if limit is None else min(limit, LONGEST)
+    pair = colocation.pair()
+    try:
+        try:
+            pair.join()
+            done = _begin_and_wait(call, short)
+        finally:
+            pair.part()
+    finally:
+        pair.part()  # once more, should Ctrl-C have ended the first
+    return done or _wait(call, None if limit is None else limit - short)
+
+
+def _block_here(loop: Any, x: Any, kind: Kind, timeout: float | None, how: str | Strategy | None) -> Any:
+    """Wait for x on the loop's own thread, where the stack switches."""
+    if how is not None and resolve(how).name not in ("auto", "greenlet"):
+        raise DeadlockError(
+            f"block_on({describe(x)}, strategy={how!r}) was called on the loop's own thread, which cannot wait in that "
+            "way for what it has to run itself; leave the strategy out, and the stack switches"
+        )
+    if not isinstance(loop, SwapLoop):
+        lacking = ", ".join(missing())
+        raise StrategyUnavailable(
+            f"block_on({describe(x)}) was called on the loop's own thread, where only a loop of ours can switch "
+            f"stacks, and this is {type(loop).__module__}.{type(loop).__name__}"
+            + (f": this Python lacks {lacking}" if lacking else ", from the user's loop_factory")
+            + "; write 'await' in a coroutine, or call the blocking code in a thread: await asyncio.to_thread(function)"
+        )
+    try:
+        return inline.block(loop, x, kind, timeout)
+    finally:
+        if loop._stacks.interrupted:
+            _raise_interrupt(loop)
+
+
+def _raise_interrupt(loop: SwapLoop) -> None:
+    """Raise the KeyboardInterrupt of a program that shares its thread with the loop: its wait was cancelled."""
+    if asyncio.current_task(loop) is not None:
+        loop.interrupted = False
+        raise KeyboardInterrupt
+
+
+def run(bridge: Bridge | None, find: Find, function: Callable[[], Any]) -> Any:
+    """Call a function in a task on the loop's thread; :meth:`bridge.Bridge.run` has the contract."""
+    running = _get_running_loop()
+    if bridge is None and isinstance(running, SwapLoop):
+        return function()
+    if bridge is None:
+        bridge = find(running or home.loop_of_this_thread())
+    life = bridge.life()
+    if (running is not None and running is life.loop) or (life.calls_here and get_ident() == life.ident):
+        return function()
+    return block_on(bridge, find, _called(function), None, None)
+
+
+async def _called(function: Callable[[], Any]) -> Any:
+    return function()
+
+
+def _interrupted(call: BlockedCall, error: BaseException, patience: float) -> None:
+    """Cancel the work and let it clean up, as the wait was ended by an exception in the caller's thread.
+
+    Another exception meanwhile, such as that of a second Ctrl-C, leaves at once.
+    """
+    call.limit = patience
+    done = call.is_settled  # it came just as the call ended: the notification may have been taken already
+    try:
+        if not done:
+            call.ask_to_cancel()
+            done = call.waiter.wait(patience)
+    finally:
+        call.give_up()
+        call.life.meter.note("cancelled")
+        if call.work is None:  # never started
+            discard(call.x)
+    if not done:
+        error.add_note(_STILL_RUNS)
+    elif call.error is not None and not is_cancellation(call.error) and error.__context__ is None:
+        error.__context__ = call.error
+
+
+def _timed_out(x: Any, timeout: float | None, still_runs: bool) -> TimeoutError:
+    error = TimeoutError(f"{describe(x)} did not finish within {timeout} seconds")
+    if still_runs:
+        error.add_note(_STILL_RUNS)
+    return error
