@@ -215,3 +215,4 @@ def test_default_bridge_has_stats() -> None:
     before = default_bridge().stats().calls
     assert block_on(value()) == 1
     assert default_bridge().stats().calls == before + 1
+    default_bridge().close()
