@@ -89,6 +89,8 @@ class QtPump:
         now = monotonic()
         look_at = now if now - self._looked_at > _LOOK else now + _LOOK
         was_quit: bool | None = None  # None: not known, as no loop of ours has run yet
+        # That of the wait before would empty the bell as this one is rung, maybe before the notifier has seen it.
+        self._emptier.stop()
         try:
             while True:
                 interrupts.hear()
