@@ -171,12 +171,15 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
 
 def _begin_and_wait(call: BlockedCall, limit: float | None) -> bool:
     call.begin()
-    if call in call.life.open:
+    still_open = call.life.open
+    if call in still_open:
         # One turn for the loop before this thread falls asleep. If both share a core, a short call has ended when it
         # comes back, and neither had to be woken up: two switches of threads instead of six, since a thread that is
         # woken by a lock still has to wait for the GIL, which whoever released the lock holds.
         _give_way()
-    return _wait(call, limit)
+        if call in still_open:
+            return _wait(call, limit)
+    return call.waiter.wait(limit)  # which is notified, or is about to be
 
 
 def _wait(call: BlockedCall, limit: float | None) -> bool:
