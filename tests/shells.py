@@ -127,7 +127,8 @@ class Kernel:
     def start(self, source: str) -> None:
         """Send a cell."""
         self._output = self.html = ""
-        self._request = self.client.execute(source, allow_stdin=True)
+        # A cell that has failed makes the kernel throw away those that come soon after it, as "run all" wants it.
+        self._request = self.client.execute(source, allow_stdin=True, stop_on_error=False)
 
     def wait_for(self, pattern: str) -> str:
         """Wait until the running cell has printed something, and return what it has printed so far."""
