@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
 
 import pytest
 from guis import make_gui, unseen_screen
+from twisted.logger import LogEvent, globalLogPublisher
 
 from bridge import Bridge
 
@@ -25,6 +27,21 @@ def bridge() -> Iterator[Bridge]:
     """A bridge of the test's own, beside whatever reactor the process has."""
     with Bridge("test", install_reactor=False) as each:
         yield each
+
+
+@pytest.fixture
+def unhandled() -> Iterator[list[LogEvent]]:
+    """The failures that Twisted logs, such as "Unhandled error in Deferred"."""
+    events: list[LogEvent] = []
+
+    def observe(event: LogEvent) -> None:
+        if "log_failure" in event:
+            events.append(event)
+
+    globalLogPublisher.addObserver(observe)
+    yield events
+    gc.collect()
+    globalLogPublisher.removeObserver(observe)
 
 
 @pytest.fixture(scope="session")

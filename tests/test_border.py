@@ -19,7 +19,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, readBody
 from twisted.web.resource import Resource
@@ -29,21 +29,6 @@ import bridge as package
 from bridge import Bridge, BridgeError, WrongThreadError, as_deferred, as_future, block_on, in_thread
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
-
-
-@pytest.fixture
-def unhandled() -> Iterator[list[LogEvent]]:
-    """The failures that Twisted logs, such as "Unhandled error in Deferred"."""
-    events: list[LogEvent] = []
-
-    def observe(event: LogEvent) -> None:
-        if "log_failure" in event:
-            events.append(event)
-
-    globalLogPublisher.addObserver(observe)
-    yield events
-    gc.collect()
-    globalLogPublisher.removeObserver(observe)
 
 
 @pytest.fixture(params=usable())

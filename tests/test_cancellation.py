@@ -21,7 +21,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.task import deferLater
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 from twisted.web.client import Agent
 
 from bridge import Bridge, as_deferred, as_future, in_thread
@@ -32,21 +32,6 @@ def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     """A bridge whose callers wait by one of the strategies; no test here ends its loop."""
     with Bridge("cancellation", strategy=request.param, install_reactor=False, shutdown_timeout=0.3) as each:
         yield each
-
-
-@pytest.fixture
-def unhandled() -> Iterator[list[LogEvent]]:
-    """The failures that Twisted logs, such as "Unhandled error in Deferred"."""
-    events: list[LogEvent] = []
-
-    def observe(event: LogEvent) -> None:
-        if "log_failure" in event:
-            events.append(event)
-
-    globalLogPublisher.addObserver(observe)
-    yield events
-    gc.collect()
-    globalLogPublisher.removeObserver(observe)
 
 
 async def value() -> str:

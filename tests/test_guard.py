@@ -10,7 +10,7 @@ import re
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -43,20 +43,6 @@ FREE = {
 @pytest.fixture
 def reactor(bridge: Bridge) -> Any:
     return bridge.reactor
-
-
-@pytest.fixture
-def unhandled() -> Iterator[list[LogEvent]]:
-    """What Twisted logs as an error meanwhile."""
-    events: list[LogEvent] = []
-
-    def observe(event: LogEvent) -> None:
-        if "log_failure" in event:
-            events.append(event)
-
-    globalLogPublisher.addObserver(observe)
-    yield events
-    globalLogPublisher.removeObserver(observe)
 
 
 class Quiet(Protocol):

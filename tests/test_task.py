@@ -16,7 +16,7 @@ import pytest
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import deferLater
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 
 from bridge import Bridge, BridgeClosed
 
@@ -27,21 +27,6 @@ def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     factory = None if request.param == "our loop" else asyncio.SelectorEventLoop
     with Bridge("task", install_reactor=False, loop_factory=factory) as each:
         yield each
-
-
-@pytest.fixture
-def unhandled() -> Iterator[list[LogEvent]]:
-    """The failures that Twisted logs, such as "Unhandled error in Deferred"."""
-    events: list[LogEvent] = []
-
-    def observe(event: LogEvent) -> None:
-        if "log_failure" in event:
-            events.append(event)
-
-    globalLogPublisher.addObserver(observe)
-    yield events
-    gc.collect()
-    globalLogPublisher.removeObserver(observe)
 
 
 def later(bridge: Bridge, result: Any = "value", seconds: float = 0.001) -> Deferred[Any]:

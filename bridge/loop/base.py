@@ -161,6 +161,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
             self._check_closed()  # type: ignore[attr-defined]
         if coro.__class__ is not CoroutineType and not asyncio.iscoroutine(coro):
             raise TypeError(f"a coroutine was expected, got {coro!r}")
+        # What drive() does, without the call and the look-up, which were three hundredths of a task's time.
         driver = _driver(coro, self, False, self._ours.self_cancels)
         driver.send(None)
         if self._task_factory is not None:  # type: ignore[attr-defined]

@@ -170,14 +170,9 @@ class Contained:
         self.error = error
 
 
-def drive(
-    coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, noted: dict[Any, Any] | None = None
-) -> Coroutine[Any, Any, Any]:
-    """Return a coroutine that runs coro and that any asyncio task on the loop can run.
-
-    :param noted: where the loop notes what tasks have cancelled themselves.
-    """
-    driver = _driver(coro, loop, False, _cancels_noted_by(loop) if noted is None else noted)
+def drive(coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Coroutine[Any, Any, Any]:
+    """Return a coroutine that runs coro and that any asyncio task on the loop can run."""
+    driver = _driver(coro, loop, False, _cancels_noted_by(loop))
     # Up to its first yield, where it stands inside its try. A task that is cancelled before its first step throws
     # into the driver, which must hand that on, or the user's coroutine would end as "never awaited".
     driver.send(None)
