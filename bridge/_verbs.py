@@ -140,7 +140,8 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
         else:
             done = _wait_together(life.colocation, call, limit)
         if not done:
-            call.ask_to_cancel()
+            if not call.cancel_asked:  # as timeout=0 has by now, unless the loop stands still
+                call.ask_to_cancel()
             done = waiter.wait(patience if timeout != 0 else 0.0)
     except BaseException as error:
         _interrupted(call, error, patience)

@@ -170,6 +170,31 @@ def test_timeout_zero_gives_one_turn(bridge: Bridge, place: Place) -> None:
     place(call)
 
 
+def test_timeout_zero_cancels_once(bridge: Bridge, place: Place) -> None:
+    go = threading.Event()
+    cancellations: list[BaseException] = []
+
+    async def stubborn() -> None:
+        while not go.is_set():
+            try:
+                await asyncio.sleep(0.01)
+            except asyncio.CancelledError as cancellation:
+                cancellations.append(cancellation)
+
+    def call() -> None:
+        with pytest.raises(TimeoutError) as caught:
+            bridge.block_on(stubborn(), timeout=0)
+        assert "it still runs" in caught.value.__notes__[0]
+
+    try:
+        place(call)
+        # Had the end of the wait posted another one, it would have come before this call's turns.
+        assert bridge.block_on(suspending()) == "value"
+        assert len(cancellations) == 1
+    finally:
+        go.set()
+
+
 def test_work_that_ignores_its_cancellation_is_left_behind(bridge: Bridge, place: Place) -> None:
     go = threading.Event()
 
