@@ -681,6 +681,18 @@ def test_concurrent_future_names() -> None:
     other.join()
 
 
+def test_event_names() -> None:
+    """bridge/strategies/event.py waits by a lock of its own that the event releases."""
+    event: Any = threading.Event()
+    lock = threading.Lock()
+    lock.acquire()
+    event._cond._waiters.append(lock)
+    assert not event.wait(0)
+    assert lock.locked()
+    event.set()
+    assert not lock.locked()
+
+
 def test_loop_names_of_a_fork() -> None:
     """bridge/loop/fork.py closes the child's copies of what belongs to a loop."""
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from isolated import isolated
@@ -149,6 +150,41 @@ def uses_declared_strategies(path: str) -> None:
     assert "its entry point cannot be loaded" in (bridge.strategies()["broken"].unavailable() or "")
     with pytest.raises(bridge.StrategyUnavailable, match="NotThere"):
         bridge.block_on(asyncio.sleep(0), strategy="broken")
+
+
+@pytest.mark.parametrize("name", ["event", "lock", "queue"])
+def test_ctrl_c_at_any_line_of_a_wait_leaves_the_waiter_whole(name: str) -> None:
+    strategy = strategies()[name]
+    for interrupted_at in range(1, 1000):
+        waiter = strategy.waiter()
+        count = 0
+
+        def trace(frame: Any, event: str, arg: Any, at: int = interrupted_at) -> Any:
+            nonlocal count
+            count += 1
+            if count == at:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            waiter.wait(0.001)
+        except KeyboardInterrupt:
+            was_interrupted = True
+        else:
+            was_interrupted = False
+        finally:
+            sys.settrace(before)
+        notifying = threading.Thread(target=waiter.notify, daemon=True)
+        notifying.start()
+        notifying.join(10)
+        assert not notifying.is_alive(), f"notify() hangs after an interrupt at line {interrupted_at}"
+        assert waiter.wait(10) is True
+        if not was_interrupted:
+            break
+    assert interrupted_at > 3
 
 
 @pytest.mark.parametrize("name", sorted(set(usable()) - {"auto"}))
