@@ -101,6 +101,11 @@ class Call:
         with contextlib.suppress(RuntimeError):  # the loop is closed, and the call settled by that
             self.route(self.cancel)
 
+    def ask_to_time_out(self) -> None:
+        """Post the cancellation of the work, whose time is up."""
+        with contextlib.suppress(RuntimeError):  # as above
+            self.route(self.time_out)
+
     # Where the work lives: most often on the loop's thread.
 
     def start(self) -> None:
@@ -124,13 +129,13 @@ class Call:
             return
         if self.one_turn and not self.is_settled:
             if _get_running_loop() is None and get_ident() != self.life.ident:
-                self.cancel()
+                self.time_out()
             else:
                 loop = _get_running_loop() or self.life.loop
                 if sys.version_info >= (3, 12) or isinstance(loop, BridgeLoop):
-                    loop.call_soon(self.cancel)
+                    loop.call_soon(self.time_out)
                 else:  # the work's own first step has not been taken yet; see start_task
-                    loop.call_soon(loop.call_soon, self.cancel)
+                    loop.call_soon(loop.call_soon, self.time_out)
 
     def _start(self, kind: Kind, x: Any) -> None:
         if kind is Kind.CALLABLE:
@@ -211,6 +216,15 @@ class Call:
         if getattr(self.work, "result", None) is failure:
             mark_handled(self.work)
         self.settle(None, error_of(failure))
+
+    def time_out(self) -> None:
+        """Cancel the work unless that was done.
+
+        With ``timeout=0`` the loop does it after one turn. A loop that stood still meanwhile is then told once more, by
+        the caller, who does not see what the loop is about to do.
+        """
+        if not self.cancel_asked:
+            self.cancel()
 
     def cancel(self) -> None:
         """Cancel the work, which settles the call when it has ended."""

@@ -77,7 +77,7 @@ class SubmittedCall(Call):
         return False
 
 
-never_raise |= {Call._future_done, Call.cancel}
+never_raise |= {Call._future_done, Call.cancel, Call.time_out}
 
 
 class WorkFuture(concurrent.futures.Future[Any]):

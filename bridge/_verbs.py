@@ -140,9 +140,8 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
         else:
             done = _wait_together(life.colocation, call, limit)
         if not done:
-            if not call.cancel_asked:  # as timeout=0 has by now, unless the loop stands still
-                call.ask_to_cancel()
-            done = waiter.wait(patience if timeout != 0 else 0.0)
+            call.ask_to_time_out()
+            done = _wait(call, patience if timeout != 0 else 0.0)
     except BaseException as error:
         _interrupted(call, error, patience)
         if before is not None and context is not None:
@@ -276,7 +275,7 @@ def _interrupted(call: BlockedCall, error: BaseException, patience: float) -> No
     try:
         if not done:
             call.ask_to_cancel()
-            done = call.waiter.wait(patience)
+            done = _wait(call, patience)
     finally:
         call.give_up()
         call.life.meter.note("cancelled")

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import threading
+import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -17,7 +18,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import deferLater
 
-from bridge import Bridge, BridgeClosed
+from bridge import Bridge, BridgeClosed, _verbs
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
@@ -386,8 +387,11 @@ def test_plain_functions_use_the_default_bridge() -> None:
     package.default_bridge().close()
 
 
-def test_the_main_thread_looks_up_for_signals_that_met_it_as_it_fell_asleep(bridge: Bridge) -> None:
+def test_the_main_thread_looks_up_for_signals_that_met_it_as_it_fell_asleep(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
     waits: list[tuple[bool, float | None]] = []
+    monkeypatch.setattr(_verbs, "_LOOK_UP", 0.01)
 
     class RecordingWaiter:
         sleeps = True
@@ -409,13 +413,34 @@ def test_the_main_thread_looks_up_for_signals_that_met_it_as_it_fell_asleep(brid
         def waiter(self) -> RecordingWaiter:
             return RecordingWaiter()
 
-    assert bridge.block_on(asyncio.sleep(1.05, "late"), strategy=Recording()) == "late"
-    assert [in_main for in_main, _ in waits] == [True, True]
-    assert all(timeout is not None and timeout <= 1 for _, timeout in waits)
+    async def until_waited_for(times: int) -> str:
+        while len(waits) < times:
+            await asyncio.sleep(0.001)
+        return "late"
+
+    def looked_up() -> bool:
+        return all(in_main and timeout is not None and timeout <= 0.01 for in_main, timeout in waits)
+
+    assert bridge.block_on(until_waited_for(3), strategy=Recording()) == "late"
+    assert looked_up()
     waits.clear()
+    before = time.monotonic()
     with pytest.raises(TimeoutError):
-        bridge.block_on(asyncio.sleep(60), timeout=1.05, strategy=Recording())
-    assert sum(timeout or 0 for _, timeout in waits[:2]) == pytest.approx(1.05, abs=0.05)
+        bridge.block_on(for_ever(), timeout=0.05, strategy=Recording())
+    assert time.monotonic() - before >= 0.05
+    assert looked_up()
     waits.clear()
-    assert in_a_thread(lambda: bridge.block_on(asyncio.sleep(0.01, "soon"), strategy=Recording())) == "soon"
+
+    async def cleans_up() -> None:  # which the caller waits for as well
+        try:
+            await for_ever()
+        finally:
+            waits.clear()
+            await until_waited_for(3)
+
+    with pytest.raises(TimeoutError):
+        bridge.block_on(cleans_up(), timeout=0.02, strategy=Recording())
+    assert looked_up()
+    waits.clear()
+    assert in_a_thread(lambda: bridge.block_on(until_waited_for(1), strategy=Recording())) == "late"
     assert waits == [(False, None)]
