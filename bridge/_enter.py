@@ -175,6 +175,7 @@ class _Host:
         self._manager = manager
         self._task: asyncio.Task[Any] | None = None
         self._interrupts = 0
+        self._interrupts_exit = False  # the cancellation waits for the __aexit__ to be called
         self._abandoned = False
         # These go as soon as they have served: what they hold may refer to the Entered, which would be a cycle.
         self._leaving: asyncio.Future[BaseException | None] | None = None
@@ -208,7 +209,11 @@ class _Host:
         if self._task is not None and not self._task.done():
             self.is_late = True
             self._interrupts += 1
-            self._task.cancel()
+            if self.is_open and self._leaving is not None and self._leaving.done():
+                # It is about to leave. To be cancelled now would be the reason of its __aexit__, and not its end.
+                self._interrupts_exit = True
+            else:
+                self._task.cancel()
 
     def abandon(self) -> None:
         """Leave by a cancellation, now or as soon as it is entered, as nobody will leave it otherwise."""
@@ -262,6 +267,8 @@ class _Host:
             self.is_open = False
             self._leaving = leaving = None
             self.variables.begin()
+            if self._interrupts_exit and self._task is not None:
+                self._task.cancel()
             try:
                 if error is None:
                     swallowed = await cls.__aexit__(manager, None, None, None)

@@ -192,7 +192,7 @@ class _Wait(asyncio.Future[None]):
             return False
         self.cancel_asked = True
         assert self._producer is not None
-        if not self._producer.interrupt():
+        if not self._producer.interrupt(woken=True):
             return super().cancel(msg)
         return True
 
@@ -254,9 +254,16 @@ class _Producer:
         if self._rest is not None and not self._rest.done():
             self._rest.set_result(None)
 
-    def interrupt(self) -> bool:
-        """Cancel the step that the async iterator is in. Return False if it is in none."""
-        if self._task is None or self._task.done() or self._rest is not None:
+    def interrupt(self, woken: bool = False) -> bool:
+        """Cancel the step that the async iterator is in. Return False if it is in none.
+
+        :param woken: also the step that it is about to take. A generator then gets the cancellation where it stands;
+            another iterator has nothing in it to cancel.
+        """
+        if self._task is None or self._task.done():
+            return False
+        rest = self._rest
+        if rest is not None and not (woken and rest.done() and isinstance(self._iterator, AsyncGenerator)):
             return False
         self._interrupts += 1
         self._task.cancel()
@@ -311,7 +318,9 @@ class _Producer:
     def _task_done(self, _: object) -> None:
         """Let nobody wait for a task that was cancelled before its first step, or was dropped."""
         if not self._has_ended:
-            self._finish(_End(asyncio.CancelledError()), None)
+            own = self._interrupts > 0
+            self._tell_cancelled()
+            self._finish(_End(None if own else asyncio.CancelledError()), None)
 
     def _finish(self, end: _End, failure: BaseException | None) -> None:
         self._has_ended = True

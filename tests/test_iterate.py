@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 import pytest
 from places import PLACES, in_a_thread, shown, usable
+from told import Told
 from twisted.internet.defer import Deferred
 
 import bridge as package
@@ -33,7 +34,7 @@ unset: contextvars.ContextVar[str] = contextvars.ContextVar("unset")
 @pytest.fixture(params=usable())
 def waiting(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     """A bridge whose callers wait by one of the strategies."""
-    with Bridge("iterate", strategy=request.param, install_reactor=False, shutdown_timeout=1.0) as each:
+    with Bridge("iterate", strategy=request.param, install_reactor=False, shutdown_timeout=30.0) as each:
         yield each
 
 
@@ -418,22 +419,113 @@ def test_an_iterator_that_is_no_generator_is_not_closed(waiting: Bridge) -> None
 # --- time-outs, interruption, the loop's death
 
 
-def test_times_out_on_an_item(waiting: Bridge) -> None:
+def test_times_out_on_the_first_item(waiting: Bridge) -> None:
     cleaned = threading.Event()
 
     async def generator() -> AsyncIterator[int]:
         try:
-            yield 1
             await for_ever()
+            yield 1
         finally:
             cleaned.set()
 
     items = waiting.iterate(generator(), timeout=0.05)
-    assert next(items) == 1
     with pytest.raises(TimeoutError, match=r"the next item of async_generator .* did not come within 0.05 seconds"):
         next(items)
     assert cleaned.is_set()
     assert list(items) == []
+
+
+def test_times_out_on_a_later_item(bridge: Bridge) -> None:
+    cleaned, waits = threading.Event(), threading.Event()
+
+    async def generator() -> AsyncIterator[int]:
+        try:
+            yield 1
+            waits.set()
+            await for_ever()
+        finally:
+            await asyncio.sleep(0.001)
+            cleaned.set()
+
+    items = bridge.iterate(generator(), timeout=5, strategy=Told(waits))
+    assert next(items) == 1
+    with pytest.raises(TimeoutError, match="did not come within 5 seconds"):
+        next(items)
+    assert cleaned.is_set()
+    assert list(items) == []
+
+
+def test_a_time_out_that_comes_with_its_request_cancels_the_generator(bridge: Bridge) -> None:
+    """The loop stands still from before it is asked for the item until it is asked to cancel that."""
+    cleaned, up = threading.Event(), threading.Event()
+
+    async def generator() -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            await asyncio.sleep(0.001)
+            cleaned.set()
+
+    told = Told(up)
+    items = bridge.iterate(generator(), timeout=5, strategy=told)
+    assert next(items) == 1
+    up.set()
+    stand_still_until(bridge, told.has_asked)
+    with pytest.raises(TimeoutError):
+        next(items)
+    assert cleaned.is_set()
+    assert list(items) == []
+
+
+def test_a_time_out_that_comes_with_its_request_leaves_an_iterator_that_has_begun_nothing(bridge: Bridge) -> None:
+    class Counting:
+        made = 0
+
+        def __aiter__(self) -> Counting:
+            return self
+
+        async def __anext__(self) -> int:
+            self.made += 1
+            return self.made
+
+    up = threading.Event()
+    told = Told(up)
+    items = bridge.iterate(Counting(), timeout=5, strategy=told)
+    assert next(items) == 1
+    up.set()
+    stand_still_until(bridge, told.has_asked)
+    with pytest.raises(TimeoutError):
+        next(items)
+    up.clear()
+    assert next(items) == 2
+
+
+def test_a_time_out_before_the_first_step_ends_the_iteration() -> None:
+    """On a loop of the user's, which takes that step in a later turn before CPython 3.12."""
+
+    async def generator() -> AsyncIterator[int]:
+        await for_ever()
+        yield 1
+
+    up = threading.Event()
+    with Bridge(install_reactor=False, loop_factory=asyncio.SelectorEventLoop) as bridge:
+        told = Told(up)
+        items = bridge.iterate(generator(), timeout=5, strategy=told)
+        up.set()
+        stand_still_until(bridge, told.has_asked)
+        with pytest.raises(TimeoutError):
+            next(items)
+        up.clear()
+        assert list(items) == []
+
+
+def stand_still_until(bridge: Bridge, event: threading.Event) -> None:
+    """Let the loop run nothing until the event is set."""
+    stands_still = threading.Event()
+    bridge.loop.call_soon_threadsafe(lambda: stands_still.set() or event.wait(SECONDS))  # type: ignore[func-returns-value]
+    assert stands_still.wait(SECONDS)
 
 
 @PREFETCH
@@ -887,9 +979,16 @@ def test_a_task_group_whose_child_fails_raises_when_the_block_ends(waiting: Brid
 
 def test_a_time_out_that_is_entered_raises_when_the_block_ends(waiting: Bridge) -> None:
     async def expired() -> None:
-        await asyncio.sleep(0.03)
+        while not limit[0].expired():
+            await asyncio.sleep(0.001)
 
-    with pytest.raises(TimeoutError), waiting.enter(lambda: asyncio.timeout(0.01)):
+    limit: list[asyncio.Timeout] = []
+
+    def expiring() -> asyncio.Timeout:
+        limit.append(asyncio.timeout(0.01))
+        return limit[0]
+
+    with pytest.raises(TimeoutError), waiting.enter(expiring):
         waiting.block_on(expired())
 
 
@@ -911,14 +1010,41 @@ def test_entering_times_out(waiting: Bridge) -> None:
     assert resource.events == ["cleaned up"]
 
 
-def test_leaving_times_out(waiting: Bridge) -> None:
+def test_leaving_times_out(bridge: Bridge) -> None:
+    leaving = threading.Event()
+
     class Slow(Resource):
         async def __aexit__(self, *_: Any) -> bool:
+            leaving.set()
             await for_ever()
             return False
 
-    with pytest.raises(TimeoutError, match=r"was not left within 0\.01 seconds"), waiting.enter(Slow(), timeout=0.01):
+    with (
+        pytest.raises(TimeoutError, match="was not left within 5 seconds"),
+        bridge.enter(Slow(), timeout=5, strategy=Told(leaving)),
+    ):
         pass
+
+
+def test_a_time_out_that_comes_with_the_request_to_leave_cancels_the_aexit(bridge: Bridge) -> None:
+    """The loop stands still from before it is asked to leave until it is asked to cancel that."""
+    reasons: list[Any] = []
+    up = threading.Event()
+
+    class Slow(Resource):
+        async def __aexit__(self, *arguments: Any) -> bool:
+            reasons.extend(arguments)
+            await for_ever()
+            return False
+
+    told = Told(up)
+    with (
+        pytest.raises(TimeoutError, match="was not left within 5 seconds"),
+        bridge.enter(Slow(), timeout=5, strategy=told),
+    ):
+        up.set()
+        stand_still_until(bridge, told.has_asked)
+    assert reasons == [None] * 3
 
 
 def test_ctrl_c_during_an_enter_that_succeeds_all_the_same_leaves_again(waiting: Bridge) -> None:
@@ -937,20 +1063,24 @@ def test_ctrl_c_during_an_enter_that_succeeds_all_the_same_leaves_again(waiting:
     assert isinstance(resource.events[1], KeyboardInterrupt)
 
 
-def test_an_enter_that_ends_after_its_caller_has_gone_is_left(waiting: Bridge) -> None:
-    release = threading.Event()
+def test_an_enter_that_ends_after_its_caller_has_gone_is_left(bridge: Bridge) -> None:
+    entering, cancelled, release = threading.Event(), threading.Event(), threading.Event()
 
     class Stubborn(Resource):
         async def __aenter__(self) -> str:
+            entering.set()
             while not release.is_set():
                 try:
                     await asyncio.sleep(0.001)
                 except asyncio.CancelledError:
-                    pass
+                    cancelled.set()
             return await super().__aenter__()
 
     resource = Stubborn()
-    with pytest.raises(TimeoutError) as caught, waiting.enter(resource, timeout=0):
+    with (
+        pytest.raises(TimeoutError) as caught,
+        bridge.enter(resource, timeout=5, strategy=Told(entering, cancelled)),
+    ):
         pass
     assert "still runs" in caught.value.__notes__[0]
     release.set()
