@@ -32,7 +32,7 @@ STRATEGY: Any = strategies()["greenlet"]
 
 @pytest.fixture
 def bridge() -> Iterator[Bridge]:
-    with Bridge("greenlets", strategy="greenlet", install_reactor=False, shutdown_timeout=0.3) as each:
+    with Bridge("greenlets", strategy="greenlet", install_reactor=False, shutdown_timeout=30.0) as each:
         yield each
 
 
@@ -55,6 +55,12 @@ class Gates:
 
     async def wait(self, number: int) -> int:
         return await self.futures[number]
+
+
+def run_until(condition: Callable[[], object]) -> None:
+    """Let the others run, and those of them whose time is up, until the condition holds."""
+    while not condition():
+        assert STRATEGY.waiter().wait(0.001) is False
 
 
 def start(function: Callable[..., Any], *args: Any) -> greenlet:
@@ -182,22 +188,24 @@ def test_one_that_was_resumed_gives_control_back_to_the_hub_and_not_to_its_paren
 
 def test_one_that_was_resumed_starts_others(bridge: Bridge) -> None:
     log: list[object] = []
+    gates = Gates(bridge, 4)
 
     def child(number: int) -> None:
         log.append(("start", number))
-        bridge.block_on(asyncio.sleep(0.001))
+        bridge.block_on(gates.wait(number))
         log.append(("end", number))
 
     def parent() -> None:
-        bridge.block_on(asyncio.sleep(0.001))
+        bridge.block_on(gates.wait(3))
         for number in range(3):
             start(child, number)
         log.append("all started")
+        gates.open(0, 1, 2)
 
-    start(parent)
-    bridge.block_on(asyncio.sleep(0.05))
-    assert log[:4] == [("start", 0), ("start", 1), ("start", 2), "all started"]
-    assert sorted(log[4:], key=str) == [("end", 0), ("end", 1), ("end", 2)]
+    stack = start(parent)
+    gates.open(3)
+    run_until(lambda: stack.dead and len(log) == 7)
+    assert log == [("start", 0), ("start", 1), ("start", 2), "all started", ("end", 0), ("end", 1), ("end", 2)]
 
 
 def test_what_ends_while_main_does_not_wait_is_kept(bridge: Bridge) -> None:
@@ -272,14 +280,25 @@ def test_each_times_out_by_itself(bridge: Bridge) -> None:
     ended: list[int] = []
 
     def body(number: int) -> None:
+        before = time.monotonic()
         with pytest.raises(TimeoutError):
-            bridge.block_on(asyncio.sleep(60), timeout=number * 0.005)
+            bridge.block_on(asyncio.sleep(600), timeout=number * 0.005)
+        assert time.monotonic() - before >= number * 0.005
         ended.append(number)
 
+    def long() -> None:
+        with pytest.raises(GreenletExit):
+            bridge.block_on(asyncio.sleep(600), timeout=500)
+        ended.append(0)
+
+    stack = start(long)
     for number in (5, 2, 4, 1, 3):
         start(body, number)
-    bridge.block_on(asyncio.sleep(0.1))
-    assert ended == [1, 2, 3, 4, 5]
+    run_until(lambda: len(ended) == 5)
+    assert sorted(ended) == [1, 2, 3, 4, 5]
+    stack.throw()
+    run_until(lambda: stack.dead)
+    assert ended[5:] == [0]
 
 
 def test_a_wait_of_no_seconds_looks_and_gives_no_control_away() -> None:
@@ -299,9 +318,10 @@ def test_a_wait_of_no_seconds_looks_and_gives_no_control_away() -> None:
 def test_a_time_out_is_not_put_off_by_others_that_are_busy() -> None:
     """There is always one that is due: each of the two wakes the other before it blocks."""
     ended = False
+    before = time.monotonic()
 
     def busy(number: int) -> None:
-        while not ended:
+        while not ended and time.monotonic() < before + 20:
             waiters[number] = STRATEGY.waiter()
             if 1 - number in waiters:
                 waiters.pop(1 - number).notify()
@@ -313,15 +333,16 @@ def test_a_time_out_is_not_put_off_by_others_that_are_busy() -> None:
     stacks = [start(busy, number) for number in range(2)]
     quiet: list[bool] = []
     start(lambda: quiet.append(STRATEGY.waiter().wait(0.01)))
-    before = time.monotonic()
-    assert STRATEGY.waiter().wait(0.03) is False
-    assert time.monotonic() - before < 0.5
-    assert quiet == [False]
-    ended = True
-    while not all(stack.dead for stack in stacks):
-        for number in list(waiters):
-            waiters.pop(number).notify()
-        STRATEGY.waiter().wait(0.001)
+    try:
+        run_until(lambda: quiet)  # where main's own time comes as well
+        assert quiet == [False]
+        assert not any(stack.dead for stack in stacks)  # put off until they have ended
+    finally:
+        ended = True
+        while not all(stack.dead for stack in stacks):
+            for number in list(waiters):
+                waiters.pop(number).notify()
+            STRATEGY.waiter().wait(0.001)
 
 
 def test_a_wait_that_timed_out_is_waited_for_again(bridge: Bridge) -> None:
@@ -341,8 +362,8 @@ def test_a_wait_that_timed_out_is_waited_for_again(bridge: Bridge) -> None:
         assert number in cleaned
 
     stacks = [start(body, number) for number in range(3)]
-    bridge.block_on(asyncio.sleep(0.05))
-    assert all(stack.dead for stack in stacks)
+    run_until(lambda: all(stack.dead for stack in stacks))
+    assert sorted(cleaned) == [0, 1, 2]
 
 
 def test_an_error_at_a_time_out_does_not_make_the_others_miss_theirs() -> None:
@@ -355,7 +376,7 @@ def test_an_error_at_a_time_out_does_not_make_the_others_miss_theirs() -> None:
     start(lambda: results.append(STRATEGY.waiter().wait(0.005)))
     with pytest.raises(LookupError):
         STRATEGY.waiter().wait(5)
-    assert STRATEGY.waiter().wait(0.02) is False
+    run_until(lambda: results)
     assert results == [False]
 
 
@@ -364,11 +385,11 @@ def test_a_thousand_time_outs_are_quick() -> None:
     chance = random.Random(4)
     for _ in range(1_000):
         start(lambda: results.append(STRATEGY.waiter().wait(chance.random() * 0.2)))
-    before = time.monotonic()
+    before = time.process_time()
     while len(results) < 1_000:
         STRATEGY.waiter().wait(0.05)
     assert results == [False] * 1_000
-    assert time.monotonic() - before < 5
+    assert time.process_time() - before < 5
 
 
 # --- exceptions
@@ -376,18 +397,19 @@ def test_a_thousand_time_outs_are_quick() -> None:
 
 def test_an_error_that_ends_a_greenlet_is_raised_in_its_parent_where_that_waits(bridge: Bridge) -> None:
     cleaned = threading.Event()
+    gates = Gates(bridge, 2)
 
     async def for_ever() -> None:
         try:
-            await asyncio.sleep(60)
+            gates.open(1)
+            await asyncio.sleep(600)
         finally:
             cleaned.set()
 
     def body() -> None:
-        bridge.block_on(asyncio.sleep(0.002))
+        bridge.block_on(gates.wait(1))
         raise LookupError("in the greenlet")
 
-    gates = Gates(bridge, 1)
     results: list[int] = []
     start(lambda: results.append(bridge.block_on(gates.wait(0))))
     start(body)
@@ -402,12 +424,13 @@ def test_an_error_that_ends_a_greenlet_is_raised_in_its_parent_where_that_waits(
 @pytest.mark.parametrize("error", [GreenletExit, LookupError])
 def test_what_is_thrown_into_a_blocked_greenlet_cancels_its_work(bridge: Bridge, error: type[BaseException]) -> None:
     log: list[object] = []
+    gates = Gates(bridge, 1)
 
     async def cleaning() -> None:
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
         finally:
-            await asyncio.sleep(0.002)
+            await gates.wait(0)
             log.append("cleaned")
 
     def body() -> None:
@@ -419,9 +442,9 @@ def test_what_is_thrown_into_a_blocked_greenlet_cancels_its_work(bridge: Bridge,
     stack = start(body)
     stack.throw(error)
     assert not log  # it waits for the cleanup
-    bridge.block_on(asyncio.sleep(0.02))
+    gates.open(0)
+    run_until(lambda: stack.dead)
     assert log == ["cleaned", "raised"]
-    assert stack.dead
 
 
 def interrupt_main_thread() -> None:
@@ -508,7 +531,7 @@ def test_a_call_that_ends_while_a_handler_blocks_in_the_greenlet_that_is_about_t
     results: list[bool] = []
     stack = Stack(lambda: results.append(outer.wait(None)))
     stack.switch()
-    assert STRATEGY.waiter().wait(0.05) is False
+    run_until(lambda: results)
     assert results == [True]
 
 
@@ -549,7 +572,7 @@ def test_signal_handlers_block_wherever_they_land() -> None:
     try:
         for seed in range(10):
             start(body, seed)
-        while ended < 10:
+        while ended < 10 or handled <= 10:
             wait()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -565,8 +588,12 @@ def test_exceptions_of_signal_handlers_lose_nobody(bridge: Bridge) -> None:
     class Alarm(Exception):
         pass
 
-    def handle(*_: object) -> None:
-        if getcurrent() is main:
+    module = sys.modules[type(STRATEGY).__module__].__file__
+
+    def handle(_: int, frame: types.FrameType | None) -> None:
+        # Nowhere else: not as this test catches one, and not in a finalizer, which would swallow it.
+        code = frame and frame.f_code
+        if getcurrent() is main and code and code.co_filename == module and code.co_name != "__del__":
             raise Alarm
 
     def body() -> None:
@@ -584,18 +611,14 @@ def test_exceptions_of_signal_handlers_lose_nobody(bridge: Bridge) -> None:
         for _ in range(10):
             start(body)
         signal.setitimer(signal.ITIMER_REAL, 0.0007, 0.0007)
-        while ended < 10:
+        while ended < 10 or alarms <= 5:
             try:
                 STRATEGY.waiter().wait(0.01)
             except Alarm:
                 alarms += 1
     finally:
-        try:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        except Alarm:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert alarms > 5
 
 
 # --- ends
@@ -727,11 +750,11 @@ def test_a_notification_after_the_end_does_no_harm() -> None:
     for waiter in given_up:
         start(waiter.wait, 0.001)
         assert waiter.wait(0) is False
-    assert STRATEGY.waiter().wait(0.01) is False
+    hub = STRATEGY.waiter()._hub
+    run_until(lambda: hub.is_empty)
     for waiter in given_up:
         waiter.notify()
-    later = STRATEGY.waiter()
-    assert later.wait(0.001) is False
+    run_until(lambda: not hub.due)
     assert sys.getrefcount(given_up[0]) < 5
 
 
@@ -765,7 +788,9 @@ def test_nothing_is_left_behind(bridge: Bridge) -> None:
     round_of_calls()
     before = left()
     round_of_calls()
-    assert left() <= before
+    deadline = time.monotonic() + 20
+    while left() > before:  # the loop's thread may still hold the call that has just ended
+        assert time.monotonic() < deadline
     hub = STRATEGY.waiter()._hub
     assert hub.is_empty
     bridge.block_on(asyncio.sleep(0))
