@@ -34,7 +34,7 @@ variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", defau
 @pytest.fixture(params=usable())
 def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     """A bridge whose callers wait by one of the strategies."""
-    with Bridge("border", strategy=request.param, install_reactor=False, shutdown_timeout=1.0) as each:
+    with Bridge("border", strategy=request.param, install_reactor=False, shutdown_timeout=30.0) as each:
         yield each
 
 
@@ -88,7 +88,8 @@ def test_an_error_becomes_a_failure(bridge: Bridge, unhandled: list[LogEvent]) -
 def test_a_failure_that_nobody_handles_is_logged_by_twisted(bridge: Bridge, unhandled: list[LogEvent]) -> None:
     async def main() -> None:
         as_deferred(failing())
-        await asyncio.sleep(0.01)
+        for _ in range(20):
+            await asyncio.sleep(0)
         gc.collect()
 
     bridge.block_on(main())
@@ -416,9 +417,15 @@ def test_a_cancelled_scope_makes_the_blocked_call_raise(bridge: Bridge) -> None:
     blocked = Blocked(for_ever)
 
     async def main() -> None:
-        with anyio.move_on_after(0.05) as scope:
+        async def cancel() -> None:
+            await blocked.wait_started()
+            scope.cancel()
+
+        task = asyncio.create_task(cancel())
+        with anyio.CancelScope() as scope:
             await in_thread(blocked)
         assert scope.cancelled_caught
+        await task
         assert blocked.left is asyncio.CancelledError
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):

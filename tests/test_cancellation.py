@@ -17,6 +17,7 @@ from typing import Any
 import anyio
 import pytest
 from places import usable
+from told import Told
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.error import ConnectingCancelledError
@@ -30,7 +31,7 @@ from bridge import Bridge, as_deferred, as_future, in_thread
 @pytest.fixture(params=usable(), scope="module")
 def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     """A bridge whose callers wait by one of the strategies; no test here ends its loop."""
-    with Bridge("cancellation", strategy=request.param, install_reactor=False, shutdown_timeout=0.3) as each:
+    with Bridge("cancellation", strategy=request.param, install_reactor=False, shutdown_timeout=30.0) as each:
         yield each
 
 
@@ -56,6 +57,7 @@ class Suppressing:
         self.times = times
         self.cancelled = 0
         self.started = threading.Event()
+        self.was_cancelled = threading.Event()
 
     async def __call__(self) -> str:
         self.started.set()
@@ -64,6 +66,7 @@ class Suppressing:
                 await for_ever()
             except asyncio.CancelledError:
                 self.cancelled += 1
+                self.was_cancelled.set()
         return "all the same"
 
 
@@ -78,12 +81,14 @@ def test_a_result_after_a_suppressed_cancellation_is_returned(bridge: Bridge, ti
 def test_a_time_out_cancels_once_and_leaves_behind_what_goes_on(bridge: Bridge, times: int) -> None:
     work = Suppressing(times)
     with pytest.raises(TimeoutError) as caught:
-        bridge.block_on(work(), timeout=0.01)
+        bridge.block_on(work(), timeout=5, strategy=Told(work.started, work.was_cancelled))
     assert "it still runs" in caught.value.__notes__[0]
+    bridge.block_on(asyncio.sleep(0.001))
     assert work.cancelled == 1
     (task,) = [task for task in asyncio.all_tasks(bridge.loop) if "Suppressing" in repr(task)]
     for _ in range(times - 1):
         bridge.block_on(lambda: task.cancel() and None)
+        bridge.block_on(asyncio.sleep(0))  # it has seen that one
     assert bridge.block_on(task) == "all the same"
 
 
@@ -181,8 +186,11 @@ def test_a_paused_deferred_is_left_behind(bridge: Bridge) -> None:
     """It has fired, so there is nothing left to cancel."""
     deferred: Deferred[Any] = defer.succeed("value")
     deferred.pause()
-    error = timed_out(bridge, deferred)
-    assert "it still runs" in error.__notes__[0]
+    up = threading.Event()
+    up.set()
+    with pytest.raises(TimeoutError) as caught:
+        bridge.block_on(deferred, timeout=5, strategy=Told(up, up))
+    assert "it still runs" in caught.value.__notes__[0]
     bridge.block_on(deferred.unpause)
     assert bridge.block_on(deferred) == "value"
 
@@ -222,8 +230,12 @@ def test_inline_callbacks_that_survive_their_cancellation(bridge: Bridge) -> Non
 
 
 def test_a_result_that_races_with_the_time_out(bridge: Bridge) -> None:
-    """Each call has exactly one outcome, by whoever wins, and the next call is not disturbed."""
+    """Each call has exactly one outcome, by whoever wins, and the next call is not disturbed.
+
+    The one that has won has less time for the next, so that it stays a race, however fast the machine is just now.
+    """
     choose = random.Random(3)
+    patience = 1.0
     outcomes: Counter[str] = Counter()
 
     async def sleeping(seconds: float, number: int) -> int:
@@ -235,14 +247,16 @@ def test_a_result_that_races_with_the_time_out(bridge: Bridge) -> None:
 
     for number in range(500):
         seconds = choose.uniform(0, 0.0004)
-        timeout = choose.uniform(0, 0.0006)
+        timeout = choose.uniform(0, 0.0006) * patience
         start = sleeping if number % 2 else deferring
         try:
             assert bridge.block_on(lambda: start(seconds, number), timeout=timeout) == number  # noqa: B023
             outcomes["value"] += 1
+            patience /= 1.1
         except TimeoutError as error:
             assert not hasattr(error, "__notes__")  # noqa: PT017 - a value is as good
             outcomes["timed out"] += 1
+            patience *= 1.1
         if number % 10 == 0:
             assert bridge.block_on(value()) == "value"
     assert outcomes["value"]
@@ -535,8 +549,9 @@ def test_a_round_trip_cancelled_from_the_inner_end(bridge: Bridge, unhandled: li
 
     async def main(start: Callable[[], Any]) -> None:
         task = asyncio.create_task(round_trip(bridge, start, seen))
-        await asyncio.sleep(0.002)
-        innermost[-1].cancel()
+        while not innermost:
+            await asyncio.sleep(0)
+        innermost.pop().cancel()
         with pytest.raises(defer.CancelledError):
             await task
         assert not task.cancelled()
@@ -553,8 +568,14 @@ def test_a_round_trip_cancelled_from_the_inner_end(bridge: Bridge, unhandled: li
 def test_a_round_trip_under_a_time_out(bridge: Bridge) -> None:
     for innermost in (for_ever, lambda: Deferred[Any]()):
         seen: list[type[BaseException]] = []
+        is_there = threading.Event()
+
+        def noted(innermost: Callable[[], Any] = innermost, is_there: threading.Event = is_there) -> Any:
+            is_there.set()
+            return innermost()
+
         with pytest.raises(TimeoutError):
-            bridge.block_on(round_trip(bridge, innermost, seen), timeout=0.3)  # not before it has got that far
+            bridge.block_on(round_trip(bridge, noted, seen), timeout=5, strategy=Told(is_there))
         assert seen == [asyncio.CancelledError, defer.CancelledError, asyncio.CancelledError]
 
 
@@ -802,7 +823,12 @@ def test_a_request_that_timed_out_is_a_timeout_error(
 ) -> None:
     with pytest.raises(TimeoutError, match=r"did not finish within 0\.1 seconds") as caught:
         bridge.block_on(request_that_takes_for_ever, timeout=0.1)
-    assert type(caught.value.__cause__).__name__ in ("ResponseNeverReceived", "ConnectingCancelledError")
+    # By how far it has come: to the answer, to the connection, or on a busy machine to the look-up of the address.
+    names = ("ResponseNeverReceived", "ConnectingCancelledError", "DNSLookupError")
+    assert type(caught.value.__cause__).__name__ in names
+    with pytest.raises(TimeoutError) as caught:
+        bridge.block_on(request_that_takes_for_ever, timeout=0)
+    assert type(caught.value.__cause__).__name__ in names
 
     async def limited() -> None:
         async with asyncio.timeout(0.1):
@@ -846,12 +872,13 @@ def test_what_was_not_asked_to_cancel_keeps_the_name_that_it_has(bridge: Bridge)
 
 def test_nothing_is_left_running(bridge: Bridge) -> None:
     """The last test here: after all of the above no call is open, and no task but the loop's own."""
-    bridge.block_on(asyncio.sleep(0.01))
-    assert not bridge.life().open
 
     def others() -> list[asyncio.Task[Any]]:
         return [task for task in asyncio.all_tasks() if "_serve" not in repr(task)]
 
+    for _ in range(1000):  # turns, which what has just been cancelled may need to end
+        bridge.block_on(asyncio.sleep(0))
+    assert not bridge.life().open
     assert bridge.block_on(others) == []
 
 

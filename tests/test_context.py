@@ -24,6 +24,7 @@ import anyio.from_thread
 import pytest
 import sniffio
 from places import PLACES, usable
+from told import Told
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
 from twisted.internet.task import deferLater
@@ -37,7 +38,7 @@ without_default: contextvars.ContextVar[Any] = contextvars.ContextVar("without_d
 @pytest.fixture(params=usable(), scope="module")
 def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     """A bridge whose callers wait by one of the strategies; no test here ends its loop."""
-    with Bridge("context", strategy=request.param, install_reactor=False, shutdown_timeout=0.2) as each:
+    with Bridge("context", strategy=request.param, install_reactor=False, shutdown_timeout=30.0) as each:
         yield each
 
 
@@ -173,22 +174,25 @@ def test_what_is_set_comes_out_of_a_call_that_times_out(bridge: Bridge) -> None:
 
 def test_what_is_set_comes_out_of_work_that_still_runs(bridge: Bridge) -> None:
     """Up to the moment at which the caller stops waiting."""
-    release = threading.Event()
+    started, cancelled, release, ended = [threading.Event() for _ in range(4)]
 
     async def stubborn() -> None:
         variable.set("out")
+        started.set()
         while not release.is_set():
             try:
                 await asyncio.sleep(0.005)
             except asyncio.CancelledError:
-                pass
+                cancelled.set()
         variable.set("too late")
+        ended.set()
 
     with pytest.raises(TimeoutError, match="did not finish"):
-        bridge.block_on(stubborn(), timeout=0.01)
+        bridge.block_on(stubborn(), timeout=5, strategy=Told(started, cancelled))
     assert variable.get() == "out"
     release.set()
-    bridge.block_on(asyncio.sleep(0.02))
+    assert ended.wait(10)
+    bridge.block_on(asyncio.sleep(0))
     assert variable.get() == "out"
 
 

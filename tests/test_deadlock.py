@@ -358,12 +358,14 @@ def test_worker_that_blocks_on_another_task_is_no_deadlock(bridge: Bridge) -> No
 def test_worker_whose_task_has_a_time_limit_is_no_deadlock(bridge: Bridge) -> None:
     async def main() -> str:
         outcome: list[str] = []
-        done = threading.Event()
+        runs, has_limit, done = threading.Event(), threading.Event(), threading.Event()
 
         async def waits_for_worker() -> None:
             await asyncio.to_thread(worker)
 
         def worker() -> None:
+            runs.set()
+            has_limit.wait(30)
             try:
                 block_on(task)
             except DeadlockError:
@@ -373,7 +375,9 @@ def test_worker_whose_task_has_a_time_limit_is_no_deadlock(bridge: Bridge) -> No
             done.set()
 
         task = asyncio.create_task(waits_for_worker())
+        await in_thread(runs.wait, 30)  # a worker that does not run yet is cancelled together with its task
         asyncio.get_running_loop().call_later(0.2, task.cancel)
+        has_limit.set()
         with pytest.raises(asyncio.CancelledError):
             await task
         await in_thread(done.wait, 30)
