@@ -251,6 +251,42 @@ def test_a_loop_that_stops_fails_the_open_calls(loop: asyncio.AbstractEventLoop)
     thread.join()
 
 
+def test_the_end_of_one_run_leaves_the_next_alone() -> None:
+    """The thread of the first still tells of its end when another runs the loop again."""
+    loop: Any = new_event_loop()
+    tells, told = threading.Event(), threading.Event()
+
+    def tell() -> None:
+        tells.set()
+        told.wait(10)
+
+    def runs() -> threading.Thread:
+        running = threading.Event()
+        loop.call_soon(running.set)
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        assert running.wait(10)
+        return thread
+
+    loop.at_stop.append(tell)
+    first = runs()
+    loop.call_soon_threadsafe(loop.stop)
+    assert tells.wait(10)
+    second = runs()
+    attached = Bridge.attach(loop)
+    assert attached.block_on(value()) == "value"
+    future = attached.submit(asyncio.Event().wait())
+    told.set()
+    first.join()
+    assert attached.block_on(value()) == "value"
+    assert not future.done()
+    loop.call_soon_threadsafe(loop.stop)
+    second.join()
+    with pytest.raises(BridgeClosed):
+        future.result(10)
+    loop.close()
+
+
 def test_what_cannot_be_attached_to() -> None:
     with pytest.raises(BridgeError, match="no loop and no reactor runs in this thread"):
         Bridge.attach()

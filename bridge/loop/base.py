@@ -80,7 +80,8 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         try:
             super().run_forever()
         finally:
-            at_stop = self._ours.at_stop
+            # Another thread may run the loop again before this is done, and what is added then is for that run.
+            at_stop, self._ours.at_stop = self._ours.at_stop, []
             while at_stop:
                 at_stop.pop()()
 
