@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -151,8 +152,10 @@ def test_two_hundred_at_once(bridge: Bridge, way: str) -> None:
     descriptors = psutil.Process().num_fds()
     for n, result in enumerate(bridge.block_on(start, timeout=PATIENCE)):
         assert result == (f"out {n}\n".encode(), f"err {n}\n".encode(), n % 7)
-    # The pidfd of the last one is closed in the turn after that in which its protocol was told, at the latest.
-    bridge.block_on(asyncio.sleep(0.05))
+    # The pidfd of the last one may be closed in a turn after that in which its protocol was told.
+    deadline = time.monotonic() + PATIENCE
+    while psutil.Process().num_fds() != descriptors and time.monotonic() < deadline:
+        bridge.block_on(asyncio.sleep(0.01))
     assert psutil.Process().num_fds() == descriptors
     assert bridge.reactor.children == {}
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from twisted.internet.threads import deferToThreadPool
 
-from bridge import Bridge, BridgeClosed
+from bridge import Bridge, BridgeClosed, _verbs
 from bridge.loop import colocate
 
 CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
@@ -31,7 +31,7 @@ def nobody_is_left_pinned() -> Iterator[None]:
 
 @pytest.fixture
 def bridge() -> Iterator[Bridge]:
-    with Bridge("colocated", colocate=True, install_reactor=False, shutdown_timeout=0.3) as each:
+    with Bridge("colocated", colocate=True, install_reactor=False, shutdown_timeout=30.0) as each:
         yield each
 
 
@@ -53,7 +53,14 @@ async def for_ever() -> None:
     await asyncio.get_running_loop().create_future()
 
 
+@pytest.fixture
+def as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the two stay together for longer than a loop that is held up takes to look."""
+    monkeypatch.setattr(_verbs, "LONGEST", 30.0)
+
+
 @needs_two_cores
+@pytest.mark.usefixtures("as_long_as_it_takes")
 def test_both_threads_are_on_one_core_while_the_caller_waits(bridge: Bridge) -> None:
     for _ in range(20):
         loops, callers = bridge.block_on(both(threading.get_native_id()))
@@ -190,6 +197,7 @@ def test_a_loop_that_may_not_run_where_the_caller_is_stays_where_it_is(bridge: B
 
 
 @needs_two_cores
+@pytest.mark.usefixtures("as_long_as_it_takes")
 def test_a_mask_that_is_set_meanwhile_stays(bridge: Bridge) -> None:
     async def move(caller: int) -> tuple[set[int], set[int]]:
         (here,) = os.sched_getaffinity(caller)

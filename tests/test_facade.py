@@ -25,6 +25,7 @@ import anyio
 import pytest
 from isolated import isolated
 from places import PLACES, shown, usable
+from told import Told
 from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
 
 import bridge as package
@@ -38,7 +39,7 @@ variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", defau
 @pytest.fixture(params=usable())
 def waiting(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     """A bridge whose callers wait by one of the strategies."""
-    with Bridge("facade", strategy=request.param, install_reactor=False, shutdown_timeout=1.0) as each:
+    with Bridge("facade", strategy=request.param, install_reactor=False, shutdown_timeout=30.0) as each:
         yield each
 
 
@@ -420,17 +421,29 @@ def test_an_async_generator_function_becomes_one_of_iterators(waiting: Bridge, p
         assert next(items) == 0
 
 
-def test_the_timeout_of_a_generator_is_for_each_item(waiting: Bridge) -> None:
-    @waiting.blocking(timeout=0.02)
+def test_the_timeout_of_a_generator_is_for_each_item(bridge: Bridge) -> None:
+    waits: list[float | None] = []
+    endless = threading.Event()
+
+    class Noting(Told):
+        def waiter(self) -> Any:
+            waiter: Any = super().waiter()
+            wait = waiter.wait
+            waiter.wait = lambda timeout: (waits.append(timeout), wait(timeout))[1]
+            return waiter
+
+    @bridge.blocking(timeout=20, strategy=Noting(endless))
     async def slow() -> AsyncIterator[int]:
         for number in range(5):
-            await asyncio.sleep(0.008)
+            await asyncio.sleep(0.001)
             yield number
+        endless.set()
         await asyncio.get_running_loop().create_future()
 
     items = slow()
     assert [next(items) for _ in range(5)] == [0, 1, 2, 3, 4]
-    with pytest.raises(TimeoutError):
+    assert waits == [20.0] * 5
+    with pytest.raises(TimeoutError, match="did not come within 20 seconds"):
         next(items)
 
 

@@ -74,32 +74,44 @@ def test_ctrl_c_while_a_loop_ends_does_not_start_another_beside_it() -> None:
     # On CPython 3.11 and 3.12 Thread.join() that is interrupted takes a thread that runs for ended.
     import asyncio
     import signal
+    import sys
     import threading
+    import traceback
 
     import bridge
+
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def waits_for_the_end() -> bool:
+        frame = sys._current_frames()[main]
+        return any(entry.name == "wait_ended" for entry in traceback.extract_stack(frame))
 
     async def slow_to_end() -> None:
         try:
             await asyncio.sleep(1000)
         finally:
-            await asyncio.sleep(0.3)
+            while not waits_for_the_end():
+                await asyncio.sleep(0.001)
+            signal.pthread_kill(main, signal.SIGINT)
+            while not interrupted.is_set():
+                await asyncio.sleep(0.001)
 
+    interrupted = threading.Event()
     for _ in range(3):
+        interrupted.clear()
         one = bridge.default_bridge()
         one.block_on(lambda: asyncio.ensure_future(slow_to_end()) and None)
         dying = one.thread
         one.loop.call_soon_threadsafe(one.loop.stop)
         while one.running:
             pass
-        timer = threading.Timer(0.05, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT])
-        timer.start()
         try:
             bridge.block_on(asyncio.sleep(0))
         except KeyboardInterrupt:
-            pass
+            interrupted.set()
         else:
             raise AssertionError("not interrupted")
-        timer.join()
         assert bridge.block_on(asyncio.sleep(0, "next")) == "next"
         assert one.thread is not dying
         loops = [each for each in threading.enumerate() if each.name == "bridge"]

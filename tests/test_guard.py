@@ -598,9 +598,12 @@ def test_a_foreign_reactor_is_left_alone() -> None:
 
     loop = asyncio.SelectorEventLoop()
     foreign: Any = AsyncioSelectorReactor(loop)
+    running = threading.Event()
+    foreign.callWhenRunning(running.set)
     thread = threading.Thread(target=foreign.run, args=(False,))
     thread.start()
     try:
+        assert running.wait(PATIENCE)
         with Bridge(install_reactor=False) as bridge:
             bridge.start()
             call = foreign.callLater(1000, print)
