@@ -12,11 +12,13 @@ A process makes one application only, so the tests themselves are ``isolated``.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.util
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -94,6 +96,13 @@ class Gui:
     def stop(self) -> None:
         """End the main loop."""
         raise NotImplementedError
+
+
+async def happens(event: threading.Event, result: Any = None) -> Any:
+    """Wait, on the loop, until the event is set, by a slot most often."""
+    while not event.is_set():
+        await asyncio.sleep(0.005)
+    return result
 
 
 def make_gui(toolkit: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from guis import TOOLKITS, needs
 from isolated import isolated
@@ -20,6 +22,7 @@ def _is_here(toolkit: str) -> None:
 @isolated(timeout=40)
 def test_timers_tick_while_blocked(toolkit: str) -> None:
     import asyncio
+    import math
     import time
 
     from guis import make_gui
@@ -27,17 +30,31 @@ def test_timers_tick_while_blocked(toolkit: str) -> None:
     from bridge import block_on
 
     gui = make_gui(toolkit)
-    best = 0.0
-    for _ in range(5):  # the machine may be busy with something else
+
+    def rate(wait: Callable[[], object]) -> float:
         ticks: list[float] = []
-        stop = gui.every(10, lambda ticks=ticks: ticks.append(time.monotonic()))
+        stop = gui.every(10, lambda: ticks.append(time.monotonic()))
         began = time.monotonic()
-        assert block_on(asyncio.sleep(1, "value")) == "value"
-        best = max(best, len(ticks) / (time.monotonic() - began))
+        wait()
+        seconds = time.monotonic() - began
         stop()
-        if best >= 90:
+        return len(ticks) / seconds
+
+    def run() -> None:
+        gui.after(1000, gui.stop)
+        gui.run()
+
+    rates: list[tuple[float, float]] = []
+    for _ in range(10):
+        rates.append((rate(lambda: block_on(asyncio.sleep(1))), math.inf))
+        if rates[-1][0] >= 90:
             break
-    assert best >= 90, best
+        # The machine is busy with something else; so is it then for the toolkit's own loop.
+        rates[-1] = rates[-1][0], rate(run)
+        if rates[-1][0] >= 0.9 * rates[-1][1]:
+            break
+    blocked, own = rates[-1]
+    assert blocked >= 90 or blocked >= 0.9 * own, rates
 
 
 @isolated(timeout=40)
@@ -97,28 +114,27 @@ def test_a_loop_inside_a_wait_that_is_not_ours_stays_idle(toolkit: str) -> None:
 
 @isolated
 def test_windows_are_painted_while_blocked(toolkit: str) -> None:
-    import asyncio
+    import threading
 
-    from guis import make_gui
+    from guis import happens, make_gui
 
     from bridge import block_on
 
     gui = make_gui(toolkit)
-    painted: list[object] = []
+    painted = threading.Event()
     if toolkit == "tk":
         canvas = gui.tkinter.Canvas(gui.root)
-        canvas.bind("<Expose>", painted.append)
+        canvas.bind("<Expose>", lambda _: painted.set())
         canvas.pack()
     else:
 
         class Painted(gui.widgets.QWidget):  # type: ignore[misc, name-defined]
             def paintEvent(self, event: object) -> None:
-                painted.append(None)
+                painted.set()
 
         window = Painted()
         window.show()
-    block_on(asyncio.sleep(0.5))
-    assert painted
+    assert block_on(happens(painted, "painted")) == "painted"
 
 
 # --- waits inside waits
@@ -134,20 +150,29 @@ def test_waits_inside_waits_end_in_any_order(toolkit: str) -> None:
 
     gui = make_gui(toolkit)
     ended: list[str] = []
+    begun: list[str] = []
 
-    def wait(name: str, seconds: float) -> None:
-        ended.append(block_on(asyncio.sleep(seconds, name)))
+    async def work(name: str, seconds: float, all_of_them: int) -> str:
+        begun.append(name)
+        while len(begun) < all_of_them:
+            await asyncio.sleep(0.005)
+        return await asyncio.sleep(seconds, name)
+
+    def wait(name: str, seconds: float, all_of_them: int) -> None:
+        ended.append(block_on(work(name, seconds, all_of_them)))
 
     for inner, outer in ((0.05, 0.2), (0.2, 0.05)):
         ended.clear()
-        gui.after(10, lambda inner=inner: wait("inner", inner))
-        wait("outer", outer)
+        begun.clear()
+        gui.after(10, lambda inner=inner: wait("inner", inner, 2))
+        wait("outer", outer, 2)
         assert ended == ["inner", "outer"]
 
     ended.clear()
+    begun.clear()
     for number, seconds in enumerate((0.3, 0.1, 0.2, 0.05)):
-        gui.after(10 * number + 1, lambda number=number, seconds=seconds: wait(str(number), seconds))
-    wait("outer", 0.15)
+        gui.after(10 * number + 1, lambda number=number, seconds=seconds: wait(str(number), seconds, 5))
+    wait("outer", 0.15, 5)
     assert sorted(ended) == ["0", "1", "2", "3", "outer"]
     assert ended[-1] == "outer"
 
@@ -178,10 +203,10 @@ def test_blocks_in_a_slot_of_the_main_loop(toolkit: str) -> None:
 
 @isolated(stderr=r".*LookupError: in a slot.*|", stdout=".*")
 def test_an_error_of_a_slot_goes_where_the_toolkit_sends_it(toolkit: str) -> None:
-    import asyncio
     import sys
+    import threading
 
-    from guis import make_gui
+    from guis import happens, make_gui
 
     from bridge import block_on
 
@@ -190,11 +215,14 @@ def test_an_error_of_a_slot_goes_where_the_toolkit_sends_it(toolkit: str) -> Non
         sys.excepthook = lambda kind, error, traceback: hooked.append(kind)
     gui = make_gui(toolkit)
 
+    called = threading.Event()
+
     def slot() -> None:
+        gui.after(10, called.set)
         raise LookupError("in a slot")
 
     gui.after(10, slot)
-    assert block_on(asyncio.sleep(0.1, "value")) == "value"
+    assert block_on(happens(called, "value")) == "value"
     assert hooked == ([LookupError] if toolkit == "PyQt6" else [])
 
 
@@ -258,19 +286,25 @@ def test_closing_the_last_window_where_no_main_loop_runs_is_an_error_too(toolkit
 
 @isolated
 def test_quitting_while_blocked(toolkit: str) -> None:
-    import asyncio
+    import threading
 
-    from guis import make_gui
+    from guis import happens, make_gui
 
     from bridge import BridgeError, block_on
 
     gui = make_gui(toolkit)
     outcomes: list[object] = []
+    stopped = threading.Event()
+
+    def stop() -> None:
+        gui.stop()
+        if toolkit == "tk":  # else nothing ends the work but that
+            stopped.set()
 
     def slot() -> None:
-        gui.after(50, gui.stop)
+        gui.after(50, stop)
         try:
-            outcomes.append(block_on(asyncio.sleep(0.5, "value")))
+            outcomes.append(block_on(happens(stopped, "value")))
         except BridgeError as error:
             outcomes.append(type(error))
 
@@ -442,6 +476,13 @@ def test_a_wake_up_takes_little_longer_than_an_event_takes(toolkit: str) -> None
 
     gui = make_gui(toolkit)
     taken: dict[str, list[float]] = {"event": [], gui.strategy: []}
+
+    class EventWaiter:
+        def __init__(self) -> None:
+            event = threading.Event()
+            self.wait, self.notify = event.wait, event.set
+
+    make = {"event": EventWaiter, gui.strategy: strategies()[gui.strategy].waiter}
     asked = threading.Semaphore(0)
     notify = notified_at = None
 
@@ -458,15 +499,15 @@ def test_a_wake_up_takes_little_longer_than_an_event_takes(toolkit: str) -> None
     thread = threading.Thread(target=notifying)
     thread.start()
     # The best methods of those that were tried took 40 us and 67 us where an event took 24 us, and half as much more
-    # is allowed. Of five runs the best counts: a busy machine favours now the one, now the other.
+    # is allowed. Of so many runs the best counts: a busy machine favours now the one, now the other.
     limit = (67 if toolkit == "tk" else 40) / 24 * 1.5
     ratios: list[float] = []
-    for _ in range(5):
+    for _ in range(20):
         for times in taken.values():
             times.clear()
         for _ in range(200):
             for name, times in taken.items():
-                waiter = strategies()[name].waiter()
+                waiter = make[name]()
                 notify = waiter.notify
                 asked.release()
                 assert waiter.wait(30)

@@ -17,20 +17,24 @@ def _is_here(toolkit: str) -> None:
 @isolated
 def test_what_is_deleted_later_is_deleted_while_blocked(toolkit: str) -> None:
     import asyncio
+    import threading
 
-    from guis import make_gui
+    from guis import happens, make_gui
 
     from bridge import block_on
 
     gui = make_gui(toolkit)
     gone: list[object] = []
+    both = threading.Event()
     core = gui.core
     before, inside = core.QObject(), core.QObject()
     before.destroyed.connect(lambda: gone.append("before"))
     inside.destroyed.connect(lambda: gone.append("inside"))
+    for each in (before, inside):
+        each.destroyed.connect(lambda: both.set() if len(gone) == 2 else None)
     before.deleteLater()
     gui.after(10, inside.deleteLater)
-    block_on(asyncio.sleep(0.2))
+    block_on(happens(both))
     assert sorted(map(str, gone)) == ["before", "inside"]
 
     # In a slot, as Qt promises, what was deleted outside the wait stays until the slot has ended.
