@@ -19,6 +19,7 @@ nox.options.sessions = [
     "shell",
     "shell_lowest",
     "gui",
+    "gui_lowest",
     "chaos",
 ]
 nox.options.default_venv_backend = "virtualenv"
@@ -148,14 +149,24 @@ def shell(session: nox.Session) -> None:
 @nox.session(python=OLDEST, requires=["build"])
 def shell_lowest(session: nox.Session) -> None:
     """Test the shells with the oldest IPython and ipykernel that they work with. Arguments go to pytest."""
-    bounded = [each for each in _group("shell") if each.startswith(("ipython", "ipykernel"))]
-    _test_shell(session, *map(_lowest, bounded))
+    _test_shell(session, *_lowest_shells("shell"))
+
+
+def _lowest_shells(group: str) -> list[str]:
+    return [_lowest(each) for each in _group(group) if each.startswith(("ipython", "ipykernel"))]
 
 
 @nox.session(python=TESTED, requires=["build"])
 def gui(session: nox.Session) -> None:
-    """Test the strategies of GUIs and of gevent. Arguments go to pytest."""
+    """Test the strategies of GUIs and of gevent, and GUIs in the newest IPython. Arguments go to pytest."""
     _test_in(session, *_group("gui"), paths=GUI_TESTS)
+
+
+@nox.session(python=OLDEST, requires=["build"])
+def gui_lowest(session: nox.Session) -> None:
+    """Test GUIs in the oldest IPython and ipykernel that they work with. Arguments go to pytest."""
+    path = str(ROOT / "tests" / "test_gui_ipython.py")
+    _test_in(session, *_lowest_shells("gui"), *_group("gui"), paths=[path])
 
 
 @nox.session(python=TESTED, requires=["build"])

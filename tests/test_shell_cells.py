@@ -208,7 +208,10 @@ CELLS = {
         (r"cleaned", r"KeyboardInterrupt"),
         1,
     ),
-    "interrupt_sleep": Cell("print('rea' + 'dy'); time.sleep(60)", (r"KeyboardInterrupt",), 1),
+    # A signal that comes as a sleep begins does not end it, so one long sleep would be slept through now and then.
+    "interrupt_sleep": Cell(
+        "print('rea' + 'dy')\nfor _ in range(6000): time.sleep(0.01)\n", (r"KeyboardInterrupt",), 1
+    ),
     "interrupt_async_for": Cell(
         "print('rea' + 'dy')\nasync for n in agen(2):\n    await later(0, 60)\n", (r"KeyboardInterrupt",), True
     ),

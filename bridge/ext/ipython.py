@@ -57,6 +57,7 @@ class Extension:
         self.transformer = CellTransformer(self._awaits, self._shows, self._known)
         self._magics = Magics(shell, self)
         self._undo: list[Callable[[], object]] = []
+        self._runs_cell = False
         self._lifes = _Lifes()
 
     def load(self) -> None:
@@ -92,7 +93,25 @@ class Extension:
     def _add_cell(self) -> None:
         had = vars(builtins).get(CELL)
         setattr(builtins, CELL, self._cell)
-        self._undo.append(lambda: setattr(builtins, CELL, had) if had is not None else delattr(builtins, CELL))
+
+        def undo(result: Any = None) -> None:
+            if had is not None:
+                setattr(builtins, CELL, had)
+            elif vars(builtins).get(CELL) is self._cell:
+                delattr(builtins, CELL)
+
+        def undo_after_cell(result: Any = None) -> None:
+            self._shell.events.unregister("post_run_cell", undo_after_cell)
+            undo()
+
+        def undo_soon() -> None:
+            # A cell that unloads has been rewritten already, and what follows in it still calls this.
+            if self._runs_cell:
+                self._shell.events.register("post_run_cell", undo_after_cell)
+            else:
+                undo()
+
+        self._undo.append(undo_soon)
 
     def _add_runner(self) -> None:
         shell = self._shell
@@ -143,10 +162,12 @@ class Extension:
     # Around every cell.
 
     def _before_cell(self, info: Any = None) -> None:
+        self._runs_cell = True
         self._cell.begins()
         self._tell()
 
     def _after_cell(self, result: Any = None) -> None:
+        self._runs_cell = False
         self._magics.forget_errors()
         self._tell()
 

@@ -23,7 +23,7 @@ from time import monotonic
 from typing import Any
 
 from .._errors import BridgeError
-from . import gui
+from . import gui, prompt
 
 BINDINGS = ("PySide6.QtCore", "PyQt6.QtCore")
 
@@ -73,15 +73,20 @@ class QtPump:
         """Run events until the waiter is notified."""
         deadline = None if timeout is None else monotonic() + timeout
         interrupts = gui.Interrupts(self.bell)
+        at_prompt = prompt.find()
         level: _Level | None = None
         try:
             interrupts.begin()
+            if at_prompt is not None:
+                at_prompt.silence()
             level = self._levels.pop() if self._levels else _Level(self._core, self._rings.readyRead)
             return self._wait(level, waiter, deadline, interrupts)
         finally:
             if level is not None:
                 # Its timer may go off later, and end one turn of nobody's or of another wait's: that costs less here.
                 self._levels.append(level)
+            if at_prompt is not None:
+                at_prompt.restore()
             interrupts.end()
 
     def _wait(self, level: _Level, waiter: gui.GuiWaiter, deadline: float | None, interrupts: gui.Interrupts) -> bool:

@@ -25,7 +25,7 @@ from time import monotonic
 from typing import Any
 
 from .._errors import BridgeError
-from . import gui
+from . import gui, prompt
 
 _READABLE = 2  # _tkinter.READABLE
 _WINDOWS = 2**31 - 1  # more than there are
@@ -50,9 +50,12 @@ class TkPump:
         """Run events until the waiter is notified."""
         deadline = None if timeout is None else monotonic() + timeout
         interrupts = gui.Interrupts(self.bell)
+        at_prompt = prompt.find()
         entered = False
         try:
             interrupts.begin()
+            if at_prompt is not None:
+                at_prompt.silence()
             self._depth += 1
             entered = True
             if self._depth == 1:
@@ -63,6 +66,8 @@ class TkPump:
                 self._depth -= 1
                 if self._depth == 0:
                     self._unwatch()
+            if at_prompt is not None:
+                at_prompt.restore()
             interrupts.end()
 
     def _wait(self, waiter: gui.GuiWaiter, deadline: float | None, interrupts: gui.Interrupts) -> bool:
