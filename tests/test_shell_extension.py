@@ -72,6 +72,14 @@ def test_unloading_puts_everything_back(ip):
     assert run(ip, "%%loop\nx") == "theirs"
 
 
+def test_the_cell_that_unloads_runs_to_its_end(ip):
+    before = state(ip)
+    run(ip, "%load_ext bridge")
+    assert run(ip, "import asyncio\n%unload_ext bridge\nawait asyncio.sleep(0, 42)") == 42
+    run(ip, "del asyncio")
+    assert state(ip) == before
+
+
 def test_unloading_leaves_what_the_user_has_changed(ip):
     run(ip, "loop = 'mine'")
     run(ip, "%load_ext bridge")
