@@ -152,9 +152,15 @@ class _Windows:
     """
 
     def __init__(self, core: Any, wake: Any) -> None:
+        self._core = core
         self._open: list[Any] = []
         self._watched: list[Any] = []
         self._wake = wake
+        self._look()
+
+    def _look(self) -> None:
+        """Watch the windows that are open now."""
+        core = self._core
         widgets = sys.modules.get(core.__name__.replace("QtCore", "QtWidgets"))
         if widgets is None or not isinstance(core.QCoreApplication.instance(), widgets.QApplication):
             return
@@ -166,7 +172,7 @@ class _Windows:
             window = widget.windowHandle()
             if window is not None and widget.isVisible() and widget.testAttribute(counts):
                 self._open.append(widget)
-                window.visibleChanged.connect(wake)
+                window.visibleChanged.connect(self._wake)
                 self._watched.append(window)
 
     def forget(self) -> None:
@@ -181,19 +187,16 @@ class _Windows:
         """Return whether there were windows and all of them are closed."""
         if not self._open:
             return False
+        self._open = [widget for widget in self._open if self._is_open(widget)]
+        if not self._open:  # but another may have been opened meanwhile
+            self._look()
+        return not self._open
+
+    def _is_open(self, widget: Any) -> bool:
         try:
-            return not any(widget.testAttribute(self._created) for widget in self._open)
+            return bool(widget.testAttribute(self._created))
         except RuntimeError:  # Qt has deleted it
-            self._open = [widget for widget in self._open if _is_there(widget)]
-            return not self._open or self.are_closed()
-
-
-def _is_there(widget: Any) -> bool:
-    try:
-        widget.isVisible()
-    except RuntimeError:
-        return False
-    return True
+            return False
 
 
 def _ended(waiter: gui.GuiWaiter) -> BridgeError:
