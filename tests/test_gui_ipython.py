@@ -68,7 +68,8 @@ def state():
         *signals(), shell.active_eventloop, shell.loop_runner, shell.autoawait, list(shell.ast_transformers),
         {{name: list(functions) for name, functions in shell.events.callbacks.items()}},
         {{kind: sorted(table) for kind, table in shell.magics_manager.magics.items()}},
-        set(vars(builtins)), getattr(shell, "_inputhook", None), getattr(getattr(shell, "kernel", None), "eventloop", None),
+        set(vars(builtins)), getattr(shell, "_inputhook", None),
+        getattr(getattr(shell, "kernel", None), "eventloop", None),
     ]
 """
 
@@ -83,6 +84,10 @@ def open_window():
     window.show()
 def close_window():
     window.close()
+def replace_window():
+    old = window
+    open_window()
+    old.close()
 def redraw():
     window.update()
 def later(function):
@@ -105,6 +110,8 @@ def open_window():
     go()
 def close_window():
     root.destroy()
+def replace_window():
+    tkinter.Toplevel(root).destroy()
 def redraw():
     root.geometry(f"{root.winfo_width() + 5}x100")
 def later(function):
@@ -273,7 +280,7 @@ CELLS = {
     "block_on": Cell("block_on(ticked())", LIVES),
     "await_a_coroutine": Cell("await ticked()", LIVES),
     "await_a_deferred": Cell(
-        "from bridge import as_deferred\n_, lives = await deferLater(reactor, 0.01), await as_deferred(ticked())\nlives",
+        "from bridge import as_deferred\nawait deferLater(reactor, 0.01)\nawait (lambda: as_deferred(ticked()))()",
         LIVES,
     ),
     "shown_coroutine": Cell("ticked()", LIVES),
@@ -292,14 +299,19 @@ CELLS = {
     "window_is_painted_in_an_await": Cell(
         "seen = drawn\nredraw()\nawait until(lambda: drawn > seen)\n'pain' + 'ted'", r"'painted'"
     ),
+    "another_window_takes_the_place_of_the_last": Cell(
+        "later(lambda: results.append(replace_window()))\nresults.clear()\n"
+        "block_on(until(lambda: results))\nawait ticked()",
+        LIVES,
+    ),
     "time_out": Cell("block_on(asyncio.sleep(3600), timeout=0.05)", r"TimeoutError"),
     "slot_that_blocks_too": Cell(
-        "results.clear()\nlater(lambda: results.append(block_on(ticked())))\n"
-        "block_on(until(lambda: results)), results",
+        "results.clear()\nlater(lambda: results.append(block_on(ticked())))\nblock_on(until(lambda: results)), results",
         LIVES,
     ),
     "slot_that_fails": Cell(
-        "later(lambda: undefined_name)\nblock_on(ticked())", r"(?s)NameError.*undefined_name.*Out\[\d+\]: 'the GUI lives'"
+        "later(lambda: undefined_name)\nblock_on(ticked())",
+        r"(?s)NameError.*undefined_name.*Out\[\d+\]: 'the GUI lives'",
     ),
     "plain_sleep_stops_the_gui": Cell("seen = ticks; time.sleep(0.1); ticks - seen", r"Out\[\d+\]: 0"),
     # --- interrupts
@@ -325,7 +337,9 @@ CELLS = {
     ),
     "interrupt_plain_sleep": Cell(
         # A signal that comes as a sleep begins does not end it.
-        "print('rea' + 'dy')\nfor _ in range(6000): time.sleep(0.01)\n", INTERRUPTED, True
+        "print('rea' + 'dy')\nfor _ in range(6000): time.sleep(0.01)\n",
+        INTERRUPTED,
+        True,
     ),
     "interrupt_in_the_midst_of_a_slot": Cell(
         "def slot():\n    print('rea' + 'dy')\n    until_then = time.monotonic() + 0.3\n"
@@ -390,7 +404,8 @@ def test_closing_the_last_window_ends_the_call_and_not_the_shell(shell: Shell) -
 
 
 def test_a_window_that_is_closed_at_the_prompt_takes_nothing_with_it(shell: Shell) -> None:
-    shell.run("later(lambda: (close_window(), open_window()))")
+    shell.run("later(lambda: (close_window(), open_window(), tell('closed')))")
+    shell.ticks.wait_for("closed")
     assert re.search(LIVES, shell.run("block_on(ticked())"))
 
 
