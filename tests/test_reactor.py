@@ -176,15 +176,15 @@ def test_delayed_calls_fire_when_they_are_due(installed: Any) -> None:
         assert done.wait(PATIENCE)
     assert [name for name, _ in fired] == ["first", "second", "third", "last"]
     for (_, seconds), due in zip(fired, (0.0, 0.1, 0.2, 0.3), strict=True):
-        assert due <= seconds < due + 1
+        assert due <= seconds
 
 
 def test_a_delayed_call_can_be_moved_and_cancelled_after_the_adoption(installed: Any) -> None:
     fired: list[str] = []
     done = threading.Event()
     far = installed.callLater(1000, fired.append, "reset to sooner")
-    early = installed.callLater(0.1, fired.append, "delayed")
-    other = installed.callLater(0.1, fired.append, "cancelled")
+    early = installed.callLater(500, fired.append, "delayed")
+    other = installed.callLater(500, fired.append, "cancelled")
     late = installed.callLater(1000, done.set)
     with Bridge() as bridge:
 
@@ -192,9 +192,12 @@ def test_a_delayed_call_can_be_moved_and_cancelled_after_the_adoption(installed:
             assert far.active()
             assert {far, early, other, late} <= set(installed.getDelayedCalls())
             far.reset(0.01)
+            early.reset(0.02)
             early.delay(0.1)
+            other.reset(0.05)
             other.cancel()
             assert not other.active()
+            late.reset(1000)
             late.delay(-999.6)
 
         bridge.block_on(change)
@@ -222,7 +225,7 @@ def test_calls_from_threads_before_the_start_run(installed: Any) -> None:
 
 def test_methods_held_since_before_the_adoption_still_work(installed: Any) -> None:
     call_later, call_from_thread, listen_tcp = installed.callLater, installed.callFromThread, installed.listenTCP
-    called, timed, sooner = threading.Event(), threading.Event(), threading.Event()
+    called, timed, sooner, never = (threading.Event() for _ in range(4))
     with Bridge() as bridge:
         bridge.start()
         call_from_thread(called.set)
@@ -230,12 +233,14 @@ def test_methods_held_since_before_the_adoption_still_work(installed: Any) -> No
 
         def held() -> Any:
             call_later(0.02, timed.set)
+            call_later(1000, never.set)
             call_later(0.01, sooner.set)
             return listen_tcp(0, Factory.forProtocol(Echo), interface="127.0.0.1")
 
         port = bridge.block_on(held)
         assert timed.wait(PATIENCE)
-        assert sooner.is_set()
+        assert sooner.wait(PATIENCE)
+        assert not never.is_set()
         assert ask(port) == b"hello"
 
 
@@ -671,8 +676,10 @@ def test_beside_another_bridge_the_reactor_is_private(nothing_installed: None) -
         with pytest.raises(ReactorConflict, match="belongs to another bridge") as caught:
             Bridge(install_reactor=True).start()
         assert "Bridge(install_reactor=False)" in str(caught.value)
+        thread = first.thread
+        assert thread is not None
         first.loop.call_soon_threadsafe(first.loop.stop)
-        assert first.thread is None or first.thread.join(PATIENCE) is None
+        thread.join(PATIENCE)
         with Bridge("third") as third:  # the first will start again, with its reactor
             assert third.reactor is not sys.modules[NAME]
         assert first.block_on(value()) == "value"

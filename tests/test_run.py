@@ -71,8 +71,10 @@ SAME = {
     "threads and atexit": """
         import atexit, threading, time
         atexit.register(print, "at exit")
-        threading.Thread(target=lambda: (time.sleep(0.1), print("thread"))).start()
+        printed = threading.Event()
+        threading.Thread(target=lambda: (printed.wait(), time.sleep(0.1), print("thread"))).start()
         print("main")
+        printed.set()
     """,
     "an executor": """
         import concurrent.futures
@@ -159,7 +161,8 @@ results = []
 threads = [threading.Thread(target=lambda: results.append(block_on(where())[0])) for _ in range(3)]
 for thread in threads:
     thread.start()
-block_on(asyncio.sleep(0.05))
+while len(results) < 3:  # a join() would keep the loop from serving them
+    block_on(asyncio.sleep(0.005))
 for thread in threads:
     thread.join()
 print(results)
@@ -199,8 +202,8 @@ import asyncio, os, signal, sys, threading
 from bridge import block_on
 from twisted.internet import reactor
 
-def interrupt_later(seconds=0.1):
-    threading.Timer(seconds, os.kill, [os.getpid(), signal.SIGINT]).start()
+def interrupt_later():  # when the script is blocked, for then only is a callback called
+    asyncio.get_running_loop().call_soon(threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start)
 
 async def cleaning():
     try:
@@ -241,6 +244,11 @@ def test_ctrl_c_comes_out_of_the_scripts_own_code(tmp_path: Path) -> None:
 import asyncio, os, signal, threading, time
 from bridge import block_on
 
+def interrupt_soon(begun):
+    begun.wait()
+    time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGINT)
+
 def busy():
     while True:
         pass
@@ -254,11 +262,13 @@ def locked():
     lock.acquire()
 
 def blocked():
-    block_on(asyncio.sleep(30))
+    block_on(asyncio.get_running_loop().create_future())
 
 for function in (busy, blocked, asleep, locked, busy):
-    threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
+    begun = threading.Event()
+    threading.Thread(target=interrupt_soon, args=[begun]).start()
     try:
+        begun.set()
         function()
     except KeyboardInterrupt:
         print(function.__name__)

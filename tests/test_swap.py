@@ -329,7 +329,7 @@ def test_blocks_in_a_plain_signal_handler_while_the_loop_sleeps(loop: SwapLoop) 
     before = signal.signal(signal.SIGUSR1, handler)
     try:
         future = loop.create_future()
-        threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGUSR1]).start()
+        loop.call_soon(threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGUSR1]).start)  # not before it runs
         loop.run_until_complete(future)
     finally:
         signal.signal(signal.SIGUSR1, before)
@@ -521,30 +521,38 @@ def test_ready_callbacks_of_the_blocked_iteration_run(loop: SwapLoop) -> None:
 
 
 def test_timers_go_on_while_a_timer_is_blocked(bridge: Bridge) -> None:
-    """Of asyncio and of the reactor, also those that were due with it."""
+    """Of asyncio and of the reactor, also those that were due with it: the blocked ones wait for these."""
 
     def main() -> asyncio.Future[list[str]]:
         events: list[str] = []
+        others = bridge.loop.create_future()
         done = bridge.loop.create_future()
 
         def blocking(name: str) -> None:
-            block_on(asyncio.sleep(0.05))
+            block_on(asyncio.shield(others))
             events.append(name)
             if len(events) == 8:
                 done.set_result(events)
 
+        def other(name: str) -> None:
+            events.append(name)
+            if len(events) == 6:
+                others.set_result(None)
+
         bridge.reactor.callLater(0.001, blocking, "blocked timer of the reactor")
         bridge.loop.call_later(0.001, blocking, "blocked timer of asyncio")
         for _ in range(2):
-            bridge.reactor.callLater(0.001, events.append, "due with it")
-            bridge.reactor.callLater(0.01, events.append, "due later")
-            bridge.loop.call_later(0.01, events.append, "due later")
+            bridge.reactor.callLater(0.001, other, "due with it")
+            bridge.reactor.callLater(0.01, other, "due later")
+            bridge.loop.call_later(0.01, other, "asyncio's, due later")
         time.sleep(0.005)  # until the first are due
         return done
 
     events = bridge.block_on(main, timeout=10)
-    assert events[:2] == ["due with it"] * 2
-    assert events[2:6] == ["due later"] * 4
+    # On a loop that comes too late to it all, asyncio's timers may overtake the reactor's, which it wakes up for once.
+    reactors = [name for name in events[:6] if name != "asyncio's, due later"]
+    assert reactors == ["due with it"] * 2 + ["due later"] * 2
+    assert events[:6].count("asyncio's, due later") == 2
     assert sorted(events[6:]) == ["blocked timer of asyncio", "blocked timer of the reactor"]
 
 
@@ -834,6 +842,7 @@ def test_a_call_that_swallows_every_error_cannot_keep_the_loop_from_closing() ->
     owner.block_on(asyncio.sleep(0))
     thread = owner.thread
     owner.close()
+    thread.join(15)
     assert not thread.is_alive()
     assert ended == ["well behaved"] * 3
 
@@ -981,15 +990,21 @@ def test_calls_stay_blocked_over_several_runs_of_the_loop(loop: SwapLoop) -> Non
     for number in range(3):
         loop.call_soon(blocking, number)
     loop.run_until_complete(asyncio.sleep(0.01))
+
+    async def until(count: int) -> None:
+        async with asyncio.timeout(30):
+            while len(events) < count:
+                await asyncio.sleep(0.001)
+
     for number in (1, 2):
         assert loop.run_until_complete(value()) == "value"
         futures[number].set_result(number)
-    loop.run_until_complete(asyncio.sleep(0.02))
+    loop.run_until_complete(until(4))
     assert sorted(map(str, events)) == ["1", "2", "value", "value"]
     loop.call_soon(loop.stop)
     loop.run_forever()
     futures[0].set_result(0)
-    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.run_until_complete(until(6))
     assert events[4:] == [0, "value"]
     assert not loop._streams.waits
 
@@ -1170,16 +1185,18 @@ def test_ten_thousand_blocked_calls_ended_in_random_order_twice() -> None:
 
     loop = SwapLoop()
     one_round(1000)
-    begin = time.perf_counter()
-    one_round(1000)
-    thousand = time.perf_counter() - begin
-    begin = time.perf_counter()
+    # The time of the processor, which does not go on while others have it; and as many calls both times.
+    begin = time.process_time()
+    for _ in range(10):
+        one_round(1000)
+    in_thousands = time.process_time() - begin
+    begin = time.process_time()
     each, first = one_round(10_000)
-    ten_thousand = time.perf_counter() - begin
+    at_once = time.process_time() - begin
     _, second = one_round(10_000)
     assert each < 12_000
     assert second < first * 1.1, (second, first)  # the allocator does not return every page
-    assert ten_thousand < 25 * thousand, (ten_thousand, thousand)  # see the benchmarks for the exact figure
+    assert at_once < 2.5 * in_thousands, (at_once, in_thousands)  # see the benchmarks for the exact figure
     gc.collect()
     assert sum(isinstance(each, greenlet) and bool(each) for each in gc.get_objects()) <= 6
     loop.close()
