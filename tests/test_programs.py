@@ -28,6 +28,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 from bridge import Bridge, BridgeClosed, default_bridge
+from bridge.strategies.lock import LockWaiter
 
 LOOPBACK = "127.0.0.1"
 PATIENCE = 10.0  # seconds that a test waits for what must come
@@ -57,6 +58,7 @@ class Counted:
     """What a server counts."""
 
     def __init__(self) -> None:
+        self.begun = threading.Event()
         self.abandoned = threading.Event()
         self.connections = 0
 
@@ -81,6 +83,7 @@ def aiohttp_url(bridge: Bridge, counted: Counted) -> Iterator[str]:
         return web.Response(body=await request.read())
 
     async def slow(request: web.Request) -> web.Response:
+        counted.begun.set()
         try:
             await asyncio.sleep(1000)
         finally:
@@ -116,6 +119,7 @@ class Pages(Resource):
             return LARGE
         if request.path == b"/slow":
             request.notifyFinish().addErrback(lambda _: self.counted.abandoned.set())
+            self.counted.begun.set()
             return NOT_DONE_YET
         self.bridge.reactor.callLater(0.001, self._hello, request)
         return NOT_DONE_YET
@@ -173,6 +177,31 @@ def line_port(bridge: Bridge) -> Iterator[int]:
 
 
 # --- clients
+
+
+class OnceBegun:
+    """A strategy whose callers' time begins when the server has begun to answer, however long that takes."""
+
+    name = "once begun"
+
+    def __init__(self, counted: Counted) -> None:
+        self.begun = counted.begun
+
+    def unavailable(self) -> None:
+        return None
+
+    def waiter(self) -> OnceBegunWaiter:
+        return OnceBegunWaiter(self.begun)
+
+
+class OnceBegunWaiter(LockWaiter):
+    def __init__(self, begun: threading.Event) -> None:
+        super().__init__()
+        self.begun = begun
+
+    def wait(self, timeout: float | None) -> bool:
+        assert self.begun.wait(PATIENCE)
+        return super().wait(timeout)
 
 
 @pytest.fixture
@@ -234,7 +263,7 @@ def test_a_time_out_cancels_treqs_request(
     bridge: Bridge, twisted_client: Any, aiohttp_url: str, counted: Counted
 ) -> None:
     with pytest.raises(TimeoutError, match=r"did not finish within 0\.2 seconds"):
-        bridge.block_on(lambda: twisted_client.get(f"{aiohttp_url}/slow"), timeout=0.2)
+        bridge.block_on(lambda: twisted_client.get(f"{aiohttp_url}/slow"), timeout=0.2, strategy=OnceBegun(counted))
     assert counted.abandoned.wait(PATIENCE)
 
 
@@ -347,7 +376,7 @@ def test_a_time_out_cancels_httpxs_request(
     bridge: Bridge, httpx_client: httpx.AsyncClient, twisted_url: str, counted: Counted
 ) -> None:
     with pytest.raises(TimeoutError):
-        bridge.block_on(httpx_client.get(f"{twisted_url}/slow"), timeout=0.2)
+        bridge.block_on(httpx_client.get(f"{twisted_url}/slow"), timeout=0.2, strategy=OnceBegun(counted))
     assert counted.abandoned.wait(PATIENCE)
 
 

@@ -10,7 +10,6 @@ import asyncio
 import concurrent.futures
 import sqlite3
 import threading
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -29,10 +28,6 @@ from bridge import Bridge, block_on
 
 HOST = "127.0.0.1"
 AT_A_TIME = 200
-# Seconds that the server behind takes for a page, and that all pages may take together: one after the other they would
-# take twenty.
-SLOW = 0.1
-TOGETHER = 12.0
 
 
 # --- a sync HTTP client, on transports of three kinds
@@ -136,16 +131,17 @@ async def twisted_server(bridge: Bridge, resource: Resource) -> AsyncIterator[st
 
 
 @asynccontextmanager
-async def slow_server(seen: list[int]) -> AsyncIterator[str]:
-    """Answer after a while; note how many are answered at a time."""
-    inside = 0
+async def slow_server(at_a_time: int) -> AsyncIterator[str]:
+    """Answer nobody before so many have asked: whoever asks one after the other waits for ever."""
+    asked = 0
+    all_have_asked = asyncio.Event()
 
     async def answer(request: web.Request) -> web.Response:
-        nonlocal inside
-        inside += 1
-        seen.append(inside)
-        await asyncio.sleep(SLOW)
-        inside -= 1
+        nonlocal asked
+        asked += 1
+        if asked == at_a_time:
+            all_have_asked.set()
+        await all_have_asked.wait()
         return web.Response(text=f"slow {request.match_info['name']}")
 
     async with aiohttp_server(answer) as url:
@@ -171,20 +167,15 @@ async def ask_all(url: str, paths: list[str]) -> list[bytes]:
 @pytest.mark.parametrize("transport", ["streams", "httpx", "treq"])
 def test_sync_client_in_handlers_of_aiohttp(transport: str, bridge: Bridge) -> None:
     async def main() -> None:
-        seen: list[int] = []
-        async with clients(bridge) as by_name, slow_server(seen) as slow:
+        async with clients(bridge) as by_name, slow_server(AT_A_TIME) as slow:
             client = by_name[transport]
 
             async def handler(request: web.Request) -> web.Response:
                 return web.Response(body=client.get(f"{slow}/{request.match_info['name']}"))
 
             async with aiohttp_server(handler) as url:
-                began = time.monotonic()
                 pages = await ask_all(url, [str(number) for number in range(AT_A_TIME)])
-                took = time.monotonic() - began
         assert pages == [b"slow %d" % number for number in range(AT_A_TIME)]
-        assert took < TOGETHER
-        assert max(seen) > AT_A_TIME // 10
 
     bridge.block_on(main(), timeout=50)
 
@@ -192,8 +183,7 @@ def test_sync_client_in_handlers_of_aiohttp(transport: str, bridge: Bridge) -> N
 @pytest.mark.parametrize("transport", ["streams", "httpx", "treq"])
 def test_sync_client_in_resources_of_twisted(transport: str, bridge: Bridge) -> None:
     async def main() -> None:
-        seen: list[int] = []
-        async with clients(bridge) as by_name, slow_server(seen) as slow:
+        async with clients(bridge) as by_name, slow_server(AT_A_TIME) as slow:
             client = by_name[transport]
 
             class Page(Resource):
@@ -203,12 +193,8 @@ def test_sync_client_in_resources_of_twisted(transport: str, bridge: Bridge) -> 
                     return client.get(slow + request.path.decode())
 
             async with twisted_server(bridge, Page()) as url:
-                began = time.monotonic()
                 pages = await ask_all(url, [str(number) for number in range(AT_A_TIME)])
-                took = time.monotonic() - began
         assert pages == [b"slow %d" % number for number in range(AT_A_TIME)]
-        assert took < TOGETHER
-        assert max(seen) > AT_A_TIME // 10
 
     bridge.block_on(main(), timeout=50)
 
@@ -267,10 +253,8 @@ def test_others_are_served_while_every_handler_is_blocked(bridge: Bridge) -> Non
             async with asyncio.timeout(20):
                 while len(blocked) < AT_A_TIME:
                     await asyncio.sleep(0.01)
-            began = time.monotonic()
             for url in (first, second):
                 assert await ask_all(url, ["quick"]) == [b"quick"]
-            assert time.monotonic() - began < 2
             gate.set_result(None)
             assert [await each for each in slow] == [[path.encode() for path in paths]] * 2
 
@@ -281,11 +265,13 @@ def test_a_client_that_hangs_up_takes_only_its_own_handler_with_it(bridge: Bridg
     """aiohttp cancels the handler, if it is told to, and the blocked call raises CancelledError."""
 
     async def main() -> None:
+        begun: set[str] = set()
         ended: list[str] = []
         gate = asyncio.get_running_loop().create_future()
 
         async def handler(request: web.Request) -> web.Response:
             name = request.match_info["name"]
+            begun.add(name)
             try:
                 block_on(asyncio.shield(gate))
             finally:
@@ -302,10 +288,12 @@ def test_a_client_that_hangs_up_takes_only_its_own_handler_with_it(bridge: Bridg
             stays = asyncio.create_task(ask_all(f"http://{HOST}:{port}", ["stays"]))
             _, writer = await asyncio.open_connection(HOST, port)
             writer.write(b"GET /leaves HTTP/1.1\r\nHost: here\r\n\r\n")
-            await asyncio.sleep(0.05)
+            async with asyncio.timeout(10):
+                while begun != {"stays", "leaves"}:
+                    await asyncio.sleep(0.001)
             writer.close()
             await writer.wait_closed()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(10):
                 while not ended:
                     await asyncio.sleep(0.001)
             assert ended == ["leaves False"]
@@ -446,9 +434,7 @@ def test_sync_session_over_an_async_driver_in_both_servers(database: str, bridge
 
         try:
             async with aiohttp_server(handler) as first, twisted_server(bridge, Page()) as second:
-                began = time.monotonic()
                 pages = await asyncio.gather(ask_all(first, ["ann"] * 60), ask_all(second, ["bob"] * 60))
-                assert time.monotonic() - began < TOGETHER
         finally:
             await pool.close()
         assert sorted(pages[0]) == sorted(b"ann: %d" % number for number in range(1, 61))
@@ -551,8 +537,7 @@ def test_gathered_deferreds_of_sync_clients(bridge: Bridge) -> None:
     """Sync code that starts several requests of an async library and blocks on all of them."""
 
     async def main() -> None:
-        seen: list[int] = []
-        async with slow_server(seen) as slow:
+        async with slow_server(20) as slow:
             by_treq = treq.client.HTTPClient(Agent(bridge.reactor, pool=HTTPConnectionPool(bridge.reactor, False)))
 
             def pages() -> list[bytes]:

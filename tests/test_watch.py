@@ -48,6 +48,7 @@ class Records(logging.Handler):
 
 @pytest.fixture
 def records() -> Iterator[Records]:
+    gc.collect()  # what earlier tests have left says nothing from now on
     handler = Records()
     logger = logging.getLogger("bridge")
     logger.addHandler(handler)
@@ -57,8 +58,20 @@ def records() -> Iterator[Records]:
 
 @pytest.fixture
 def stalling() -> Iterator[Bridge]:
-    with Bridge("stalling", install_reactor=False, stall_after=0.05, shutdown_timeout=2) as each:
+    """A bridge whose calls are reported from :func:`lose_patience` on."""
+    with Bridge("stalling", install_reactor=False, stall_after=1000, shutdown_timeout=2) as each:
         yield each
+
+
+IDLE = "the loop's thread, stalling, is idle"
+
+
+def lose_patience(bridge: Bridge, *texts: str) -> None:
+    """Let every call that takes 0.05 seconds be reported, once a dump has these texts: all stand where they wait."""
+    dumped_with(*texts)
+    life = bridge.life()
+    life.watch(0.05, life.meter)
+    watchdog.wake(life)
 
 
 class Gate:
@@ -66,7 +79,7 @@ class Gate:
 
     def __init__(self, bridge: Bridge) -> None:
         self._loop = bridge.loop
-        self.future: asyncio.Future[None] = bridge.block_on(lambda: [self._loop.create_future()])[0]
+        self.future = self._loop.create_future()  # not by a call, which might be reported
 
     def open(self) -> None:
         self._loop.call_soon_threadsafe(lambda: self.future.done() or self.future.set_result(None))
@@ -84,13 +97,13 @@ def dumped() -> str:
     return file.getvalue()
 
 
-def dumped_with(text: str) -> str:
-    """Return the first dump in which the text stands."""
+def dumped_with(*texts: str) -> str:
+    """Return a dump that is made after one with all these texts, by which all has come to where it stays."""
     deadline = time.monotonic() + 30
-    while text not in (shown := dumped()):
+    while not all(text in (shown := dumped()) for text in texts):
         assert time.monotonic() < deadline, shown
         time.sleep(0.005)
-    return shown
+    return dumped()
 
 
 # --- stalls
@@ -110,6 +123,7 @@ def test_a_call_that_waits_too_long_is_reported_once(stalling: Bridge, records: 
         stalling.block_on(outer(), strategy=strategy)
 
     thread = in_background(calling)
+    lose_patience(stalling, "in inner", IDLE)
     (text,) = records.wait_for(1)
     time.sleep(0.15)  # several looks of the watchdog
     gate.open()
@@ -124,6 +138,7 @@ def test_a_call_that_waits_too_long_is_reported_once(stalling: Bridge, records: 
 
 def test_each_call_that_stalls_is_reported(stalling: Bridge, records: Records) -> None:
     gates = [Gate(stalling) for _ in range(3)]
+    lose_patience(stalling)
 
     async def waits_for(gate: Gate) -> None:
         await gate.future
@@ -164,6 +179,7 @@ def test_stack_that_is_blocked_on_the_loops_own_thread(stalling: Bridge, records
         block_on(inner())
 
     stalling.loop.call_soon_threadsafe(callback)
+    lose_patience(stalling, "in inner", IDLE)
     (text,) = records.wait_for(1)
     gate.open()
     assert "inner)" in text.splitlines()[0]
@@ -188,6 +204,7 @@ def test_task_whose_step_is_blocked(stalling: Bridge, records: Records) -> None:
         stalling.block_on(handler())
 
     thread = in_background(calling)
+    lose_patience(stalling, "in inner", IDLE)
     texts = records.wait_for(2)
     gate.open()
     thread.join(30)
@@ -211,6 +228,7 @@ def test_loop_that_is_stuck_in_a_callback(stalling: Bridge, records: Records) ->
 
     stalling.loop.call_soon_threadsafe(hogging)
     thread = in_background(lambda: stalling.block_on(value()))
+    lose_patience(stalling, "in hogging", "release.wait(30)", "has not started it")
     (text,) = records.wait_for(1)
     release.set()
     thread.join(30)
@@ -236,6 +254,7 @@ def test_lock_that_a_blocked_stack_holds(stalling: Bridge, records: Records) -> 
 
     stalling.loop.call_soon_threadsafe(holder)
     stalling.loop.call_soon_threadsafe(stuck)
+    lose_patience(stalling, "in stuck", "with lock:")
     (text, *_) = records.wait_for(1)
     lock.release()  # as the loop cannot
     gate.future.get_loop().call_soon_threadsafe(lock.acquire)
@@ -247,15 +266,27 @@ def test_lock_that_a_blocked_stack_holds(stalling: Bridge, records: Records) -> 
 
 
 def test_stall_after_none_reports_nothing(records: Records) -> None:
+    async def waits(gate: Gate) -> None:
+        await gate.future
+
+    async def waits_and_is_reported(gate: Gate) -> None:
+        await gate.future
+
     with (
-        Bridge(install_reactor=False, stall_after=None) as bridge,
-        Bridge(install_reactor=False, stall_after=0.05) as two,
+        Bridge("one", install_reactor=False, stall_after=None) as one,
+        Bridge("two", install_reactor=False, stall_after=0.05) as two,
     ):
-        thread = in_background(lambda: bridge.block_on(asyncio.sleep(0.4)))
-        two.block_on(asyncio.sleep(0.3))
-        thread.join(30)
-    assert all("on two" in text or "sleep" in text for text in records.wait_for(1))
-    assert len(records.texts) == 1
+        gates = [Gate(one), Gate(two)]
+        threads = [in_background(lambda: one.block_on(waits(gates[0])))]
+        dumped_with("one: 1 open call")  # it has waited for longer than the other one
+        threads.append(in_background(lambda: two.block_on(waits_and_is_reported(gates[1]))))
+        (text,) = records.wait_for(1)
+        time.sleep(0.1)  # some more looks of the watchdog
+        for gate, thread in zip(gates, threads, strict=True):
+            gate.open()
+            thread.join(30)
+    assert "waits_and_is_reported)" in text
+    assert records.texts == [text]
 
 
 def test_call_that_ends_by_its_own_timeout_may_be_reported_while_it_cleans_up(records: Records) -> None:
@@ -263,11 +294,19 @@ def test_call_that_ends_by_its_own_timeout_may_be_reported_while_it_cleans_up(re
         try:
             await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(0.3)
+            await gate.future
 
-    with Bridge(install_reactor=False, stall_after=0.1) as bridge, pytest.raises(TimeoutError):
-        bridge.block_on(stubborn(), timeout=0.05)
-    assert len(records.wait_for(1)) == 1
+    def when_it_is_reported() -> None:
+        records.wait_for(1)
+        gate.open()
+
+    with Bridge(install_reactor=False, stall_after=0.1, shutdown_timeout=40) as bridge:
+        gate = Gate(bridge)
+        opening = in_background(when_it_is_reported)
+        with pytest.raises(TimeoutError):
+            bridge.block_on(stubborn(), timeout=0.05)
+        opening.join(30)
+    assert len(records.texts) == 1
 
 
 def test_greenlets_of_one_thread_show_their_own_stacks(stalling: Bridge, records: Records) -> None:
@@ -291,6 +330,7 @@ def test_greenlets_of_one_thread_show_their_own_stacks(stalling: Bridge, records
             stalling.block_on(asyncio.sleep(0), strategy="greenlet")
 
     running = in_background(thread)
+    lose_patience(stalling, "stalling: 3 open calls", IDLE)
     texts = records.wait_for(3)
     gate.open()
     running.join(30)
@@ -434,13 +474,25 @@ def test_a_call_that_was_reported_is_not_kept_alive(stalling: Bridge, records: R
         pass
 
     async def slow() -> Result:
-        await asyncio.sleep(0.2)
+        await gate.future
         return Result()
 
+    def when_it_is_reported() -> None:
+        records.wait_for(1)
+        gate.open()
+
+    gate = Gate(stalling)
+    lose_patience(stalling)
+    opening = in_background(when_it_is_reported)
     stalling.block_on(slow())
-    records.wait_for(1)
-    gc.collect()
-    assert not [each for each in gc.get_objects() if isinstance(each, Result)]
+    opening.join(30)
+
+    # The loop's thread may still be returning from what has told the caller.
+    def left() -> list[object]:
+        gc.collect()
+        return [each for each in gc.get_objects() if type(each) is Result]
+
+    wait_until(lambda: not left())
 
 
 # --- dump()
@@ -466,7 +518,7 @@ def test_dump_shows_the_calls_of_threads_of_the_loop_and_of_submit() -> None:
         thread = in_background(calling)
         submitted = bridge.submit(waits())
         bridge.loop.call_soon_threadsafe(callback)
-        text = dumped_with("in callback")
+        text = dumped_with("dumped: 3 open calls", "in callback", "the loop's thread, dumped, is idle")
         gate.open()
         submitted.result()
         thread.join(30)
@@ -501,7 +553,7 @@ def test_dump_while_the_loop_is_stuck() -> None:
         bridge.loop.call_soon_threadsafe(hogging)
         assert entered.wait(30)
         thread = in_background(lambda: bridge.block_on(asyncio.sleep(0)))
-        text = dumped_with("has not started it")
+        text = dumped_with("has not started it", "release.wait(30)")
         release.set()
         thread.join(30)
     assert "stands at:" in text
@@ -558,19 +610,40 @@ def test_dump_in_the_midst_of_traffic() -> None:
 @isolated(stdout="previous", stderr=r"the-bridge: 1 open call\n\nblock_on\(.*in main.*is idle.*")
 def test_dump_signal() -> None:
     import asyncio
+    import io
     import os
     import signal
     import threading
+    import time
 
     import bridge
 
-    signal.signal(signal.SIGUSR1, lambda *_: print("previous"))
+    gone = asyncio.Event()
+
+    def previous(*_: object) -> None:
+        print("previous")
+        one.loop.call_soon_threadsafe(gone.set)
+
+    def dumped() -> str:
+        file = io.StringIO()
+        bridge.dump(file)
+        return file.getvalue()
+
+    def when_it_waits() -> None:
+        while "in waits" not in (text := dumped()) or "is idle" not in text:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    async def waits() -> None:
+        await gone.wait()
+
+    signal.signal(signal.SIGUSR1, previous)
     earlier = signal.getsignal(signal.SIGUSR1)
     with bridge.Bridge("the-bridge", install_reactor=False, dump_signal=signal.SIGUSR1) as one:
+        threading.Thread(target=when_it_waits).start()
 
         def main() -> None:
-            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-            one.block_on(asyncio.sleep(1))
+            one.block_on(waits())
 
         main()
     assert signal.getsignal(signal.SIGUSR1) is earlier
@@ -636,7 +709,7 @@ def test_dump_signal_that_is_none(wrong: Any, error: type[Exception]) -> None:
 def shown_while(bridge: Bridge, x: Callable[[], Any], part: str, gate: Gate) -> str:
     thread = in_background(lambda: bridge.block_on(x))
     try:
-        return dumped_with(part)
+        return dumped_with(part, f"the loop's thread, {bridge.name}, is idle")
     finally:
         gate.open()
         thread.join(30)
@@ -736,7 +809,8 @@ def test_chain_that_comes_back_to_itself(bridge: Bridge) -> None:
     tasks: list[Any] = []
     thread = in_background(lambda: bridge.block_on(both()))
 
-    text = dumped_with("wait for each other, and can never end")
+    idle = f"the loop's thread, {bridge.name}, is idle"
+    text = dumped_with("wait for each other, and can never end", "in first", "in second", idle)
     assert "in first" in text
     assert "in second" in text
     bridge.loop.call_soon_threadsafe(lambda: tasks[1].cancel())
@@ -758,11 +832,13 @@ def test_full_executor_whose_threads_are_all_blocked(stalling: Bridge, records: 
     async def main() -> list[str]:
         return await asyncio.gather(*(asyncio.to_thread(worker) for _ in range(2)))
 
+    full = "all 2 threads of the loop's executor are blocked in calls, and 2 more"
     stalling.block_on(lambda: stalling.loop.set_default_executor(ThreadPoolExecutor(2)))
     outcome = stalling.submit(main())
+    lose_patience(stalling, full, IDLE)
     texts = records.wait_for(2)
     outcome.cancel()
-    assert any("all 2 threads of the loop's executor are blocked in calls, and 2 more" in text for text in texts)
+    assert any(full in text for text in texts)
 
 
 def test_limiter_of_anyio_whose_tokens_are_all_borrowed(stalling: Bridge, records: Records) -> None:
@@ -777,6 +853,7 @@ def test_limiter_of_anyio_whose_tokens_are_all_borrowed(stalling: Bridge, record
         await in_thread(worker)
 
     outcome = stalling.submit(main())
+    lose_patience(stalling, "waits for one of the 1 tokens", IDLE)
     texts = records.wait_for(1)
     outcome.cancel()
     assert any("waits for one of the 1 tokens" in text for text in texts)
@@ -793,7 +870,9 @@ def test_full_thread_pool_of_the_reactor(stalling: Bridge, records: Records) -> 
     def worker() -> None:
         stalling.block_on(lambda: deferToThreadPool(stalling.reactor, stalling.reactor.getThreadPool(), lambda: None))
 
+    full = "all 1 threads of the reactor's thread pool are blocked"
     outcome = stalling.submit(start)
+    lose_patience(stalling, full, IDLE)
     texts = records.wait_for(1)
     outcome.cancel()
-    assert any("all 1 threads of the reactor's thread pool are blocked" in text for text in texts)
+    assert any(full in text for text in texts)
