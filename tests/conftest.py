@@ -38,6 +38,7 @@ def unhandled() -> Iterator[list[LogEvent]]:
         if "log_failure" in event:
             events.append(event)
 
+    gc.collect()  # what earlier tests have left, which would be logged in this one
     globalLogPublisher.addObserver(observe)
     yield events
     gc.collect()
