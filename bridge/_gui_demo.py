@@ -1,12 +1,14 @@
 """The GUI demo: a window, a Twisted client and an asyncio client that feed its plot, and blocking code behind buttons.
 
 The clients and their servers live on the bridge's loop, in its thread. The window lives in the main thread, draws what
-the clients have put on two lists, and goes on doing so while the code behind a button is blocked.
+the clients have put on two lists, and goes on doing so while the code behind a button is blocked. In an IPython that
+runs the GUI it lives beside the prompt, on the default bridge, and is drawn while a cell is blocked as well.
 """
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import math
 import time
 from collections import deque
@@ -18,7 +20,7 @@ from twisted.internet.protocol import ClientFactory, ServerFactory
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.protocols.basic import LineOnlyReceiver
 
-from ._bridge import Bridge
+from ._bridge import Bridge, default_bridge
 from ._errors import BridgeError
 from ._windows import Points, Window, make_window
 
@@ -51,6 +53,27 @@ def main(toolkit: str, seconds: float | None) -> int:
     return int(demo.failed or (seconds is not None and not demo.is_complete))
 
 
+# Those beside a prompt, until their windows are closed: nobody else may hold them.
+_open: set[Demo] = set()
+
+
+def open_demo(toolkit: str) -> Demo:
+    """Open the demo's window where somebody else runs the GUI's loop, such as IPython, and return at once.
+
+    Closing the window stops its servers and clients, without waiting for them: ``ended`` has the outcome.
+
+    :raises ImportError: the toolkit is not installed; the message says how to get it.
+    :raises RuntimeError: there is no screen.
+    """
+    window = make_window(toolkit)
+    demo = Demo(default_bridge(), window)
+    window.on_close(demo.end)
+    demo.start()
+    _open.add(demo)
+    window.show()
+    return demo
+
+
 class Demo:
     """The servers, the clients, and what the buttons do."""
 
@@ -65,6 +88,7 @@ class Demo:
         self._frames_while_blocked = 0
         self._stops: list[Callable[[], Any]] = []
         self.failed = False
+        self.ended: concurrent.futures.Future[None] | None = None
         self._is_closed = False
         self._actions: dict[str, Callable[[], object]] = {
             "Ask Twisted": self._ask_twisted,
@@ -85,7 +109,12 @@ class Demo:
         self._window.say("Press a button: its code blocks, and the window goes on.")
 
     def press(self, text: str) -> None:
-        """Do what the button says, blocked in the GUI's own thread."""
+        """Do what the button says, blocked in the GUI's own thread.
+
+        :raises BridgeError: the window is closed.
+        """
+        if self._is_closed:
+            raise BridgeError("the window of the demo is closed, and its servers with it; open another")
         frames = self._frames
         self._window.enable(False)
         self._window.say(f"{text}: blocked ...")
@@ -98,6 +127,8 @@ class Demo:
         except Exception as error:
             self.failed = True
             result = repr(error)
+        if self._is_closed:  # and the call went on, for there are other windows
+            return
         drawn = self._frames - frames
         self._frames_while_blocked += drawn
         self._results.append(f"{text}: {result}; {drawn} frames drawn meanwhile")
@@ -114,6 +145,26 @@ class Demo:
         """Stop the servers and the clients."""
         for stop in reversed(self._stops):
             self._bridge.block_on(stop, timeout=3.0)
+
+    def end(self) -> None:
+        """Have them stopped, as the window has been closed, and wait for nothing."""
+        self._is_closed = True
+        _open.discard(self)
+        self.ended = self._bridge.submit(self._stop_all())
+
+    def close(self) -> None:
+        """Close the window."""
+        self._window.close()
+
+    async def _stop_all(self) -> None:
+        for stop in reversed(self._stops):
+            stopped = stop()
+            if stopped is not None:
+                await stopped
+
+    def __repr__(self) -> str:
+        names = " or ".join(f"press({text!r})" for text in self._actions)
+        return f"<the demo: {names} blocks like the button of that name, close() closes its window>\n{self.summary()}"
 
     def summary(self) -> str:
         """Return what happened, in some lines."""
@@ -157,7 +208,8 @@ class Demo:
 
     def _start_twisted(self) -> None:
         reactor = self._bridge.reactor
-        listening = ServerFactory.forProtocol(_Sender)
+        listening: Any = ServerFactory.forProtocol(_Sender)
+        listening.reactor = reactor
         port = reactor.listenTCP(0, listening, interface=HOST)
         self._stops.append(port.stopListening)
         factory: Any = ClientFactory.forProtocol(_Receiver)
@@ -214,7 +266,9 @@ class _Sender(LineOnlyReceiver):
 
     def connectionMade(self) -> None:
         """Begin."""
+        factory: Any = self.factory
         self._sending = LoopingCall(self._send)
+        self._sending.clock = factory.reactor  # which need not be the process's
         self._sending.start(EVERY)
 
     def _send(self) -> None:

@@ -48,13 +48,21 @@ class Window(Protocol):
         """Show the window until it is closed."""
         ...
 
+    def show(self) -> None:
+        """Show the window, for somebody else runs the GUI's loop."""
+        ...
+
+    def on_close(self, function: Callable[[], object]) -> None:
+        """Call a function when the window is closed, once."""
+        ...
+
     def close(self) -> None:
         """Close the window."""
         ...
 
 
 def make_window(toolkit: str) -> Window:
-    """Make the application and its window.
+    """Make a window, and the application if there is none.
 
     :raises ImportError: the toolkit is not installed; the message says how to get it.
     :raises RuntimeError: there is no screen.
@@ -74,7 +82,9 @@ class _TkWindow:
         except ImportError as error:
             raise ImportError(f"{error}; install your system's python3-tk, or use --gui qt") from None
         try:
-            self._root = self._tk.Tk()
+            # One interpreter for all windows of a program, as for blocking calls.
+            root = getattr(self._tk, "_default_root", None)
+            self._root = self._tk.Tk() if root is None else self._tk.Toplevel(root)
         except self._tk.TclError as error:
             raise RuntimeError(f"Tk cannot open a window: {error}") from None
         self._root.title(TITLE)
@@ -85,6 +95,9 @@ class _TkWindow:
         self._text = self._tk.Label(self._root, anchor="w", padx=MARGIN, pady=6)
         self._text.pack(fill="x")
         self._buttons: list[Any] = []
+        self._is_there = True
+        self._root.bind("<Destroy>", self._destroyed)
+        self._closed: Callable[[], object] = lambda: None
 
     def add_button(self, text: str, press: Callable[[], object], *, stays: bool = False) -> None:
         button = self._tk.Button(self._row, text=text, command=press)
@@ -98,8 +111,9 @@ class _TkWindow:
 
     def every(self, milliseconds: int, function: Callable[[], object]) -> None:
         def tick() -> None:
-            self._root.after(milliseconds, tick)
-            function()
+            if self._is_there:
+                self._root.after(milliseconds, tick)
+                function()
 
         self._root.after(milliseconds, tick)
 
@@ -120,8 +134,19 @@ class _TkWindow:
     def run(self) -> None:
         self._root.mainloop()
 
+    def show(self) -> None:
+        pass
+
+    def on_close(self, function: Callable[[], object]) -> None:
+        self._closed = function
+
     def close(self) -> None:
         self._root.destroy()
+
+    def _destroyed(self, event: Any) -> None:
+        if event.widget is self._root and self._is_there:  # each widget inside it comes by as well
+            self._is_there = False
+            self._closed()
 
 
 class _QtWindow:
@@ -135,8 +160,10 @@ class _QtWindow:
         ):
             # Without this Qt would end the process.
             raise RuntimeError("Qt cannot open a window: there is no display, and QT_QPA_PLATFORM is not set")
-        self._application = self._widgets.QApplication([])
-        self._window = self._widgets.QWidget()
+        self._application = self._widgets.QApplication.instance() or self._widgets.QApplication([])
+        self._timers: list[Any] = []
+        self._closed: Callable[[], object] = lambda: None
+        self._window = self._make()
         self._window.setWindowTitle(TITLE)
         column = self._widgets.QVBoxLayout(self._window)
         self._plot = self._widgets.QLabel()
@@ -146,7 +173,6 @@ class _QtWindow:
         self._text = self._widgets.QLabel()
         column.addWidget(self._text)
         self._buttons: list[Any] = []
-        self._timers: list[Any] = []
         self.draw([])
 
     def add_button(self, text: str, press: Callable[[], object], *, stays: bool = False) -> None:
@@ -192,12 +218,32 @@ class _QtWindow:
         self._window.show()
         self._application.exec()
 
+    def show(self) -> None:
+        self._window.show()
+
+    def on_close(self, function: Callable[[], object]) -> None:
+        self._closed = function
+
+    def _make(self) -> Any:
+        def close(widget: Any, event: Any) -> None:
+            event.accept()
+            for timer in self._timers:
+                timer.stop()
+            closed, self._closed = self._closed, lambda: None
+            closed()
+
+        return type("DemoWindow", (self._widgets.QWidget,), {"closeEvent": close})()
+
     def close(self) -> None:
         self._window.close()
 
 
 def _find_binding() -> str:
-    for name in ("PySide6", "PyQt6"):
+    names = ("PySide6", "PyQt6")
+    for name in names:
+        if f"{name}.QtCore" in sys.modules:  # a process with both of them would crash
+            return name
+    for name in names:
         if importlib.util.find_spec(name) is not None:
             return name
     raise ImportError("neither PySide6 nor PyQt6 is installed; 'pip install PySide6-Essentials', or use --gui tk")

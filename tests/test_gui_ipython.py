@@ -397,6 +397,32 @@ def test_a_cell_that_is_sent_while_a_slot_blocks_runs_after_it(shell: Shell) -> 
     assert "'the GUI lives'" in shown, shown
 
 
+def test_the_demo_lives_beside_the_prompt(shell: Shell) -> None:
+    assert "Error" not in shell.run("demo = %bridge demo")  # Qt says something of its own, offscreen
+    # Both clients feed it while a cell blocks, and its buttons block in a cell as well as at the prompt.
+    shell.run("block_on(until(lambda: all(demo._counts.values())))")
+    pressed = r"Ask (?:Twisted: a Deferred|asyncio: a coroutine)'s result; (\d+) frames drawn meanwhile"
+    found = re.findall(pressed, shell.run("demo.press('Ask Twisted'); print(demo)"))
+    assert len(found) == 1
+    assert int(found[0]) > 0
+    shell.run("later(lambda: (demo.press('Ask asyncio'), tell('pressed')))")
+    shell.ticks.wait_for("pressed")
+    found = re.findall(pressed, shell.run("demo"))
+    assert len(found) == 2
+    assert int(found[1]) > 0
+    shell.run("later(lambda: (demo.close(), tell('closed')))")
+    shell.ticks.wait_for("closed")
+    shown = shell.run("await demo.ended; demo.ended.exception(), demo in bridge._gui_demo._open")
+    assert "(None, False)" in shown
+    assert "BridgeError: the window of the demo is closed" in shell.run("demo.press('Ask Twisted')")
+
+
+def test_the_demo_needs_a_gui_that_ipython_runs(shell: Shell) -> None:
+    before, after = "get_ipython().active_eventloop, name = None, get_ipython().active_eventloop", "name"
+    shown = shell.run(f"{before}\ntry:\n    %bridge demo\nfinally:\n    get_ipython().active_eventloop = {after}\n")
+    assert "UsageError: %bridge demo needs a GUI that IPython runs: write %gui qt or %gui tk before it" in shown, shown
+
+
 def test_closing_the_last_window_ends_the_call_and_not_the_shell(shell: Shell) -> None:
     shown = shell.run("later(close_window)\ntry:\n    await asyncio.sleep(3600)\nfinally:\n    open_window()\n")
     assert re.search(r"BridgeError: the (last window was closed|root window of Tk was destroyed)", shown), shown

@@ -69,11 +69,29 @@ class Magics:
             raise _usage_error(f"%autoblock takes 'on' or 'off', not {line.strip()!r}")
         print(f"autoblock is {'on' if self._extension.autoblock else 'off'}")
 
-    def bridge(self, line: str) -> Status:
-        """Show the bridge's state: its loop, the calls that are open with their stacks, and what it has done."""
-        if line.strip():
-            raise _usage_error(f"%bridge takes no arguments, not {line.strip()!r}")
+    def bridge(self, line: str) -> Any:
+        """Show the bridge's state: its loop, the calls that are open with their stacks, and what it has done.
+
+        ``%bridge demo``, after ``%gui qt`` or ``%gui tk``, opens a window that two clients feed, and that is drawn at
+        the prompt, while a cell blocks, and while the code behind its buttons blocks. ``demo = %bridge demo`` keeps it.
+        """
+        word = line.strip().lower()
+        if word == "demo":
+            return self._open_demo()
+        if word:
+            raise _usage_error(f"%bridge takes nothing, or 'demo', not {line.strip()!r}")
         return Status(default_bridge(), self._cell_of)
+
+    def _open_demo(self) -> Any:
+        name = getattr(self._shell, "active_eventloop", None) or ""
+        if not name.startswith(("qt", "tk")):
+            raise _usage_error("%bridge demo needs a GUI that IPython runs: write %gui qt or %gui tk before it")
+        from .._gui_demo import open_demo
+
+        try:
+            return open_demo(name[:2])
+        except (ImportError, RuntimeError) as error:
+            raise _usage_error(str(error)) from None
 
     def _cell_of(self, filename: str) -> str | None:
         names = self._shell.compile.format_code_name(filename)  # ("Cell", "In[1]")
