@@ -26,6 +26,20 @@ async def where() -> asyncio.AbstractEventLoop:
     return asyncio.get_running_loop()
 
 
+# --- new_event_loop
+
+
+@isolated(options=())  # in which asyncio's own loop, left open as this one is, says nothing
+def test_a_loop_that_is_never_closed_lets_the_interpreter_end() -> None:
+    import asyncio
+
+    import __main__
+    import bridge
+
+    __main__.left_open = loop = bridge.new_event_loop()  # type: ignore[attr-defined]
+    loop.run_until_complete(asyncio.sleep(0))
+
+
 # --- run
 
 

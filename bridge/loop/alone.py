@@ -56,7 +56,8 @@ class _WithReactor(BridgeLoop):
     def close(self) -> None:
         """Close the loop, after the shutdown triggers of its reactor have run."""
         reactor = self._ours.reactor
-        if reactor is not None and not self.is_closed() and not self.is_running():
+        # One that was never closed is, by its finalizer, as the interpreter ends; nothing can run then.
+        if reactor is not None and not self.is_closed() and not self.is_running() and not sys.is_finalizing():
             reactor.on_crash = _nothing  # the loop is needed until the shutdown has ended
             deadline = self.time() + _SHUTDOWN
             if not self.run_until_complete(reactors.shut_down(reactor, self._shutdown_fired, deadline)):
