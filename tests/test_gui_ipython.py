@@ -55,7 +55,7 @@ async def ticked():
     return "the GUI " + "lives"
 def in_a_slot():
     used, began = time.process_time(), time.monotonic()
-    results.append(block_on(lambda: asyncio.gather(ticked(), asyncio.sleep(1)))[0])
+    results.append(block_on(lambda: asyncio.gather(ticked(), asyncio.sleep(0.6)))[0])
     results.append((time.process_time() - used) / (time.monotonic() - began))
     tell("slot")
 def signals():
@@ -261,6 +261,28 @@ def _open(shell: Shell) -> None:
     assert shell.run("%load_ext bridge").strip() == ""
 
 
+@pytest.mark.parametrize(("toolkit", "name", "pump"), [("PyQt6", "qt6", "QtPump"), ("tk", "tk", "TkPump")])
+def test_the_shell_s_own_command_runs_a_gui_that_is_asked_for(
+    toolkit: str, name: str, pump: str, screen: None, tmp_path: Path
+) -> None:
+    needs(toolkit)
+    if "DISPLAY" not in os.environ:
+        pytest.skip("needs a screen: apt-get install xvfb")
+    made = Terminal(tmp_path, "-m", "bridge", "shell", f"--gui={name}", "--no-confirm-exit")
+    try:
+        shown = made.run("%bridge demo")  # which makes the application object, if the prompt has not yet
+        assert "press('Ask Twisted')" in shown, shown
+        shown = made.run("bridge.strategies()['auto'].waiter()._pump, get_ipython().active_eventloop")
+        assert pump in shown, shown
+        assert f"'{name}'" in shown, shown
+        # The demo is open when the shell is left.
+        made.start("exit")
+        assert made.wait_ended() == 0, made.output
+        assert "Traceback" not in made.output, made.output
+    finally:
+        made.close()
+
+
 class Cell(NamedTuple):
     """A cell, and a pattern of what it shows. ``interrupted``: when it has printed "ready"."""
 
@@ -395,6 +417,14 @@ def test_a_cell_that_is_sent_while_a_slot_blocks_runs_after_it(shell: Shell) -> 
     finally:
         shell.is_on = True
     assert "'the GUI lives'" in shown, shown
+
+
+def test_ctrl_c_waits_for_a_slot_that_blocks_at_the_prompt(shell: Shell) -> None:
+    shell.run("results.clear(); later(lambda: (tell('begun'), in_a_slot()))")
+    shell.ticks.wait_for("begun")
+    shell.interrupt_at_the_prompt()  # a key for a prompt, and ignored by a kernel
+    shell.ticks.wait_for("slot")
+    assert re.search(LIVES, shell.run("print(results)\nawait ticked()"))
 
 
 def test_the_demo_lives_beside_the_prompt(shell: Shell) -> None:
