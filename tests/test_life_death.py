@@ -197,6 +197,6 @@ def test_deaths_at_random(tmp_path: Path) -> None:
     assert seen["tasks"] == 0, shown
     assert seen["twice"] == [], shown
     assert seen["fds"] < 20, shown
-    assert seen["median"] < 0.1, shown
+    assert seen["median"] < 1, shown  # 0.001 on a machine with nothing else to do; 5 where a call waits for the end
     assert seen["worst"] < 6, shown
     assert seen["results"]["right"] > deaths, shown

@@ -217,7 +217,6 @@ def test_ctrl_c_in_a_start_that_takes_its_time() -> None:
     import os
     import signal
     import threading
-    import time
 
     import bridge
 
@@ -226,16 +225,16 @@ def test_ctrl_c_in_a_start_that_takes_its_time() -> None:
     def factory() -> asyncio.AbstractEventLoop:
         made.append(1)
         os.kill(os.getpid(), signal.SIGINT)
-        go.wait(10)
+        went.append(go.wait(15))
         return asyncio.SelectorEventLoop()
 
     go = threading.Event()
+    went: list[bool] = []
     one = bridge.Bridge(loop_factory=factory)
-    begun = time.monotonic()
     try:
         one.block_on(asyncio.sleep(0))
     except KeyboardInterrupt:
-        assert time.monotonic() - begun < 5
+        assert not went  # the start still takes its time
         print("interrupted")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     go.set()
@@ -349,7 +348,7 @@ def test_signals_go_to_the_main_thread_however_many_loops_there_are() -> None:
         for number in range(200):
             os.kill(os.getpid(), signal.SIGUSR1)
             while len(seen) <= number:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.0001)  # not 0, which would take the main thread's turns at the GIL
 
     bridge.block_on(signalling(), timeout=15)
     print(all(seen), len(seen) == 200)

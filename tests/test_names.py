@@ -438,8 +438,10 @@ def test_child_names(reactor: Any) -> None:
     check(holds, "process._BaseProcess.reapProcess", user, relied_on)
     for pipe in list(child.pipes.values()):
         pipe.connectionLost(Failure(ConnectionDone()))
-    terminal = reactor.spawnProcess(ProcessProtocol(), "true", ["true"], env=None, usePTY=True)
+    # Not one that may end before its constructor does, which would reap it.
+    terminal = reactor.spawnProcess(ProcessProtocol(), "sleep", ["sleep", "1000"], env=None, usePTY=True)
     check(terminal.reactor is reactor, "process.PTYProcess.reactor", user, "it is the reactor")
+    terminal.signalProcess("KILL")
     os.waitid(os.P_PID, terminal.pid, os.WEXITED | os.WNOWAIT)
     terminal.reapProcess()
     terminal.connectionLost(Failure(ConnectionDone()))
