@@ -522,7 +522,7 @@ def running_elsewhere(install: Callable[[str], Any]) -> Iterator[Any]:
     reactor = install("epoll")
     running = threading.Event()
     reactor.callWhenRunning(running.set)
-    thread = threading.Thread(target=reactor.run, args=(False,))
+    thread = threading.Thread(target=reactor.run, args=(False,), name="elsewhere")
     thread.start()
     assert running.wait(PATIENCE)
     yield reactor
@@ -559,10 +559,20 @@ def test_a_conflict_is_over_when_the_foreign_reactor_has_stopped(running_elsewhe
     bridge = Bridge()
     with pytest.raises(ReactorConflict):
         bridge.start()
-    stopped = threading.Event()
-    running_elsewhere.addSystemEventTrigger("after", "shutdown", stopped.set)
+    stopped, go_on = threading.Event(), threading.Event()
+    running_elsewhere.addSystemEventTrigger("after", "shutdown", lambda: (stopped.set(), go_on.wait(PATIENCE)))
     running_elsewhere.callFromThread(running_elsewhere.stop)
     assert stopped.wait(PATIENCE)
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "elsewhere"]
+    try:
+        # Its main loop would go on as soon as ours has started.
+        with pytest.raises(
+            ReactorConflict, match=r"EPollReactor .* has been stopped, and its run\(\) has not returned"
+        ):
+            bridge.start()
+    finally:
+        go_on.set()
+    thread.join(PATIENCE)
     with bridge:
         assert bridge.block_on(value()) == "value"
         assert bridge.reactor is running_elsewhere

@@ -26,7 +26,7 @@ import asyncio
 import sys
 import weakref
 from collections.abc import Callable
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
@@ -136,12 +136,31 @@ def _check_adoptable(reactor: Any) -> None:
             "only; write Bridge(install_reactor=False), or bridge.configure(install_reactor=False) before the first "
             "call, for a loop and a reactor beside it (bridge.reactor; pass it to the code that is to use it)"
         )
+    if _is_being_left(reactor):
+        raise ReactorConflict(
+            f"a {name} that this package did not start has been stopped, and its run() has not returned yet; wait "
+            "until it has, such as by join() of the thread that runs it, or write Bridge(install_reactor=False)"
+        )
     if not isinstance(reactor, PosixReactorBase):
         raise ReactorConflict(
             f"the installed reactor is a {name}, which is not built on Twisted's PosixReactorBase and cannot be "
             "carried over to an asyncio loop; let the bridge install its own before anything imports "
             "twisted.internet.reactor, or write Bridge(install_reactor=False)"
         )
+
+
+def _is_being_left(reactor: Any) -> bool:
+    """Return whether some thread stands in the main loop of a reactor that has stopped.
+
+    It would take the start of our loop for a reason to go on, for ever, in a reactor that is not its own any more.
+    """
+    for frame in list(sys._current_frames().values()):
+        each: FrameType | None = frame
+        while each is not None:
+            if each.f_code.co_name == "mainLoop" and each.f_locals.get("self") is reactor:
+                return True
+            each = each.f_back
+    return False
 
 
 def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
