@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import nox
+import nox.command
 from packaging.requirements import Requirement
 
 nox.needs_version = ">=2025.10.16"
@@ -156,9 +157,28 @@ def _lowest_shells(group: str) -> list[str]:
     return [_lowest(each) for each in _group(group) if each.startswith(("ipython", "ipykernel"))]
 
 
+def _build_pygobject(session: nox.Session) -> None:
+    """Build PyGObject, of which there are no wheels, where its headers are; elsewhere the tests that need it skip.
+
+    Without cairo, which only drawing needs, it takes some ten seconds. pip would build pycairo first, as a requirement
+    of the build and of the installed package.
+    """
+    headers = ["pkg-config", "--exists", "gobject-introspection-1.0"]
+    if shutil.which("pkg-config") is None or subprocess.run(headers).returncode:
+        session.warn("no PyGObject: it needs apt-get install libgirepository1.0-dev gcc pkg-config")
+        return
+    *builders, pygobject = _group("gtk")
+    try:
+        session.install(*builders)
+        session.install("--no-deps", "--no-build-isolation", "-Csetup-args=-Dpycairo=disabled", pygobject)
+    except nox.command.CommandFailed:
+        session.warn("no PyGObject: it cannot be built here")
+
+
 @nox.session(python=TESTED, requires=["build"])
 def gui(session: nox.Session) -> None:
-    """Test the strategies of GUIs and of gevent, and GUIs in the newest IPython. Arguments go to pytest."""
+    """Test what there is for GUIs, in the newest IPython too, and for gevent. Arguments go to pytest."""
+    _build_pygobject(session)
     _test_in(session, *_group("gui"), paths=GUI_TESTS)
 
 

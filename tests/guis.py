@@ -27,10 +27,14 @@ import pytest
 
 BINDINGS = ["PySide6", "PyQt6"]
 TOOLKITS = [*BINDINGS, "tk"]
+REACTORS = [*BINDINGS, "gtk"]  # the toolkits that a reactor of Twisted's runs on
 
 
 def needs(toolkit: str) -> None:
     """Skip the test if the toolkit cannot be had here."""
+    if toolkit == "gtk":
+        _needs_gtk()
+        return
     if toolkit in BINDINGS:
         if importlib.util.find_spec(toolkit) is None:
             pytest.skip(f"needs {toolkit}, which 'nox -s gui' installs")
@@ -39,6 +43,26 @@ def needs(toolkit: str) -> None:
         pytest.skip("needs tkinter: apt-get install python3-tk, or build this Python where tk-dev is installed")
     if "DISPLAY" not in os.environ:
         pytest.skip("needs a screen: apt-get install xvfb")
+
+
+def needs_reactor(toolkit: str) -> None:
+    """Skip the test if there is no reactor on the toolkit here."""
+    needs(toolkit)
+    if toolkit in BINDINGS and importlib.util.find_spec("qreactor") is None:
+        pytest.skip("needs qt-reactor, which 'nox -s gui' installs")
+
+
+def _needs_gtk() -> None:
+    if importlib.util.find_spec("gi") is None:
+        pytest.skip(
+            "needs PyGObject: apt-get install gcc pkg-config libgirepository1.0-dev, then 'nox -s gui' builds it"
+        )
+    if "DISPLAY" not in os.environ:
+        pytest.skip("needs a screen: apt-get install xvfb")
+    try:
+        importlib.import_module("gi").require_version("Gtk", "3.0")
+    except ValueError:
+        pytest.skip("needs GTK 3: apt-get install gir1.2-gtk-3.0")
 
 
 @contextmanager
@@ -69,9 +93,9 @@ def unseen_screen() -> Iterator[None]:
 
 
 class Gui:
-    """An application object, and what tests do with it. ``strategy`` is the one that serves it."""
+    """An application object, and what tests do with it. ``strategy`` is the one that serves it, if there is one."""
 
-    strategy: str
+    strategy: str | None
 
     def after(self, milliseconds: int, function: Callable[[], object]) -> None:
         """Call a function once, by a timer of the toolkit's."""
@@ -107,7 +131,15 @@ async def happens(event: threading.Event, result: Any = None) -> Any:
 
 def make_gui(toolkit: str) -> Any:
     """Make the application object of this process."""
-    return _Tk() if toolkit == "tk" else _Qt(toolkit)
+    return _Tk() if toolkit == "tk" else _Gtk() if toolkit == "gtk" else _Qt(toolkit)
+
+
+def make_reactor(toolkit: str) -> tuple[Any, Any]:
+    """Make the application object of this process and install the reactor on its main loop; return both."""
+    gui = make_gui(toolkit)
+    os.environ["QT_API"] = toolkit.lower()
+    importlib.import_module("twisted.internet.gireactor" if toolkit == "gtk" else "qreactor").install()
+    return gui, importlib.import_module("twisted.internet.reactor")
 
 
 class _Qt(Gui):
@@ -183,3 +215,32 @@ class _Tk(Gui):
 
     def stop(self) -> None:
         self.root.quit()
+
+
+class _Gtk(Gui):
+    strategy = None
+
+    def __init__(self) -> None:
+        importlib.import_module("gi").require_version("Gtk", "3.0")
+        self.gtk = importlib.import_module("gi.repository.Gtk")
+        self.glib = importlib.import_module("gi.repository.GLib")
+
+    def after(self, milliseconds: int, function: Callable[[], object]) -> None:
+        self.glib.timeout_add(milliseconds, lambda: function() and False)
+
+    def every(self, milliseconds: int, function: Callable[[], object]) -> Callable[[], None]:
+        timer = self.glib.timeout_add(milliseconds, lambda: [function()] and True)
+        return lambda: self.glib.source_remove(timer)
+
+    def show(self) -> None:
+        self.window = self.gtk.Window(title="window")
+        self.window.show_all()
+
+    def close(self) -> None:
+        self.window.close()
+
+    def run(self) -> None:
+        self.gtk.main()
+
+    def stop(self) -> None:
+        self.gtk.main_quit()

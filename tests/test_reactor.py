@@ -31,6 +31,7 @@ from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, con
 from twisted.internet.error import AlreadyCancelled
 from twisted.internet.interfaces import IHostnameResolver
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python import threadable
 from zope.interface import implementer
@@ -529,6 +530,47 @@ def running_elsewhere(install: Callable[[str], Any]) -> Iterator[Any]:
     if reactor.running:
         reactor.callFromThread(reactor.stop)
     thread.join()
+
+
+@pytest.mark.parametrize("insist", [None, True])
+def test_a_reactor_that_another_main_loop_drives_is_a_conflict(nothing_installed: None, insist: bool | None) -> None:
+    class ToolkitReactor(SelectReactor):
+        """Has its descriptors watched by a toolkit, which goes on to call it there."""
+
+        def addReader(self, reader: Any) -> None:
+            super().addReader(reader)
+
+    reactor = sys.modules[NAME] = ToolkitReactor()  # type: ignore[assignment]
+    bridge = Bridge(install_reactor=insist)
+    with pytest.raises(ReactorConflict) as caught:
+        bridge.start()
+    assert "is a ToolkitReactor, which a main loop that is not Twisted's drives" in str(caught.value)
+    assert "write Bridge.attach(reactor), or write Bridge(install_reactor=False)" in str(caught.value)
+    assert type(reactor) is ToolkitReactor
+    assert reactor.getReaders() == [reactor.waker]
+    bridge.close()
+    with Bridge(install_reactor=False) as beside:
+        assert beside.block_on(value()) == "value"
+    attached = Bridge.attach(reactor)
+    called: list[object] = []
+    reactor.callWhenRunning(
+        lambda: (
+            threads.deferToThread(attached.block_on, lambda: "served")
+            .addBoth(called.append)
+            .addBoth(lambda _: reactor.stop())
+        )
+    )
+    reactor.run(installSignalHandlers=False)
+    assert called == ["served"]
+
+
+def test_a_kind_of_twisteds_with_more_to_it_is_adopted(nothing_installed: None) -> None:
+    class NamedReactor(SelectReactor):
+        label = "a reactor of the user's"
+
+    reactor = sys.modules[NAME] = NamedReactor()  # type: ignore[assignment]
+    with Bridge() as bridge:
+        assert bridge.reactor is reactor
 
 
 @pytest.mark.parametrize("insist", [None, True])

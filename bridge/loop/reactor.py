@@ -1,7 +1,7 @@
-"""The Twisted reactor of a loop: built new, adopted from an idle one of any kind, bound again after its loop died.
+"""The Twisted reactor of a loop: built new, adopted from an idle one, bound again after its loop died.
 
 A reactor is one object for the whole process as far as Twisted's users are concerned: modules import it and keep
-it. So it is never replaced. Whatever it was, its class is set to :class:`BridgeReactor` and what it watched, timed
+it. So it is never replaced. Whichever of Twisted's it was, its class is set to :class:`BridgeReactor` and what it watched, timed
 and was told to do at start and shutdown is carried over to the loop that it now runs on.
 
 The private names of Twisted that this module stands on (present from 24.10 to 26.10; test_reactor.py adopts a
@@ -13,8 +13,9 @@ reactor of every kind with each of these in use, and test_names.py::test_reactor
 ``_eventTriggers``, ``_pendingTimedCalls``, ``_newTimedCalls``, ``_insertNewDelayedCalls``, ``_cancelCallLater``,
 ``_moveCallLaterSooner``, ``_reallyStartRunning``, ``_initThreadPool``, ``_registerAsIOThread``, ``_signals``,
 ``_signalsFactory``;
-``posixbase._ContinuousPolling``; ``DelayedCall.canceller``, ``DelayedCall.resetter``;
-``_ThreePhaseEvent.before``, ``during``, ``after``.
+``posixbase._ContinuousPolling``, ``posixbase._Waker``; ``DelayedCall.canceller``, ``DelayedCall.resetter``;
+``_ThreePhaseEvent.before``, ``during``, ``after``;
+``_glibbase.GlibReactorBase``: ``_simtag``, ``_source_remove`` (test_gui_adopt.py: they need PyGObject).
 
 And of asyncio, where a reactor of its own is adopted: ``BaseEventLoop._ready`` and ``Handle._callback``, in CPython 3.4
 to 3.14 (test_names.py::test_ready_handles).
@@ -31,7 +32,7 @@ from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.main import installReactor  # pyright: ignore[reportUnknownVariableType] - it has no annotations
-from twisted.internet.posixbase import PosixReactorBase, _ContinuousPolling
+from twisted.internet.posixbase import PosixReactorBase, _ContinuousPolling, _Waker
 from twisted.internet.tcp import Connection
 
 from .._errors import ReactorConflict
@@ -147,6 +148,26 @@ def _check_adoptable(reactor: Any) -> None:
             "carried over to an asyncio loop; let the bridge install its own before anything imports "
             "twisted.internet.reactor, or write Bridge(install_reactor=False)"
         )
+    if _watches_by(reactor) not in _CARRIED:
+        # Qt's, for one, has timers and notifiers that only the thread of the application may touch, and that go on to
+        # run it there: to adopt it crashed the process.
+        raise ReactorConflict(
+            f"the installed reactor is a {name}, which a main loop that is not Twisted's drives; it cannot be carried "
+            "over to another loop; run it and write Bridge.attach(reactor), or write Bridge(install_reactor=False), or "
+            "bridge.configure(install_reactor=False) before the first call, for a loop and a reactor beside it"
+        )
+
+
+# The modules of the main loops that _release() takes a reactor from.
+_CARRIED = {
+    *(f"twisted.internet.{name}reactor" for name in ("asyncio", "epoll", "kq", "poll", "select")),
+    *("twisted.internet._glibbase", BridgeReactor.__module__),
+}
+
+
+def _watches_by(reactor: Any) -> str | None:
+    """Return the module whose main loop watches descriptors for the reactor."""
+    return next((each.__module__ for each in type(reactor).__mro__ if "addReader" in vars(each)), None)
 
 
 def _is_being_left(reactor: Any) -> bool:
@@ -164,7 +185,7 @@ def _is_being_left(reactor: Any) -> bool:
 
 
 def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
-    """Make an idle reactor of any kind a BridgeReactor on the loop, with all that it was given before.
+    """Make an idle reactor a BridgeReactor on the loop, with all that it was given before.
 
     The loop must not run yet, or run in the calling thread.
 
@@ -209,6 +230,7 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
 
 def _release(reactor: Any) -> tuple[list[Any], list[Any]]:
     """Take every descriptor from the reactor's own poller or dead loop, and return readers and writers."""
+    _leave_glib(reactor)
     readers = [reader for reader in reactor.getReaders() if reader.fileno() >= 0]
     writers = [writer for writer in reactor.getWriters() if writer.fileno() >= 0]
     loop = getattr(reactor, "_asyncioEventloop", None)
@@ -237,6 +259,20 @@ def _release(reactor: Any) -> tuple[list[Any], list[Any]]:
     for writer in writers:
         reactor.removeWriter(writer)
     return readers, writers
+
+
+def _leave_glib(reactor: Any) -> None:
+    """Take from GLib's main loop what would run the reactor there, as in a GTK program, whose main loop that is too."""
+    timer = getattr(reactor, "_simtag", None)
+    if timer is not None:
+        reactor._source_remove(timer)
+        reactor._simtag = None
+    waker = reactor.waker
+    if waker is not None and type(waker) is not _Waker:  # it calls a method that the reactor is about to lose
+        reactor.removeReader(waker)
+        reactor._internalReaders.discard(waker)
+        waker.connectionLost(None)  # closes its two descriptors
+        reactor.waker = None
 
 
 def _calls_from_threads(reactor: Any) -> list[Callable[[], object]]:
