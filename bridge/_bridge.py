@@ -19,6 +19,7 @@ from ._dump import checked_signal, dump_on, no_dump_on
 from ._errors import BridgeClosed, BridgeError
 from ._exit import Exit
 from ._facade import Caller, Facade
+from ._native import is_patched
 from ._outcome import trim
 from ._seconds import checked_seconds
 from ._stats import Meter, Stats
@@ -346,6 +347,10 @@ class Bridge(Facade):
             from .loop.border import open_portal
 
             opened = self.block_on(open_portal())
+            if is_patched():
+                from ._greenlets import serve_greenlets
+
+                serve_greenlets(opened, self.block_on)
             with self._starting:
                 if life.portal is None:
                     life.portal = opened

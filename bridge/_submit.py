@@ -7,10 +7,10 @@ The private names that this module stands on (test_names.py::test_concurrent_fut
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import logging
 import sys
 import threading
+from asyncio import _get_running_loop
 from collections.abc import Callable, Collection
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from ._adapt import Kind, describe, discard, kind_of
 from ._call import ROUTED, Call, end_of, kept_traceback, route_of
 from ._errors import BridgeClosed
+from ._greenlets import PatientFuture
+from ._native import is_patched, keep_hub
 from ._origin import Origin, origin_of, shown
 from ._outcome import set_traceback, trim
 from .loop.base import never_raise
@@ -80,7 +82,7 @@ class SubmittedCall(Call):
 never_raise |= {Call._future_done, Call.cancel, Call.time_out}
 
 
-class WorkFuture(concurrent.futures.Future[Any]):
+class WorkFuture(PatientFuture):
     """The Future of submitted work. ``cancel()`` asks; the Future is cancelled when the work has ended."""
 
     # What its work was, the error that it ended with, and where submit() was called; until somebody asks for the error.
@@ -89,6 +91,8 @@ class WorkFuture(concurrent.futures.Future[Any]):
     def __init__(self, call: SubmittedCall) -> None:
         super().__init__()
         self._call: SubmittedCall | None = call
+        if is_patched():
+            self.guard()
 
     def __del__(self) -> None:
         unseen, self.unseen = self.unseen, None
@@ -168,6 +172,8 @@ def submit(bridge: Bridge | None, find: Find, x: Any) -> WorkFuture:
                 if life.over is None:
                     call.origin = origin_of(sys._getframe(2))
                     call.begin()
+                    if is_patched() and _get_running_loop() is None:
+                        keep_hub(future)
                     return future
                 life.open.discard(call)
             except BaseException:  # Ctrl-C; nobody has the Future

@@ -187,32 +187,249 @@ def test_auto_finds_it() -> None:
     assert type(auto.waiter()) is green
 
 
-@isolated
-def test_workers_of_the_loop_are_real_threads() -> None:
+@orders
+@isolated(options=())  # gevent warns of what was imported first
+def test_workers_of_the_loop_are_real_threads(order: str) -> None:
+    import sys
+
+    if order == "imported first":
+        sys.modules["ssl"] = None  # type: ignore[assignment]  # gevent warns of a patch that comes after its import
+        import anyio.to_thread
+
+        import bridge._verbs
+
+        del sys.modules["ssl"]
     from gevent import monkey
 
     monkey.patch_all()
     import asyncio
 
+    import anyio
+    import anyio.from_thread
+    import anyio.to_thread
     from twisted.internet.threads import deferToThread
 
-    from bridge import BridgeError, block_on, in_thread, submit
+    import bridge
+    from bridge import block_on, in_thread
+
+    native_id = monkey.get_original("threading", "get_native_id")
+    sleep = monkey.get_original("time", "sleep")
+    main, loop = native_id(), block_on(native_id)
+    reactor = bridge.default_bridge().reactor
+
+    def by_executor() -> object:
+        return asyncio.get_running_loop().run_in_executor(None, work)
+
+    ways = {
+        "asyncio.to_thread": lambda: asyncio.to_thread(work),
+        "run_in_executor": by_executor,
+        "deferToThread": lambda: deferToThread(work),
+        "anyio.to_thread": lambda: anyio.to_thread.run_sync(work),
+        "in_thread": lambda: in_thread(work),
+    }
+
+    def work() -> tuple[object, ...]:
+        sleep(0.001)
+        loop_here = block_on(asyncio.get_running_loop)
+        return native_id(), loop_here is bridge.default_bridge().loop, block_on(asyncio.sleep(0.01, "back"))
+
+    async def many(way: object) -> list[object]:
+        async def one() -> object:
+            return await way()  # type: ignore[operator]
+
+        return await asyncio.gather(*[one() for _ in range(100)])
+
+    for _ in range(2):
+        for name, way in ways.items():
+            found = block_on(many(way), timeout=15)
+            threads = {each[0] for each in found}
+            assert {each[1:] for each in found} == {(True, "back")}, (name, found)
+            assert 1 < len(threads) <= 40, (name, threads)
+            assert threads.isdisjoint({main, loop}), name
+        bridge.default_bridge().close()
+        loop = block_on(native_id)
+    assert bridge.default_bridge().reactor is reactor
+
+
+@isolated
+def test_a_worker_of_anyios_works_in_the_scope_that_it_was_called_in() -> None:
+    from gevent import monkey
+
+    monkey.patch_all()
+    import asyncio
+
+    import anyio
+    import anyio.from_thread
+    import anyio.to_thread
+
+    from bridge import block_on, in_thread
+
+    native_id = monkey.get_original("threading", "get_native_id")
+    seen: list[str] = []
+
+    def blocked() -> None:
+        try:
+            block_on(asyncio.sleep(100))
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    async def limited() -> bool:
+        with anyio.move_on_after(0.05) as scope:
+            await anyio.to_thread.run_sync(blocked)
+        return scope.cancelled_caught
+
+    assert block_on(limited(), timeout=15) is True
+    caught = None
+    try:
+        block_on(in_thread(blocked), timeout=0.05)
+    except TimeoutError as error:
+        caught = error
+    assert caught is not None
+    assert seen == ["cancelled"] * 2
+
+    def from_thread() -> list[object]:
+        return [anyio.from_thread.run(anyio.sleep, 0.01), anyio.from_thread.run_sync(native_id)]
+
+    assert block_on(lambda: anyio.to_thread.run_sync(from_thread), timeout=15) == [None, block_on(native_id)]
+    try:
+        block_on(in_thread(lambda: 1 // 0), timeout=15)
+    except ZeroDivisionError:
+        pass
+    else:
+        raise AssertionError
+
+
+@isolated
+def test_an_executor_whose_threads_are_greenlets_is_refused() -> None:
+    from gevent import monkey
+
+    monkey.patch_all()
+    import asyncio
+    import concurrent.futures
+
+    from gevent import threadpool
+
+    from bridge import BridgeError, block_on, default_bridge
+
+    def refused(call: object) -> None:
+        try:
+            block_on(call, timeout=15)
+        except BridgeError as error:
+            refusals.append(str(error))
+
+    refusals: list[str] = []
+
+    loop = default_bridge().loop
+    threads, processes = concurrent.futures.ThreadPoolExecutor(1), concurrent.futures.ProcessPoolExecutor(1)
+    for executor in (threads, threadpool.ThreadPoolExecutor(1), processes):
+        refused(lambda executor=executor: loop.run_in_executor(executor, print))
+    loop.set_default_executor(threads)
+    refused(lambda: asyncio.to_thread(print))
+    assert len(refusals) == 4
+    assert all("are greenlets, which do not run beside the loop; leave the executor out" in each for each in refusals)
+
+
+@isolated
+def test_a_program_that_runs_a_loop_of_ours_itself() -> None:
+    from gevent import monkey
+
+    monkey.patch_all()
+    import asyncio
+
+    import anyio.to_thread
+    from twisted.internet.threads import deferToThread
+
+    from bridge import block_on, new_event_loop
 
     native_id = monkey.get_original("threading", "get_native_id")
 
-    async def many() -> set[int]:
-        return set(await asyncio.gather(*[asyncio.to_thread(native_id) for _ in range(200)]))
+    async def main() -> set[int]:
+        assert await asyncio.to_thread(lambda: block_on(asyncio.sleep(0.01, "back"))) == "back"
+        return {
+            await asyncio.to_thread(native_id),
+            await anyio.to_thread.run_sync(native_id),
+            await deferToThread(native_id),
+        }
 
-    assert native_id() not in block_on(many())
-    assert block_on(lambda: deferToThread(native_id), timeout=10) != native_id()
-    assert block_on(asyncio.to_thread(lambda: block_on(asyncio.sleep(0.01, "back"))), timeout=10) == "back"
-    assert submit(asyncio.sleep(0.05, "submitted")).result(10) == "submitted"
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        for _ in range(2):
+            assert native_id() not in runner.run(main())
+
+
+@isolated
+def test_anyios_threads_on_a_loop_that_is_not_ours_are_refused() -> None:
+    from gevent import monkey
+
+    monkey.patch_all()
+    import asyncio
+
+    from bridge import Bridge, BridgeError, in_thread
+
+    async def main() -> str:
+        attached = Bridge.attach()
+        try:
+            await in_thread(print)
+        except BridgeError as error:
+            return str(error)
+        finally:
+            attached.close()
+        return ""
+
+    assert "anyio's worker threads are greenlets on any loop that is not a bridge's own" in asyncio.run(main())
+
+
+@isolated
+def test_futures_are_waited_for_where_the_hub_has_nothing_else_to_do() -> None:
+    from gevent import monkey
+
+    monkey.patch_all()
+    import asyncio
+    import concurrent.futures
+
+    import gevent
+
+    from bridge import BridgeClosed, _native, block_on, default_bridge, in_thread, submit
+
+    def result(seconds: float) -> str:
+        return submit(asyncio.sleep(seconds, "value")).result()
+
+    # gevent would say of each of these that the operation would block forever.
+    assert result(0.1) == "value"
+    assert {result(0) for _ in range(100)} == {"value"}
+    futures = [submit(asyncio.sleep(0.05, number)) for number in range(3)]
+    assert {each.result() for each in concurrent.futures.as_completed(futures)} == {0, 1, 2}
+    assert not concurrent.futures.wait([submit(asyncio.sleep(0.05)), submit(asyncio.sleep(0.1))]).not_done
+    assert block_on(asyncio.to_thread(result, 0.05)) == "value"
+    assert block_on(in_thread(result, 0.05)) == "value"
+    portal = default_bridge().portal
+    assert portal.call(asyncio.sleep, 0.05, "portal") == "portal"
+    assert portal.start_task_soon(asyncio.sleep, 0.05, "portal").result() == "portal"
+    for call in (lambda: portal.call(lambda: 1 // 0), lambda: submit(lambda: 1 // 0).result()):
+        try:
+            call()
+        except ZeroDivisionError:
+            pass
+        else:
+            raise AssertionError
+    future = submit(asyncio.sleep(100))
+    gevent.spawn_later(0.05, default_bridge().close)
+    try:
+        future.result()
+    except BridgeClosed:
+        pass
+    else:
+        raise AssertionError
     refused = None
     try:
-        block_on(in_thread(native_id), timeout=10)
-    except BridgeError as error:
+        portal.call(print)
+    except RuntimeError as error:
         refused = error
-    assert "asyncio.to_thread" in str(refused)
+    assert "not running" in str(refused)
+
+    # The hub is kept for just as long.
+    assert gevent.wait(timeout=15) is True
+    assert not _native._kept
 
 
 @isolated

@@ -216,6 +216,18 @@ def test_ready_handles(loop: Any) -> None:
     check(found == [callback], "Handle._callback", "loop/reactor.py", "_ready has the handles of what is to be called")
 
 
+def test_default_executor_names(loop: Any) -> None:
+    check(loop._default_executor is None, "BaseEventLoop._default_executor", "loop/base.py", "there is none at first")
+    with ThreadPoolExecutor(1) as executor:
+        loop.set_default_executor(executor)
+        check(
+            loop._default_executor is executor, "BaseEventLoop._default_executor", "loop/base.py", "it is what was set"
+        )
+        loop.run_until_complete(loop.shutdown_default_executor())
+    relied_on = "it is set when the default executor has been shut down"
+    check(loop._executor_shutdown_called, "BaseEventLoop._executor_shutdown_called", "loop/base.py", relied_on)
+
+
 def test_call_from_thread_leaves_a_lambda_with_the_loop(loop: Any, reactor: Any) -> None:
     reactor.callFromThread(print)
     (handle,) = loop._ready
@@ -280,16 +292,16 @@ def test_current_task_may_be_left_and_entered(loop: asyncio.AbstractEventLoop) -
 @pytest.mark.parametrize("name", ["_adjust_thread_count", "_threads"])
 def test_executor_names(name: str) -> None:
     with ThreadPoolExecutor(1) as executor:
-        check(hasattr(executor, name), f"ThreadPoolExecutor.{name}", "loop/thread.py")
+        check(hasattr(executor, name), f"ThreadPoolExecutor.{name}", "loop/workers.py")
 
 
 def test_executor_threads() -> None:
-    check(hasattr(executor_threads, "_threads_queues"), "concurrent.futures.thread._threads_queues", "loop/thread.py")
+    check(hasattr(executor_threads, "_threads_queues"), "concurrent.futures.thread._threads_queues", "loop/workers.py")
     with ThreadPoolExecutor(1) as executor:
         thread = executor.submit(threading.current_thread).result(5)
         holds = executor._threads == {thread} and thread in executor_threads._threads_queues  # type: ignore[attr-defined]
         relied_on = "it has the threads that the interpreter joins as it exits"
-        check(holds, "concurrent.futures.thread._threads_queues", "loop/thread.py", relied_on)
+        check(holds, "concurrent.futures.thread._threads_queues", "loop/workers.py", relied_on)
     with Bridge(install_reactor=False) as one:
         thread = one.block_on(asyncio.to_thread(threading.current_thread))
         assert thread.is_alive()
@@ -506,6 +518,76 @@ def test_worker_thread_scope() -> None:
         check(found is scope, "threadlocals", "loop/home.py", relied_on)
 
     in_anyio_worker(in_worker)
+
+
+ANYIO_WORKER_NAMES = ["WorkerThread", "find_root_task", "_threadpool_idle_workers", "_threadpool_workers"]
+
+
+@pytest.mark.parametrize("name", ANYIO_WORKER_NAMES)
+def test_anyio_worker_names(name: str) -> None:
+    check(hasattr(anyio_backend, name), f"anyio._backends._asyncio.{name}", "loop/anyio_workers.py")
+
+
+def test_anyio_takes_its_workers_from_a_list_of_ours() -> None:
+    from bridge.loop import anyio_workers
+
+    meeting = threading.Barrier(3)
+
+    def work() -> threading.Thread:
+        meeting.wait(10)
+        return threading.current_thread()
+
+    async def main() -> None:
+        anyio_workers.use_here()
+        used: set[threading.Thread] = set()
+
+        async def one() -> None:
+            used.add(await anyio.to_thread.run_sync(work))
+
+        for _ in range(2):
+            async with anyio.create_task_group() as group:
+                for _ in range(3):
+                    group.start_soon(one)
+        relied_on = "a worker is taken from it, and put back"
+        name = "_threadpool_idle_workers"
+        holds = len(used) == 3 and {type(each) for each in used} == {anyio_workers._Worker}
+        check(holds, name, "loop/anyio_workers.py", relied_on)
+        idle: Any = anyio_backend._threadpool_idle_workers.get()
+        assert set(idle) == used == anyio_backend._threadpool_workers.get()
+        idle[0].idle_since -= 1000
+        gone, kept = idle[0], idle[1]
+        await anyio.to_thread.run_sync(lambda: None)
+        gone.join(10)
+        check(not gone.is_alive() and kept in idle, name, "loop/anyio_workers.py", "those long idle are taken off it")
+        threads.extend(used)
+
+    threads: list[threading.Thread] = []
+    anyio.run(main)
+    for each in threads:
+        each.join(10)
+    check(
+        not any(each.is_alive() for each in threads), "WorkerThread.stop", "loop/anyio_workers.py", "it ends the worker"
+    )
+
+
+def test_portal_names() -> None:
+    """Every call of a portal goes through a method for which we have another in a process that gevent has patched."""
+    from bridge._greenlets import serve_greenlets
+
+    started: list[Any] = []
+
+    async def main() -> int:
+        async with anyio.from_thread.BlockingPortal() as portal:
+
+            def block_on(coro: Any) -> None:
+                started.append(coro)
+                anyio.from_thread.run(lambda: coro)
+
+            serve_greenlets(portal, block_on)
+            return await anyio.to_thread.run_sync(portal.call, len, "seven")
+
+    holds = anyio.run(main) == 5 and len(started) == 1
+    check(holds, "BlockingPortal._spawn_task_from_thread", "_greenlets.py", "every call of a portal is started by it")
 
 
 @pytest.mark.parametrize("name", ["_task_states", "TaskState", "WorkerThread", "threadlocals"])

@@ -44,6 +44,7 @@ LAYERS = [
     ["bridge._variables", "bridge._detect", "bridge._dump"],
     ["bridge._verbs"],
     ["bridge._submit"],
+    ["bridge._greenlets"],
     ["bridge._call"],
     ["bridge._stacks", "bridge._deadlock"],
     ["bridge._chains", "bridge._locks"],

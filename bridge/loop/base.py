@@ -5,6 +5,9 @@ The private names of asyncio that this module stands on:
 ===================================  ===================  ==============================
 name                                 versions             test
 ===================================  ===================  ==============================
+``BaseEventLoop._ready``             CPython 3.4 to 3.14  test_names.py::test_ready_handles
+``..._default_executor``,            CPython 3.9 to 3.14  test_names.py::test_default_executor_names
+``_executor_shutdown_called``
 ``BaseEventLoop._check_closed``,     CPython 3.4 to 3.14  test_names.py::test_check_closed
 ``_closed``, ``_task_factory``
 ``..._make_subprocess_transport``    CPython 3.4 to 3.14  test_colocate.py::test_what_the_loop_starts
@@ -20,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import os
 import select
 import selectors
@@ -29,13 +33,14 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from types import CoroutineType
-from typing import Any
+from typing import Any, cast
 
 from .. import _native
 from .._errors import BridgeClosed
 from . import home
 from .colocate import Colocation
 from .task import NO_CANCELS, BridgeTask, _driver, contained, drive
+from .workers import has_real_threads, pool_for, prepare, shut_down_executor
 
 
 class BridgeLoop(asyncio.SelectorEventLoop):
@@ -77,6 +82,9 @@ class BridgeLoop(asyncio.SelectorEventLoop):
     def run_forever(self) -> None:
         """Run until stop() is called."""
         self.ring_again()
+        if not has_real_threads(self) and not self.is_running():
+            self.create_task(prepare(self))
+            cast(Any, self)._ready.rotate(1)  # before anything else in the loop
         try:
             super().run_forever()
         finally:
@@ -199,6 +207,11 @@ class BridgeLoop(asyncio.SelectorEventLoop):
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """Run func in the executor; a worker thread knows this loop as the one that it came from."""
         self.spread()
+        if _native.is_patched():
+            default: Any = cast(Any, self)._default_executor
+            pool = pool_for(executor, default)
+            if executor is default is None:
+                self.set_default_executor(pool)
         if executor is None or isinstance(executor, ThreadPoolExecutor):
             if self.get_debug() and inspect.iscoroutinefunction(func):
                 raise TypeError("coroutines cannot be used with run_in_executor()")  # which the base class cannot see
@@ -206,6 +219,17 @@ class BridgeLoop(asyncio.SelectorEventLoop):
             job.future = super().run_in_executor(executor, home.call_for, job, func, *args)
             return job.future
         return super().run_in_executor(executor, func, *args)
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Shut the default executor down and wait for its threads, so many seconds at the most; None waits for ever."""
+        executor: Any = cast(Any, self)._default_executor
+        if _native.is_patched() and executor is not None:  # the base class would wait in a thread of its own
+            self._executor_shutdown_called = True
+            await shut_down_executor(executor, math.inf if timeout is None else self.time() + timeout)
+        elif sys.version_info >= (3, 12):
+            await super().shutdown_default_executor(timeout)
+        else:
+            await super().shutdown_default_executor()
 
     if sys.version_info < (3, 12):
 

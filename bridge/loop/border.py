@@ -15,12 +15,12 @@ import anyio.to_thread
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python import context as twisted_context
 
-from .. import _native
 from .._adapt import Kind, describe, discard, returned_kind
 from .._errors import BridgeError, WrongThreadError
 from .._outcome import trim
 from .base import BridgeLoop, start_task
 from .task import Contained, drive
+from .workers import has_real_threads
 
 T = TypeVar("T")
 
@@ -170,10 +170,10 @@ async def _called(function: Callable[[], Any]) -> Any:
 async def in_thread(function: Callable[[], T]) -> T:
     """Run a function in a worker thread of anyio's; :func:`bridge.in_thread` has the contract."""
     outcome: list[Any] = []
-    if _native.is_patched():
+    if not has_real_threads(asyncio.get_running_loop()):
         raise BridgeError(
-            "gevent has patched this process, so that anyio's worker threads are greenlets, which never run in the "
-            "loop's thread; write 'await asyncio.to_thread(function)'"
+            "gevent has patched this process, so that anyio's worker threads are greenlets on any loop that is not a "
+            "bridge's own; run this code on one: block_on(coroutine)"
         )
 
     async def work() -> None:

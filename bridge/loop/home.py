@@ -62,6 +62,11 @@ def loop_of_this_thread() -> asyncio.AbstractEventLoop | None:
         return _local.loop
 
 
+def come_from(loop: asyncio.AbstractEventLoop) -> None:
+    """Note that this worker thread works for the loop."""
+    _local.loop = loop
+
+
 def leave_home() -> None:
     """Let this thread have no home any more, in a forked child."""
     _local.loop = None

@@ -1,8 +1,8 @@
 """The Twisted reactor of a loop: built new, adopted from an idle one, bound again after its loop died.
 
 A reactor is one object for the whole process as far as Twisted's users are concerned: modules import it and keep
-it. So it is never replaced. Whichever of Twisted's it was, its class is set to :class:`BridgeReactor` and what it watched, timed
-and was told to do at start and shutdown is carried over to the loop that it now runs on.
+it. So it is never replaced. Whichever of Twisted's it was, its class is set to :class:`BridgeReactor` and what it
+watched, timed and was told to do at start and shutdown is carried over to the loop that it now runs on.
 
 The private names of Twisted that this module stands on (present from 24.10 to 26.10; test_reactor.py adopts a
 reactor of every kind with each of these in use, and test_names.py::test_reactor_names checks that they are there):
@@ -13,9 +13,10 @@ reactor of every kind with each of these in use, and test_names.py::test_reactor
 ``_eventTriggers``, ``_pendingTimedCalls``, ``_newTimedCalls``, ``_insertNewDelayedCalls``, ``_cancelCallLater``,
 ``_moveCallLaterSooner``, ``_reallyStartRunning``, ``_initThreadPool``, ``_registerAsIOThread``, ``_signals``,
 ``_signalsFactory``;
-``posixbase._ContinuousPolling``, ``posixbase._Waker``; ``DelayedCall.canceller``, ``DelayedCall.resetter``;
+``posixbase._ContinuousPolling``; ``DelayedCall.canceller``, ``DelayedCall.resetter``;
 ``_ThreePhaseEvent.before``, ``during``, ``after``;
-``_glibbase.GlibReactorBase``: ``_simtag``, ``_source_remove`` (test_gui_adopt.py: they need PyGObject).
+``_glibbase.GlibReactorBase``: ``_simtag``, ``_source_remove``, and ``GlibWaker.reactor`` (test_gui_adopt.py, for they
+need PyGObject).
 
 And of asyncio, where a reactor of its own is adopted: ``BaseEventLoop._ready`` and ``Handle._callback``, in CPython 3.4
 to 3.14 (test_names.py::test_ready_handles).
@@ -32,7 +33,7 @@ from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.main import installReactor  # pyright: ignore[reportUnknownVariableType] - it has no annotations
-from twisted.internet.posixbase import PosixReactorBase, _ContinuousPolling, _Waker
+from twisted.internet.posixbase import PosixReactorBase, _ContinuousPolling
 from twisted.internet.tcp import Connection
 
 from .._errors import ReactorConflict
@@ -268,7 +269,7 @@ def _leave_glib(reactor: Any) -> None:
         reactor._source_remove(timer)
         reactor._simtag = None
     waker = reactor.waker
-    if waker is not None and type(waker) is not _Waker:  # it calls a method that the reactor is about to lose
+    if waker is not None and hasattr(waker, "reactor"):  # GLib's: it calls a method that the reactor is about to lose
         reactor.removeReader(waker)
         reactor._internalReaders.discard(waker)
         waker.connectionLost(None)  # closes its two descriptors

@@ -1,15 +1,9 @@
-"""LoopThread: one life of a loop, from the start of its thread to the end of its last task.
-
-The private names of ``concurrent.futures.thread`` that this module stands on (test_names.py::test_executor_threads):
-``ThreadPoolExecutor._adjust_thread_count``, ``ThreadPoolExecutor._threads`` and ``_threads_queues``, in CPython 3.9 to
-3.14.
-"""
+"""LoopThread: one life of a loop, from the start of its thread to the end of its last task."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import logging
 import os
 import sys
@@ -17,8 +11,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import thread as executor_threads
 from typing import Any
 
 from .. import _native
@@ -30,6 +22,7 @@ from .gate import Gate
 from .life import Life
 from .logs import twisted_log
 from .swap import SwapLoop, new_event_loop
+from .workers import Workers, prepare, shut_down_executor
 
 log = logging.getLogger("bridge")
 
@@ -37,8 +30,6 @@ log = logging.getLogger("bridge")
 _START_CHECK = 1.0
 # How often a step of the end of a loop is tried that is interrupted.
 _TRIES = 3
-# Seconds after which the end of a loop first looks again whether the threads of its executor have ended.
-_JOIN_PAUSE = 0.0005
 
 
 class LoopThread(Life):
@@ -324,6 +315,7 @@ class LoopThread(Life):
     async def _serve(self) -> None:
         if self.over is not None:  # closed as it started
             return
+        await prepare(self.loop)
         self.reactor.startRunning(installSignalHandlers=False)
         self.is_ready = self.accepts = True
         if self.over is not None:  # meanwhile; see Life.end
@@ -358,7 +350,7 @@ class LoopThread(Life):
                 await loop.shutdown_asyncgens()
         if not await reactors.shut_down(self.reactor, self._shutdown_fired, deadline):
             left.append("shutdown triggers of the reactor")
-        if not await _shut_down_executor(self._executor, deadline):
+        if not await shut_down_executor(self._executor, deadline):
             left.append("threads of the loop's executor")
         if left and self._is_at_exit:
             self._left = [f"{each} (of {self.name!r})" for each in left]
@@ -384,54 +376,6 @@ class _Last:
 _of_thread = threading.local()
 
 
-class Workers(ThreadPoolExecutor):
-    """Worker threads that the loop waits for as it ends, and that the interpreter does not wait for as it exits.
-
-    It would join them before any handler of ``atexit`` runs, and it is such a handler that ends the loop and with it
-    the calls that workers are blocked in.
-    """
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        if _native.is_patched():
-            # For greenlets then: a lock of gevent's that the loop's thread has waited for relies on a hub there, which
-            # runs only while that thread waits.
-            self._work_queue = importlib.import_module("_queue").SimpleQueue()
-            self._shutdown_lock = _native.allocate_lock()
-            idle: Any = self._idle_semaphore
-            idle._cond = threading.Condition(_native.allocate_lock())
-
-    def _adjust_thread_count(self) -> None:
-        if _native.is_patched():
-            self._add_real_thread()
-            return
-        before = len(self._threads)
-        super()._adjust_thread_count()
-        if len(self._threads) > before:
-            for thread in self._threads:
-                executor_threads._threads_queues.pop(thread, None)  # type: ignore[attr-defined]
-
-    def _add_real_thread(self) -> None:
-        """Start a thread where the executor itself would start a greenlet, in a thread that runs no hub."""
-        count = len(self._threads)
-        if self._idle_semaphore.acquire(timeout=0) or count >= self._max_workers:
-            return
-        queue: Any = self._work_queue
-
-        def dropped(_: object) -> None:
-            queue.put(None)
-
-        thread = _native.Thread(
-            name=f"{self._thread_name_prefix}_{count}",
-            target=executor_threads._worker,
-            args=(weakref.ref(self, dropped), queue, self._initializer, self._initargs),
-            daemon=True,
-        )
-        thread.start()
-        threads: Any = self._threads
-        threads.add(thread)
-
-
 async def _cancel_tasks(deadline: float) -> list[Any]:
     """Cancel every task of the running loop and wait for them; return those that had not ended by the deadline."""
     loop = asyncio.get_running_loop()
@@ -453,20 +397,6 @@ async def _cancel_tasks(deadline: float) -> list[Any]:
             return list(pending)
         tasks = asyncio.all_tasks() - {asyncio.current_task()}  # a cleanup may have started others
     return []
-
-
-async def _shut_down_executor(executor: ThreadPoolExecutor, deadline: float) -> bool:
-    """Let the executor's threads finish what they do; return False if they had not by the deadline."""
-    loop = asyncio.get_running_loop()
-    executor.shutdown(wait=False, cancel_futures=True)
-    pause = _JOIN_PAUSE
-    while any(thread.is_alive() for thread in executor._threads):
-        # Not a thread that joins them: as the process exits no thread can start.
-        if loop.time() >= deadline:
-            return False
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, 0.05)
-    return True
 
 
 def _is_stopped_early(error: BaseException) -> bool:
