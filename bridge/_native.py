@@ -43,34 +43,6 @@ allocate_lock: Callable[[], threading.Lock] = original("_thread", "allocate_lock
 _start_new_thread: Callable[..., int] = original("_thread", "start_new_thread")
 
 
-_kept: set[Any] = set()  # watchers, until their hubs have stopped them
-
-
-def keep_hub(future: Any) -> None:
-    """Let gevent's hub of this thread know that there is something to wait for, until a concurrent Future is done.
-
-    For ``concurrent.futures.wait`` and its like: they wait on a lock, which the hub takes for a deadlock (LoopExit) if
-    it has nothing else to do, as it cannot see that another thread will release the lock.
-    """
-    hub: Any = importlib.import_module("gevent.hub").get_hub()
-    watcher = hub.loop.async_()
-
-    def stop() -> None:
-        watcher.stop()
-        watcher.close()
-        _kept.discard(watcher)
-
-    def ended(_: object) -> None:
-        try:
-            watcher.send()
-        except Exception:  # the hub's thread has ended
-            _kept.discard(watcher)
-
-    _kept.add(watcher)
-    watcher.start(stop)
-    future.add_done_callback(ended)
-
-
 _ours: set[int] = set()  # the identifiers of real threads in a patched process
 _LOOK = 0.002  # seconds
 

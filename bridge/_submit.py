@@ -10,7 +10,6 @@ import asyncio
 import logging
 import sys
 import threading
-from asyncio import _get_running_loop
 from collections.abc import Callable, Collection
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from ._adapt import Kind, describe, discard, kind_of
 from ._call import ROUTED, Call, end_of, kept_traceback, route_of
 from ._errors import BridgeClosed
 from ._greenlets import PatientFuture
-from ._native import is_patched, keep_hub
+from ._native import is_patched
 from ._origin import Origin, origin_of, shown
 from ._outcome import set_traceback, trim
 from .loop.base import never_raise
@@ -172,8 +171,6 @@ def submit(bridge: Bridge | None, find: Find, x: Any) -> WorkFuture:
                 if life.over is None:
                     call.origin = origin_of(sys._getframe(2))
                     call.begin()
-                    if is_patched() and _get_running_loop() is None:
-                        keep_hub(future)
                     return future
                 life.open.discard(call)
             except BaseException:  # Ctrl-C; nobody has the Future
