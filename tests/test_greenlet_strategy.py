@@ -647,8 +647,10 @@ def test_when_its_thread_ends_a_blocked_greenlet_ends(bridge: Bridge) -> None:
     thread.join()
     assert sorted(log) == ["ended"] * 3 + ["raised"] * 3
     assert bridge.block_on(asyncio.sleep(0, "value")) == "value"
-    gc.collect()
-    assert [each() for each in stacks] == [None] * 3
+    deadline = time.monotonic() + 20
+    while any(each() is not None for each in stacks):  # the loop's thread may still hold the call of one
+        assert time.monotonic() < deadline
+        gc.collect()
 
 
 @isolated(stderr=r"(Exception in thread \d+:\n((?!Exception in).)*LookupError: at the end\s*){3}")
