@@ -120,6 +120,7 @@ def test_the_reactor_stops_while_threads_are_blocked(toolkit: str, by: str) -> N
 
     async def cleans_up() -> None:
         try:
+            begun.append(None)
             await Deferred()
         except BaseException as error:
             await deferLater(reactor, 0.01, lambda: None)
@@ -138,13 +139,14 @@ def test_the_reactor_stops_while_threads_are_blocked(toolkit: str, by: str) -> N
             seen.append("closed")
 
     def stop_when_blocked() -> None:
-        if len(bridge._life.open) < 3:
+        if len(bridge._life.open) < 3 or not begun:
             reactor.callLater(0.01, stop_when_blocked)
         elif by == "Ctrl-C":  # for which the reactor has a handler
             reactor.callInThread(os.kill, os.getpid(), signal.SIGINT)
         else:
             reactor.stop()
 
+    begun: list[None] = []
     gui.show()
     for x in (Deferred(), cleans_up(), Deferred):
         reactor.callInThread(work, x)
