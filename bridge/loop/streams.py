@@ -41,6 +41,7 @@ class Streams:
 class StreamLoop(BridgeLoop):
     """A loop whose descriptors can be kept back, by a stack that blocks in the callback of one."""
 
+    _ready: Any
     _selector: Any
 
     def __init__(self, selector: BaseSelector | None = None) -> None:
@@ -107,26 +108,27 @@ class StreamLoop(BridgeLoop):
 
     def _restore(self, fd: Any) -> None:
         """Undo the pauses of a descriptor whose registration is about to change; the next event pauses it again."""
-        if self._streams.paused:
-            number = _number(fd)
-            self._resume(number, EVENT_READ)
-            self._resume(number, EVENT_WRITE)
+        number = _number(fd)
+        self._resume(number, EVENT_READ)
+        self._resume(number, EVENT_WRITE)
 
     # What asyncio calls.
 
     def _add_callback(self, handle: Any) -> None:
+        if handle._cancelled:
+            return
         if isinstance(handle, WatchHandle):
             if self._streams.held and self.is_held(handle):
                 self.pause(handle)
                 return
             if handle.is_queued:  # since an iteration that another runner has begun, while a callback was blocked
                 return
-            handle.is_queued = not handle._cancelled
+            handle.is_queued = True
         if self._streams.waits:
             # The handle of a listening socket or of a signal runs at each event in its own context, which one of the
             # blocked stacks may have entered.
             handle._context = handle._context.copy()
-        super()._add_callback(handle)  # type: ignore[misc]
+        self._ready.append(handle)
 
     def _add_reader(self, fd: Any, callback: Any, *args: Any) -> events.Handle:
         if callback == self._take_posts:  # it starts what was posted, and is no stream
@@ -138,10 +140,10 @@ class StreamLoop(BridgeLoop):
 
     def _add(self, fd: Any, handle: WatchHandle) -> events.Handle:
         self._check_closed()  # type: ignore[attr-defined]
-        self._restore(fd)
-        try:
-            key = self._selector.get_key(fd)
-        except KeyError:
+        if self._streams.paused:
+            self._restore(fd)
+        key = self._selector.get_map().get(fd)  # get_key() raises for a new one, which takes longer than all this
+        if key is None:
             self._selector.register(fd, handle.event, handle.beside((None, None)))
         else:
             before = handle.before(key.data)
@@ -151,11 +153,13 @@ class StreamLoop(BridgeLoop):
         return handle
 
     def _remove_reader(self, fd: Any) -> bool:
-        self._restore(fd)
+        if self._streams.paused:
+            self._restore(fd)
         return bool(super()._remove_reader(fd))  # type: ignore[misc]
 
     def _remove_writer(self, fd: Any) -> bool:
-        self._restore(fd)
+        if self._streams.paused:
+            self._restore(fd)
         return bool(super()._remove_writer(fd))  # type: ignore[misc]
 
 
