@@ -357,6 +357,8 @@ class _Producer:
                 if not self._take_back():
                     raise
                 self._tell_cancelled()
+                if self._has_generator_ended():
+                    return  # it has ended of that; what is thrown into it from now on would come out as an item, None
                 continue
             if self._interrupts:
                 self._take_back()
@@ -364,6 +366,10 @@ class _Producer:
             if waits:
                 self.variables.end()
                 self._tell()
+
+    def _has_generator_ended(self) -> bool:
+        iterator: Any = self._iterator
+        return getattr(iterator, "ag_frame", True) is None
 
     async def _sleep(self) -> asyncio.CancelledError | None:
         """Wait for wake(). Return the cancellation that has come instead."""

@@ -456,6 +456,26 @@ def test_times_out_on_a_later_item(bridge: Bridge) -> None:
     assert list(items) == []
 
 
+def test_a_generator_that_a_time_out_has_ended_gives_no_more_items(bridge: Bridge) -> None:
+    waits = threading.Event()
+
+    async def generator() -> AsyncIterator[int]:
+        yield 1
+        waits.set()
+        await for_ever()
+
+    told = Told(waits)
+    items = bridge.iterate(generator(), timeout=5, strategy=told)
+    assert next(items) == 1
+    with pytest.raises(TimeoutError):
+        next(items)
+    told.has_asked.clear()
+    stand_still_until(bridge, told.has_asked)  # the next one's time is up as well, before the loop can look
+    assert next(items, "ended") == "ended"
+    assert next(items, "ended") == "ended"
+    told.has_asked.set()
+
+
 def test_a_time_out_that_comes_with_its_request_cancels_the_generator(bridge: Bridge) -> None:
     """The loop stands still from before it is asked for the item until it is asked to cancel that."""
     cleaned, up = threading.Event(), threading.Event()
