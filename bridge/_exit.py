@@ -114,6 +114,15 @@ class Exit:
         Called in the main thread when that has ended, before Python joins the other ones.
         """
         self.has_begun = True
+        is_patient = True
+        while True:
+            try:
+                self._end_calls(is_patient)
+                return
+            except KeyboardInterrupt:  # at any line: the calls have to fail all the same, or Python waits for ever
+                is_patient = False
+
+    def _end_calls(self, is_patient: bool) -> None:
         self.be_quiet()
         lives: list[tuple[float, Life]] = []
         begun = time.monotonic()
@@ -122,13 +131,9 @@ class Exit:
             # Without a limit its callers are like any threads that the interpreter waits for.
             if life is not None and life.over is None and bridge.exit_grace is not None:
                 lives.append((begun + bridge.exit_grace, life))
-        is_patient = True
         for deadline, life in sorted(lives, key=lambda each: each[0]):
-            try:
-                while is_patient and time.monotonic() < deadline and _may_call(life):
-                    time.sleep(_LOOK)
-            except KeyboardInterrupt:
-                is_patient = False
+            while is_patient and time.monotonic() < deadline and _may_call(life):
+                time.sleep(_LOOK)
             self._refuse(life)
 
     def be_quiet(self) -> None:

@@ -42,6 +42,11 @@ def impatient(test: Callable[..., None]) -> Callable[..., None]:
     return test
 
 
+def patience_of(test: Callable[..., None]) -> float:
+    """Return the seconds that a bridge for this test waits for what it has cancelled."""
+    return 0.3 if hasattr(test, "is_impatient") else 30.0
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     names = usable()
     if hasattr(metafunc.function, "needs_threads"):
@@ -57,7 +62,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     """A bridge whose callers wait by one of the strategies."""
-    patience = 0.3 if hasattr(request.function, "is_impatient") else 30.0
+    patience = patience_of(request.function)
     with Bridge("conformance", strategy=request.param, install_reactor=False, shutdown_timeout=patience) as each:
         yield each
 

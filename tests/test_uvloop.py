@@ -28,7 +28,8 @@ del test_on_the_loops_own_thread_the_stack_switches  # noqa: F821 - the one thin
 @pytest.fixture
 def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     """A bridge on uvloop whose callers wait by one of the strategies."""
-    options: Any = {"loop_factory": uvloop.new_event_loop, "install_reactor": False, "shutdown_timeout": 0.3}
+    patience = test_conformance.patience_of(request.function)
+    options: Any = {"loop_factory": uvloop.new_event_loop, "install_reactor": False, "shutdown_timeout": patience}
     with Bridge("uvloop", strategy=request.param, **options) as each:
         yield each
 
