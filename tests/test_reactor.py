@@ -48,6 +48,7 @@ KINDS = ["epoll", "poll", "select", "asyncio"]
 def nothing_installed() -> Iterator[None]:
     """Leave this process without an installed reactor, until the test has ended."""
     before, io_thread = sys.modules.pop(NAME, None), threadable.ioThread
+    vars(twisted.internet).pop("reactor", None)  # where an import of it looks first
     threadable.ioThread = None
     yield
     threadable.ioThread = io_thread
