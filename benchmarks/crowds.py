@@ -24,6 +24,8 @@ from bridge._bench.works import AT_ONCE, VALUE, Forms, Work, at_once
 
 THREADS = [1, 8, 64, 512]
 OPEN = [1, 10, 100, 1_000, 10_000]
+# Calls of each thread, at the least. With three, half of the time is that of the barrier which lets all threads go.
+EACH = 16
 WAITING = 512  # threads
 # A loop, with its descriptors, and a thread more for each caller: too many for a usual limit of descriptors.
 _AT_MOST = {"async_to_sync": 64}
@@ -49,7 +51,7 @@ def _throughput(peer: Peer, count: int, host: Host) -> Measure:
     once = _once(peer, AT_ONCE, host)
 
     def measure(calls: int) -> list[float]:
-        each = max(1, calls // count)
+        each = max(EACH, calls // count)
         began = 0.0
         ends: list[float] = []
         wrong: list[object] = []
