@@ -111,6 +111,7 @@ class Call:
     def start(self) -> None:
         """Begin the work; for a coroutine, take its first step."""
         if self not in self.life.open:  # given up meanwhile, by its caller or by the loop's end
+            self.life.left.discard(self)
             discard(self.x)
             return
         try:
@@ -181,6 +182,7 @@ class Call:
     def _future_done(self, future: Any) -> None:
         """Take the outcome of a task or of a Future of either kind."""
         if self not in self.life.open:  # the caller has gone; an error is left for asyncio to log
+            self.life.left.discard(self)
             return
         # Nobody is told in an except block: what he raises then would have our error as its context.
         value: Any = None
@@ -269,6 +271,7 @@ class Call:
         try:
             self.life.open.remove(self)
         except KeyError:
+            self.life.left.discard(self)
             return
         except BaseException as killed:  # of PyThreadState_SetAsyncExc; it is raised when the call is removed
             self.error = self._killed(killed)
@@ -298,10 +301,17 @@ class Call:
         return id(self), self.started
 
     def give_up(self) -> None:
-        """End the call with no outcome, as its caller does not wait for it any longer."""
+        """End the call with no outcome, as its caller does not wait for it any longer.
+
+        Its work may still run. The life keeps it until it ends, since the loop refers to its tasks weakly: one that waits
+        for what nobody else knows would be garbage, and never clean up.
+        """
+        left = self.life.left
+        left.add(self)  # before the loop's thread can see that nobody waits, which takes it away as the work ends
         try:
             self.life.open.remove(self)
         except KeyError:
+            left.discard(self)
             return
         meter = self.life.meter
         if not meter.count() % meter.every:

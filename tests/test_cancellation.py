@@ -85,11 +85,14 @@ def test_a_time_out_cancels_once_and_leaves_behind_what_goes_on(bridge: Bridge, 
     assert "it still runs" in caught.value.__notes__[0]
     bridge.block_on(asyncio.sleep(0.001))
     assert work.cancelled == 1
+    gc.collect()  # the task and the Future that it waits for refer to each other, and nothing else to either
     (task,) = [task for task in asyncio.all_tasks(bridge.loop) if "Suppressing" in repr(task)]
     for _ in range(times - 1):
         bridge.block_on(lambda: task.cancel() and None)
         bridge.block_on(asyncio.sleep(0))  # it has seen that one
     assert bridge.block_on(task) == "all the same"
+    life: Any = bridge._life
+    assert not life.left
 
 
 def test_every_cancel_of_a_submitted_future_is_one_cancellation(bridge: Bridge) -> None:

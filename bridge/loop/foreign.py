@@ -255,7 +255,8 @@ class AttachedReactor(Life):
         self._trigger = None
         self.loop.has_ended = True  # type: ignore[attr-defined]
         self.end(self._reason)
-        tasks: set[Any] = {work for work in self._orphans if _is_pending_task(work)}
+        works = [*self._orphans, *(call.work for call in list(self.left))]
+        tasks: set[Any] = {work for work in works if _is_pending_task(work)}
         self._orphans.clear()
         if not tasks:
             return None

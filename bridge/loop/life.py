@@ -57,6 +57,7 @@ class Life(Watched):
         self.stall_after = None
         self.meter = Meter()
         self.open: set[OpenCall] = set()
+        self.left: set[OpenCall] = set()  # those whose caller has gone, until their work has ended
         self.is_ready = False
         # Whether a call need only look at this: it is ready, not over, and the process is not exiting.
         self.accepts = False
