@@ -231,6 +231,7 @@ class Call:
     def cancel(self) -> None:
         """Cancel the work, which settles the call when it has ended."""
         if self.is_settled and self.work is None:  # it has ended; a call that its caller has left still has its work
+            self.life.left.discard(self)  # or was left before its start was posted
             return
         self.cancel_asked = True
         work = self.work
@@ -303,8 +304,8 @@ class Call:
     def give_up(self) -> None:
         """End the call with no outcome, as its caller does not wait for it any longer.
 
-        Its work may still run. The life keeps it until it ends, since the loop refers to its tasks weakly: one that waits
-        for what nobody else knows would be garbage, and never clean up.
+        Its work may still run. The life keeps it until it ends, since the loop refers to its tasks weakly: one that
+        waits for what nobody else knows would be garbage, and never clean up.
         """
         left = self.life.left
         left.add(self)  # before the loop's thread can see that nobody waits, which takes it away as the work ends

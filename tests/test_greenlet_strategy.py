@@ -51,7 +51,7 @@ class Gates:
             for number in numbers:
                 self.futures[number].set_result(number)
 
-        self.loop.call_soon_threadsafe(set_results)
+        self.loop.post(set_results)  # as calls are, so that it comes after the start of those made before
 
     async def wait(self, number: int) -> int:
         return await self.futures[number]
@@ -636,11 +636,12 @@ def test_when_its_thread_ends_a_blocked_greenlet_ends(bridge: Bridge) -> None:
         finally:
             log.append("ended")
 
-    stacks: list[weakref.ref[greenlet]] = []
+    stacks: list[weakref.ref[Any]] = []
 
     def in_thread() -> None:
         for _ in range(3):
             stacks.append(weakref.ref(start(body)))
+        stacks.append(weakref.ref(STRATEGY.waiter()._hub))  # which the wait in the cleanup must not replace
 
     thread = threading.Thread(target=in_thread)
     thread.start()

@@ -238,11 +238,12 @@ class _Local(threading.local):
     """The hub of each thread, made when the thread first asks for it."""
 
     def __init__(self) -> None:
-        # A greenlet that blocks again as its thread ends would get a hub that nobody ends.
-        self.hub = _ending.get(threading.get_ident()) or Hub()
+        self.hub = Hub()
         self._end = _End(self.hub)
 
 
+# By ident, those of threads that are ending. A greenlet that blocks again then must not ask for the thread's local
+# data: they are gone, and new ones would have a hub that nobody ends, and would never go.
 _ending: dict[int, Hub] = {}
 _local = _Local()
 
@@ -268,4 +269,5 @@ class GreenletStrategy:
 
     def waiter(self) -> GreenletWaiter:
         """Return a waiter on the hub of this thread."""
-        return GreenletWaiter(_local.hub)
+        hub = _ending.get(threading.get_ident()) if _ending else None
+        return GreenletWaiter(hub or _local.hub)
