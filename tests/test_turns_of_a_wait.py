@@ -190,6 +190,8 @@ def test_what_a_signal_handler_raises_in_a_turn_loses_no_post(loop: Any, monkeyp
                     block_on(asyncio.sleep(0))
                 except Alarmed:
                     pass
+                except asyncio.InvalidStateError:  # on 3.11, once: the alarm ended the wait early
+                    pass
         except Alarmed:
             pass
         finally:
