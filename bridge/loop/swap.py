@@ -44,7 +44,7 @@ from twisted.python import context as twisted_context
 from .._errors import BridgeClosed, DeadlockError
 from .base import BridgeLoop
 from .plain import blocked, unblocked
-from .streams import StreamLoop
+from .streams import StreamLoop, WatchHandle
 from .task import BridgeTask
 from .watch import Watched, watchdog
 
@@ -294,35 +294,39 @@ class SwapLoop(StreamLoop):
         if future is None and type(task) is BridgeTask and not self._ready and self._take_turn():
             return
         wait = Wait(stack, future, task, stacks.parked, coro)
-        if future is None:
-            self._ready.append(wait)
-        else:
-            future.add_done_callback(wait.end)
         watch = streams.watch
         contexts, tracker = None, stacks.tracker
-        if len(tracker.contexts) > 1:
-            contexts, tracker.contexts = tracker.contexts, tracker.contexts[:1]
-        if ours.posts and not ours.is_rung:  # this very stack has taken the posts' turn, and leaves some behind
-            self.call_soon(self._take_posts, context=Context())
-        if ours.before_block is not None:
-            ours.before_block()
-        if watch is not None:
-            self._hold(watch)
         is_between = False
-        if task is not None:
-            if type(task) is BridgeTask:
-                task.wait = wait
+        try:
+            if future is None:
+                self._ready.append(wait)
             else:
-                blocked(task, wait)
-            if ours.self_cancels and task in ours.self_cancels:
-                wait.cancel(ours.self_cancels.pop(task))
-            _leave_task(self, task)
-        else:
-            # A signal handler or a finalizer may block a runner between two callbacks, as it is about to sleep.
-            is_between = stack.gr_context is stacks.context
-        streams.waits[stack] = wait
-        if stacks.unwatched:
-            watchdog.wake(stacks)
+                future.add_done_callback(wait.end)
+            if len(tracker.contexts) > 1:
+                contexts, tracker.contexts = tracker.contexts, tracker.contexts[:1]
+            if ours.posts and not ours.is_rung:  # this very stack has taken the posts' turn, and leaves some behind
+                self.call_soon(self._take_posts, context=Context())
+            if ours.before_block is not None:
+                ours.before_block()
+            if watch is not None:
+                self._hold(watch)
+            if task is not None:
+                if type(task) is BridgeTask:
+                    task.wait = wait
+                else:
+                    blocked(task, wait)
+                if ours.self_cancels and task in ours.self_cancels:
+                    wait.cancel(ours.self_cancels.pop(task))
+                _leave_task(self, task)
+            else:
+                # A signal handler or a finalizer may block a runner between two callbacks, as it is about to sleep.
+                is_between = stack.gr_context is stacks.context
+            streams.waits[stack] = wait
+            if stacks.unwatched:
+                watchdog.wake(stacks)
+        except BaseException:  # that a signal handler has raised
+            self._take_back(wait, watch, contexts)
+            raise
         stacks.switches += 1
         try:
             if stacks.parked:
@@ -350,6 +354,23 @@ class SwapLoop(StreamLoop):
                 raise wait.error
             finally:
                 wait.error = None
+
+    def _take_back(self, wait: Wait, watch: WatchHandle | None, contexts: Any) -> None:
+        """Undo what :meth:`wait` has done so far, for a stack that does not block after all."""
+        streams, task = self._streams, wait.task
+        wait.is_over = True  # what was to end it may come yet, when the stack is blocked for something else
+        streams.waits.pop(wait.stack, None)
+        if task is not None:
+            if asyncio.current_task(self) is not task:
+                _enter_task(self, task)
+            if type(task) is BridgeTask:
+                task.wait = None
+            elif getattr(task, "_bridge_wait", None) is wait:
+                unblocked(task)
+        if watch is not None and watch in streams.held.get(watch.fd, ()):
+            self._let_go(watch)
+        if contexts is not None:
+            self._stacks.tracker.contexts = contexts
 
     def _take_turn(self) -> bool:
         """Let one turn of the loop pass in the calling stack itself, as nothing is ready; return whether it could be.
