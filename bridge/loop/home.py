@@ -101,7 +101,7 @@ class HomeThread(_native.Thread):
 
     def run(self) -> None:
         """Run the pool's worker."""
-        _local.loop = self._home()
+        come_from(self._home())
         super().run()
 
 
