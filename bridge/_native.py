@@ -11,11 +11,14 @@ The private names of the standard library that this module stands on (test_names
 
 from __future__ import annotations
 
+import gc
 import importlib
+import operator
 import sys
 import threading
 from collections.abc import Callable
 from time import monotonic
+from types import FrameType
 from typing import Any
 
 FOR_GREENLETS = (
@@ -41,6 +44,21 @@ def original(module: str, name: str) -> Any:
 get_ident: Callable[[], int] = original("_thread", "get_ident")
 allocate_lock: Callable[[], threading.Lock] = original("_thread", "allocate_lock")
 _start_new_thread: Callable[..., int] = original("_thread", "start_new_thread")
+
+
+def current_frames() -> dict[int, FrameType]:
+    """Return the frame that each thread of the system's stands in, by the thread's identifier.
+
+    ``sys._current_frames()`` makes frame objects while it holds a lock of the interpreter's, and CPython 3.11, but for
+    its last releases, may collect garbage there. Where a finalizer lets another thread run that starts or ends one,
+    and so waits for that lock with the GIL in its hands, the process stands still for ever (python/cpython#106883).
+    """
+    if sys.version_info < (3, 12) and gc.isenabled():
+        # In one call of C, so that no other thread runs and no signal is handled while garbage is not collected.
+        calls: list[Callable[[], Any]] = [gc.disable, sys._current_frames, gc.enable]
+        frames: list[dict[int, FrameType]] = list(map(operator.call, calls))
+        return frames.pop(1)  # so that none stays with this frame, which is one of them
+    return sys._current_frames()
 
 
 _ours: set[int] = set()  # the identifiers of real threads in a patched process

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import linecache
 import logging
-import sys
 import threading
 import traceback
 import types
@@ -16,7 +15,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
-from . import _locks
+from . import _locks, _native
 from ._adapt import describe
 from ._chains import Link, chain_of, frames_of_stack, walked
 from ._origin import shown
@@ -147,7 +146,7 @@ def _link(link: Link) -> Iterable[str]:
 
 def _loop_thread(target: Watched) -> list[str]:
     """Return where the loop's thread stands, if it does not wait for something to do."""
-    frame = sys._current_frames().get(_ident_of(target) or 0)
+    frame = _native.current_frames().get(_ident_of(target) or 0)
     name = f"the loop's thread, {_name_of(target)},"
     if frame is None:
         return [f"{name} has ended, or does not run yet"]
@@ -203,7 +202,7 @@ def _frames_of_caller(call: Any) -> Frames:
 
 
 def _frames_of_thread(ident: int | None) -> Frames:
-    return walked(sys._current_frames().get(ident or 0))
+    return walked(_native.current_frames().get(ident or 0))
 
 
 def _formatted(frames: Frames) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from guis import make_gui, unseen_screen
@@ -20,6 +21,27 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # What test_gui_conformance.py sets for a process of pytest's that is to have an application object.
 _TOOLKIT = os.environ.get("BRIDGE_TEST_GUI")
 _gui = make_gui(_TOOLKIT) if _TOOLKIT else None
+
+
+_stderr = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    capture = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        config.stash[_stderr] = os.dup(2)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """End the process after pytest-timeout's limit, whose thread cannot run if another never lets go of the GIL."""
+    marker = item.get_closest_marker("timeout")
+    limit = float(marker.args[0] if marker is not None else item.config.getini("timeout"))
+    faulthandler.dump_traceback_later(limit * 1.25 + 5, exit=True, file=item.config.stash[_stderr])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture

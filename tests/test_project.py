@@ -137,6 +137,25 @@ def _sh_blocks(heading: str) -> Iterator[str]:
     return (match[1] for match in re.finditer(r"^```sh\n(.*?)^```$", section[1], re.DOTALL | re.MULTILINE))
 
 
+def test_a_test_that_never_lets_go_of_the_gil_ends_too(tmp_path):
+    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+    (tmp_path / "test_hang.py").write_text(
+        "import ctypes, pytest\n\n"
+        "@pytest.mark.timeout(0.1)\n"
+        "def test_hang():\n    ctypes.PyDLL(None).sleep(100)\n"  # ctypes keeps the GIL for a PyDLL
+    )
+    path = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-c", os.devnull, "-o", "timeout_method=thread", str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert ended.returncode == 1
+    assert re.search(r'Timeout \(.*\)!.*File ".*test_hang.py", line 5 in test_hang', ended.stderr, re.DOTALL)
+
+
 # --- the order of the layers
 
 

@@ -469,6 +469,56 @@ def test_first_call_while_the_process_exits_needs_no_watchdog() -> None:
     atexit.register(at_the_end)
 
 
+@isolated
+def test_stacks_are_read_while_threads_come_and_go_and_garbage_is_collected() -> None:
+    """CPython 3.11 could collect while it held a lock that a new thread needs (python/cpython#106883)."""
+    import gc
+    import threading
+    import time
+
+    from bridge._native import current_frames
+
+    class Garbage:
+        def __init__(self) -> None:
+            self.cycle = self
+
+        def __del__(self) -> None:
+            time.sleep(0.0001)  # lets others run: those that start and end, who need the lock
+
+    is_over = threading.Event()
+    gates = [threading.Semaphore(0) for _ in range(30)]
+
+    def comes_and_goes() -> None:
+        while not is_over.is_set():
+            thread = threading.Thread(target=int)
+            thread.start()
+            thread.join()
+
+    def steps(gate: threading.Semaphore) -> None:
+        while not is_over.is_set():
+            gate.acquire()  # a new frame each time, for which an object has to be made
+
+    threads = [threading.Thread(target=comes_and_goes) for _ in range(2)]
+    threads += [threading.Thread(target=steps, args=(gate,)) for gate in gates]
+    for thread in threads:
+        thread.start()
+    gc.set_threshold(25)
+    try:
+        for _ in range(600):
+            for gate in gates:
+                gate.release()
+            time.sleep(0.001)
+            Garbage()
+            assert threading.get_ident() in current_frames()
+        assert gc.isenabled()
+    finally:
+        is_over.set()
+        for gate in gates:
+            gate.release()
+        for thread in threads:
+            thread.join()
+
+
 def test_a_call_that_was_reported_is_not_kept_alive(stalling: Bridge, records: Records) -> None:
     class Result:
         pass

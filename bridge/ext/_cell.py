@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from .._adapt import is_deferred_type
 from .._bridge import bridge_here, default_bridge
+from .._native import current_frames
 from .._outcome import set_traceback, trim
 from ..loop.border import as_future
 from ._cells import ON_THE_LOOP
@@ -167,7 +168,7 @@ async def _after_a_step(coro: Coroutine[Any, Any, T]) -> T:
 def _interrupt_if_it_computes(filename: str) -> None:
     # Should the cell's code end just now, the loop itself is hit and dies of it, and the next call starts another.
     ident: int | None = default_bridge()._life.ident
-    frame = sys._current_frames().get(ident) if ident is not None else None
+    frame = current_frames().get(ident) if ident is not None else None
     while frame is not None and frame.f_code.co_filename != filename:
         frame = frame.f_back
     if frame is not None and ident is not None:

@@ -62,8 +62,8 @@ def loop_of_this_thread() -> asyncio.AbstractEventLoop | None:
         return _local.loop
 
 
-def come_from(loop: asyncio.AbstractEventLoop) -> None:
-    """Note that this worker thread works for the loop."""
+def come_from(loop: asyncio.AbstractEventLoop | None) -> None:
+    """Note that this worker thread works for the loop, if there is one."""
     _local.loop = loop
 
 

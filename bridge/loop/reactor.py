@@ -37,7 +37,7 @@ from twisted.internet.posixbase import PosixReactorBase, _ContinuousPolling
 from twisted.internet.tcp import Connection
 
 from .._errors import ReactorConflict
-from .._native import get_ident
+from .._native import current_frames, get_ident
 from . import children
 from .restartable import BridgeReactor as BridgeReactor
 
@@ -176,8 +176,9 @@ def _is_being_left(reactor: Any) -> bool:
 
     It would take the start of our loop for a reason to go on, for ever, in a reactor that is not its own any more.
     """
-    for frame in list(sys._current_frames().values()):
-        each: FrameType | None = frame
+    stacks: list[FrameType | None] = [*current_frames().values()]
+    while stacks:  # which are let go of one by one: a name that stays with our own frame would make a cycle
+        each = stacks.pop()
         while each is not None:
             if each.f_code.co_name == "mainLoop" and each.f_locals.get("self") is reactor:
                 return True

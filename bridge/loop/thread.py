@@ -178,7 +178,7 @@ class LoopThread(Life):
     def left_at_exit(self, deadline: float) -> list[str]:
         """Wait for the end and return names of what has not ended by the deadline, in seconds of ``monotonic()``."""
         if self._has_begun and not self._wait_gone(max(0.0, deadline - time.monotonic())):
-            frame = sys._current_frames().get(self.thread.ident or 0)
+            frame = _native.current_frames().get(self.thread.ident or 0)
             where = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
             return [f"the thread {self.name!r}, which stands{where}"]
         self._release_reactor()
