@@ -742,7 +742,13 @@ def block_on(x: Any, *, timeout: float | None = None, strategy: str | Strategy |
     Arguments and errors are those of :meth:`Bridge.block_on`.
     """
     try:
-        return (_loaded or _engine(x)).block_on(None, _find_bridge, x, timeout, strategy)
+        verbs = _loaded or _engine(x)
+        if timeout is None and strategy is None:
+            loop = verbs.get_running_loop()
+            block_here = None if loop is None else verbs.short_way(loop, x)
+            if block_here is not None:
+                return block_here(loop, x)
+        return verbs.block_on(None, _find_bridge, x, timeout, strategy)
     except BaseException as error:
         trim(error)
         raise

@@ -9,7 +9,7 @@ import asyncio
 import math
 import os
 import threading
-from asyncio import _get_running_loop
+from asyncio import _get_running_loop as get_running_loop
 from collections.abc import Callable
 from contextvars import copy_context
 from time import monotonic
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ._bridge import Bridge
     from ._submit import Find
 
-__all__ = ["block_on", "is_ours", "loop_here", "run", "submit"]
+__all__ = ["block_on", "get_running_loop", "is_ours", "loop_here", "run", "short_way", "submit"]
 
 # Lets another thread of this core run, and the GIL go meanwhile.
 _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
@@ -50,26 +50,26 @@ _LOOK_UP = 1.0
 _STILL_RUNS = "The work was cancelled but has not ended; it still runs."
 
 
+def short_way(running: object, x: Any) -> Callable[[SwapLoop, Any], Any] | None:
+    """Return what waits for x on the running loop's own thread as :func:`block_on` would, for the commonest kinds of x.
+
+    A call there is short, and a stack that is blocked keeps every frame on the way.
+    """
+    if isinstance(running, SwapLoop):
+        cls: type[object] = x.__class__
+        if cls is CoroutineType:
+            return inline.block_coroutine
+        if cls is asyncio.Future:
+            return inline.block_future
+    return None
+
+
 def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, how: str | Strategy | None) -> Any:
     """Wait for x in this thread; :meth:`bridge.Bridge.block_on` has the contract.
 
     :param find: returns the bridge by the loop that this thread stands in, if none is given.
     """
-    running = _get_running_loop()
-    if (
-        running is not None
-        and bridge is None
-        and how is None
-        and timeout is None
-        and x.__class__ is CoroutineType
-        and isinstance(running, SwapLoop)
-    ):
-        # The commonest call on a loop, by the shortest way; the rest of them comes by _block_here.
-        try:
-            return inline.block_coroutine(running, x)
-        finally:
-            if running._stacks.interrupted:
-                _raise_interrupt(running)
+    running = get_running_loop()
     try:
         kind = kind_of(x)
         if timeout is not None:
@@ -238,19 +238,12 @@ def _block_here(loop: Any, x: Any, kind: Kind, timeout: float | None, how: str |
         return inline.block(loop, x, kind, timeout)
     finally:
         if loop._stacks.interrupted:
-            _raise_interrupt(loop)
-
-
-def _raise_interrupt(loop: SwapLoop) -> None:
-    """Raise the KeyboardInterrupt of a program that shares its thread with the loop: its wait was cancelled."""
-    if asyncio.current_task(loop) is not None:
-        loop.interrupted = False
-        raise KeyboardInterrupt
+            inline.raise_interrupt(loop)
 
 
 def run(bridge: Bridge | None, find: Find, function: Callable[[], Any]) -> Any:
     """Call a function in a task on the loop's thread; :meth:`bridge.Bridge.run` has the contract."""
-    running = _get_running_loop()
+    running = get_running_loop()
     if bridge is None and isinstance(running, SwapLoop):
         return function()
     if bridge is None:

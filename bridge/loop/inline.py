@@ -52,26 +52,51 @@ def block(loop: SwapLoop, x: Any, kind: Kind, timeout: float | None) -> Any:
 
 def block_coroutine(loop: SwapLoop, coro: CoroutineType[Any, Any, Any]) -> Any:
     """Do what :func:`block` does for a coroutine without a time limit, in half the time."""
-    task = _current_task(loop)
-    if task is None or coro.cr_suspended:
-        kind_of(coro)  # raises for one that is awaited already
-        return _by_task(loop, coro)
+    task, waited = _current_task(loop), None
     try:
-        waited = coro.send(None)
-    except StopIteration as stop:
-        return stop.value
-    except BaseException as error:
-        if _was_not_entered(error):
-            try:
-                kind_of(coro)  # raises for one that has ended or runs; to ask before would cost a sixth of the call
-            except BaseException as spent:
-                raise spent from None
-        del task, coro  # see block()
-        raise
-    try:
+        if task is None or coro.cr_suspended:
+            kind_of(coro)  # raises for one that is awaited already
+            return _by_task(loop, coro)
+        try:
+            waited = coro.send(None)
+        except StopIteration as stop:
+            return stop.value
+        except BaseException as error:
+            if _was_not_entered(error):
+                try:
+                    kind_of(coro)  # raises for one that has ended or runs; to ask before would cost a sixth of the call
+                except BaseException as spent:
+                    raise spent from None
+            raise
         return _drive(loop, coro, task, waited)
     finally:
         del task, waited, coro  # see block()
+        if loop._stacks.interrupted:
+            raise_interrupt(loop)
+
+
+def block_future(loop: SwapLoop, future: asyncio.Future[Any]) -> Any:
+    """Do what :func:`block` does for a Future without a time limit, without a coroutine for it."""
+    task = _current_task(loop)
+    try:
+        if future.get_loop() is not loop:
+            return block(loop, future, Kind.FUTURE, None)
+        if task is None:
+            return _wait(loop, future)
+        if not future.done():
+            loop.wait(future, task, None)
+        return future.result()
+    finally:
+        del task, future  # see block()
+        if loop._stacks.interrupted:
+            raise_interrupt(loop)
+
+
+def raise_interrupt(loop: SwapLoop) -> None:
+    """Raise the KeyboardInterrupt of a program that shares its thread with the loop: its wait was cancelled."""
+    if _current_task(loop) is not None:
+        loop.interrupted = False
+        raise KeyboardInterrupt
 
 
 def _was_not_entered(error: BaseException) -> bool:

@@ -73,14 +73,14 @@ def missing() -> list[str]:
     return [f"{owner.__name__}.{name}" for owner, names in wanted.items() for name in names if not hasattr(owner, name)]
 
 
-class Wait(events.Handle):
+class Wait:
     """One stack that waits: for a Future, or for one turn of the loop.
 
     In the latter case it stands in the loop's queue itself, at a third of the cost of a Handle for a callback.
     """
 
     __slots__ = ("coro", "error", "future", "is_over", "parked", "stack", "task")
-    # What the loop reads of a Handle, in its debug mode as well.
+    # What the loop reads of a Handle, in its debug mode as well. To be one would take half as much memory again.
     _cancelled = False
     _callback = _source_traceback = None
     _args = ()
@@ -112,6 +112,10 @@ class Wait(events.Handle):
             context = {"message": "error as a blocked stack was to go on", "exception": error, "handle": self}
             asyncio.get_running_loop().call_exception_handler(context)
 
+    def cancelled(self) -> bool:
+        """Return False: it does not leave the loop's queue."""
+        return False
+
     def cancel(self, message: Any = None) -> None:
         """Cancel what is waited for; if that is over, raise CancelledError in the stack, as a task does."""
         future = self.future
@@ -141,13 +145,16 @@ class Stacks(Watched):
     """The stacks of a loop; apart from the loop for the reason that ``base.Ours`` is."""
 
     __slots__ = (
-        "closed_error", "context", "context_updates", "first_seen", "forsaken", "interrupted", "last_root", "loop",
-        "parked", "refusals", "root", "stall_after", "switches", "thread", "tracker", "unwatched",
+        "closed_error", "context", "context_updates", "first_seen", "forsaken", "interrupted", "iterate", "last_root",
+        "loop", "parked", "refusals", "root", "run_once", "stall_after", "switches", "thread", "tracker", "unwatched",
     )  # fmt: skip
     look_every = 0.25
 
-    def __init__(self, loop: SwapLoop) -> None:
+    def __init__(self, loop: SwapLoop, run_once: Callable[[], None]) -> None:
         self.loop = loop
+        # Methods of the loop's that are bound once, not for each runner.
+        self.run_once = run_once
+        self.iterate = loop._iterate
         self.stall_after = None  # until a bridge is on the loop: then only is there a second thread, which may look
         self.unwatched = False
         self.first_seen: dict[Hashable, float] = {}
@@ -186,7 +193,7 @@ class SwapLoop(StreamLoop):
     """
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
-        self._stacks = Stacks(self)
+        self._stacks = Stacks(self, super()._run_once)  # type: ignore[misc]
         super().__init__(selector)
         self._ours.self_cancels = {}
 
@@ -218,19 +225,20 @@ class SwapLoop(StreamLoop):
             return
         root = getcurrent()
         self._adopt_stacks(root)
-        self._stacks.root = root
-        self._stacks.tracker = twisted_context.theContextTracker.currentContext()  # type: ignore[no-untyped-call]
-        watchdog.add(self._stacks)
+        stacks = self._stacks
+        stacks.root = root
+        stacks.tracker = twisted_context.theContextTracker.currentContext()  # type: ignore[no-untyped-call]
+        watchdog.add(stacks)
         try:
-            wanted = True
-            while wanted:  # True comes from a stack that has blocked and found no runner parked
-                runner = greenlet(self._iterate)
-                runner.gr_context = self._stacks.context
-                wanted = runner.switch()
+            has_blocked: Any = True
+            while has_blocked is not False:  # that is what a runner returns; a stack that blocks passes nothing
+                runner = greenlet(stacks.iterate)
+                runner.gr_context = stacks.context
+                has_blocked = runner.switch()
         finally:
-            watchdog.remove(self._stacks)
+            watchdog.remove(stacks)
             self._retire(0)
-            self._stacks.root = None
+            stacks.root = None
 
     def _adopt_stacks(self, root: greenlet) -> None:
         """Let the stacks that are blocked since an earlier run end in this one's root."""
@@ -251,8 +259,8 @@ class SwapLoop(StreamLoop):
 
     def _iterate(self) -> bool:
         """Iterate the loop: what a runner does."""
-        iterate = super()._run_once  # type: ignore[misc]
         stacks = self._stacks
+        iterate = stacks.run_once
         while True:
             switches = stacks.switches
             try:
@@ -288,22 +296,20 @@ class SwapLoop(StreamLoop):
         """
         stacks, streams, ours = self._stacks, self._streams, self._ours
         stack = getcurrent()
-        root = stacks.root
-        if root is None or stack is root or stacks.refusals is not None:
+        if stacks.root is None or stack is stacks.root or stacks.refusals is not None:
             self.check_wait()
         if future is None and type(task) is BridgeTask and not self._ready and self._take_turn():
             return
         wait = Wait(stack, future, task, stacks.parked, coro)
         watch = streams.watch
-        contexts, tracker = None, stacks.tracker
-        is_between = False
+        contexts = None  # Twisted's
         try:
             if future is None:
                 self._ready.append(wait)
             else:
                 future.add_done_callback(wait.end)
-            if len(tracker.contexts) > 1:
-                contexts, tracker.contexts = tracker.contexts, tracker.contexts[:1]
+            if len(stacks.tracker.contexts) > 1:
+                contexts, stacks.tracker.contexts = stacks.tracker.contexts, stacks.tracker.contexts[:1]
             if ours.posts and not ours.is_rung:  # this very stack has taken the posts' turn, and leaves some behind
                 self.call_soon(self._take_posts, context=Context())
             if ours.before_block is not None:
@@ -318,9 +324,6 @@ class SwapLoop(StreamLoop):
                 if ours.self_cancels and task in ours.self_cancels:
                     wait.cancel(ours.self_cancels.pop(task))
                 _leave_task(self, task)
-            else:
-                # A signal handler or a finalizer may block a runner between two callbacks, as it is about to sleep.
-                is_between = stack.gr_context is stacks.context
             streams.waits[stack] = wait
             if stacks.unwatched:
                 watchdog.wake(stacks)
@@ -332,7 +335,7 @@ class SwapLoop(StreamLoop):
             if stacks.parked:
                 stacks.parked.pop().switch()
             else:
-                root.switch(True)  # type: ignore[union-attr]
+                stacks.root.switch()  # type: ignore[union-attr]
         finally:
             del streams.waits[stack]
             if task is not None:
@@ -344,10 +347,12 @@ class SwapLoop(StreamLoop):
             if watch is not None:
                 self._let_go(watch)
             if contexts is not None:
-                tracker.contexts = contexts
+                stacks.tracker.contexts = contexts
             if stacks.context_updates:
                 self._take_context_updates()
-            if is_between:  # it sleeps for a time that was computed before
+            if task is None and stack.gr_context is stacks.context:
+                # A signal handler or a finalizer has blocked a runner between two callbacks: it sleeps for a time that
+                # was computed before.
                 self.post(_nothing)
         if wait.error is not None:
             try:

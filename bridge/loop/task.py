@@ -221,7 +221,6 @@ async def _driver(
 def _steps(
     coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, contain: bool, noted: dict[Any, Any]
 ) -> Generator[Any, Any, Any]:
-    send = coro.send
     value: Any = None
     error: BaseException | None = None
     overtaken: DeferredFuture | None = None
@@ -241,10 +240,10 @@ def _steps(
                 finally:
                     error = None  # a frame that holds the exception that passes through it is a reference cycle
             elif overtaken is not None:
-                waited = overtaken.resume(send)
+                waited = overtaken.resume(coro.send)
                 overtaken = None
             else:
-                waited = send(value)
+                waited = coro.send(value)
         except StopIteration as stop:
             if noted:
                 cancel_now(loop)
