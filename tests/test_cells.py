@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import builtins
+import gc
 import textwrap
 import threading
 import traceback
@@ -413,7 +414,27 @@ def test_traceback_has_the_cells_lines_and_none_of_ours(shell, source, frames):
     assert not [each for each in shown if "bridge" in each.filename and "tests" not in each.filename]
 
 
-# --- Ctrl-C in what computes on the loop's thread
+# --- Ctrl-C
+
+
+@pytest.mark.parametrize("source", ["await asyncio.sleep(0)", "async with asyncio.timeout(9):\n    await x\n"])
+def test_ctrl_c_before_the_call_is_posted_leaves_no_coroutine_that_was_never_awaited(shell, monkeypatch, source):
+    class Interrupted:
+        name = "interrupted"
+
+        def unavailable(self):
+            return None
+
+        def waiter(self):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(default_bridge(), "strategy", Interrupted())
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(KeyboardInterrupt):
+            shell.run(source)
+        gc.collect()
+    assert [str(each.message) for each in warned] == []
 
 
 @isolated
@@ -444,7 +465,7 @@ def test_what_computes_on_the_loop_is_stopped() -> None:
     threading.Thread(target=interrupt_twice).start()
     loop = default_bridge().loop
     try:
-        wait_for_cell(compute(), __file__)
+        wait_for_cell(compute, __file__)
     except KeyboardInterrupt:
         pass
     else:

@@ -48,7 +48,8 @@ class Cell:
     def wait(self, evaluate: Callable[[], Any]) -> Any:
         """Await, in a task on the loop, what the function returns there."""
         try:
-            result = wait_for_cell(_evaluated(self._with_locals(evaluate)), evaluate.__code__.co_filename)
+            seen = self._with_locals(evaluate)
+            result = wait_for_cell(lambda: _evaluated(seen), evaluate.__code__.co_filename)
             if type(result) is _Elsewhere:
                 result = default_bridge().block_on(result.future)
         except BaseException as error:
@@ -65,7 +66,7 @@ class Cell:
             names = seen.__globals__
             before = names if seen is function else names.copy()
             try:
-                wait_for_cell(seen(), function.__code__.co_filename)
+                wait_for_cell(seen, function.__code__.co_filename)
             finally:
                 if seen is not function:
                     bound = [name for name in names if name not in before or names[name] is not before[name]]
@@ -139,30 +140,28 @@ class Cell:
         return call
 
 
-def wait_for_cell(coro: Coroutine[Any, Any, T], filename: str) -> T:
-    """Block on a coroutine that runs code of a cell.
+def wait_for_cell(function: Callable[[], Coroutine[Any, Any, T]], filename: str) -> T:
+    """Block on a coroutine function that runs code of a cell.
 
     Ctrl-C cancels it, which code that computes does not notice, and the loop does nothing else meanwhile. So when the
     time for its cleanup is over, or at the second Ctrl-C, the KeyboardInterrupt is raised in that code as well.
 
+    A Ctrl-C before the start leaves no coroutine that was never awaited: none is made before.
+
     :param filename: the cell's.
     """
+
+    async def cell() -> T:
+        # The first step of a call's work is taken before the call knows its work. Were the cell to block in it, by a
+        # switch of the stack, nothing could cancel it.
+        await asyncio.sleep(0)
+        return await function()
+
     try:
-        return default_bridge().block_on(_after_a_step(coro))
+        return default_bridge().block_on(cell)
     except KeyboardInterrupt:
         _interrupt_if_it_computes(filename)
         raise
-
-
-async def _after_a_step(coro: Coroutine[Any, Any, T]) -> T:
-    # The first step of a call's work is taken before the call knows its work. Were the cell to block in it, by a switch
-    # of the stack, nothing could cancel it.
-    try:
-        await asyncio.sleep(0)
-    except BaseException:
-        coro.close()
-        raise
-    return await coro
 
 
 def _interrupt_if_it_computes(filename: str) -> None:

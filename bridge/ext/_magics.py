@@ -112,7 +112,7 @@ class Magics:
             self._show_syntax_error_alone()
             raise
         try:
-            return wait_for_cell(self._run(code, shown), name)
+            return wait_for_cell(lambda: self._run(code, shown), name)
         except BaseException as error:
             trim(error)
             self._show_own_frames(error, name)
