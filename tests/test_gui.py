@@ -178,6 +178,29 @@ def test_waits_inside_waits_end_in_any_order(toolkit: str) -> None:
 
 
 @isolated
+def test_a_wait_inside_a_wait_leaves_the_outer_one_its_notification(toolkit: str) -> None:
+    import time
+
+    from guis import make_gui
+
+    from bridge import strategies
+
+    gui = make_gui(toolkit)
+    strategy = strategies()[gui.strategy]
+    for _ in range(3):
+        outer, middle, inner = strategy.waiter(), strategy.waiter(), strategy.waiter()
+
+        def slot(outer=outer, middle=middle, inner=inner) -> None:  # type: ignore[no-untyped-def]
+            gui.after(0, lambda: (outer.notify(), middle.notify(), inner.wait(0)))
+            assert middle.wait(20) is True
+
+        gui.after(50, slot)
+        began = time.monotonic()
+        assert outer.wait(20) is True
+        assert time.monotonic() - began < 10
+
+
+@isolated
 def test_blocks_in_a_slot_of_the_main_loop(toolkit: str) -> None:
     import asyncio
 

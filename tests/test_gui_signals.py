@@ -271,6 +271,38 @@ def test_everything_is_put_back_on_every_path(toolkit: str) -> None:
 
 
 @isolated
+def test_the_number_of_a_signal_that_a_wait_inside_a_wait_hears_is_handed_on(toolkit: str) -> None:
+    import os
+    import signal
+    import socket
+    import threading
+
+    from guis import happens, make_gui
+
+    from bridge import block_on
+
+    gui = make_gui(toolkit)
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    handled, slot_ended = threading.Event(), threading.Event()
+    signal.signal(signal.SIGUSR1, lambda number, frame: handled.set())
+    signal.set_wakeup_fd(theirs.fileno())
+
+    def slot() -> None:
+        gui.after(10, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+        block_on(happens(handled))
+        slot_ended.set()
+
+    gui.after(10, slot)
+    block_on(happens(slot_ended))
+    assert signal.set_wakeup_fd(-1) == theirs.fileno()
+    ours.settimeout(10)
+    assert ours.recv(100) == bytes([signal.SIGUSR1])
+    ours.close()
+    theirs.close()
+
+
+@isolated
 def test_a_handler_that_somebody_kept_works_after_the_wait(toolkit: str) -> None:
     import asyncio
     import signal

@@ -39,6 +39,8 @@ class Bell:
         os.set_blocking(read_end, False)
         os.set_blocking(self.write_end, False)
         self.read_end = FileIO(read_end, "rb")
+        # The descriptor that was to get the numbers of signals before a wait took them, or -1.
+        self.passes_to = -1
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
         # Whoever may still ring it refers to it, so that no number is written to that the system has given away.
@@ -111,20 +113,20 @@ class Interrupts:
         self._before: Any = _signal.getsignal(_SIGINT)
         self._is_on = False
         self._came: float | None = None  # when Ctrl-C came, until it is delivered
-        self._old_fd = -1
+        self._old_fd = self._passed_to = -1
         # None if the handler is not a function of Python's (SIG_IGN, SIG_DFL), which is left in its place.
         self._taker: Interrupts | None = None
 
     @property
     def forwards(self) -> bool:
         """Whether somebody else waits for the numbers of signals as well, such as an asyncio loop of this thread."""
-        return self._old_fd not in (-1, self._bell.write_end)
+        return self._bell.passes_to != -1
 
     @property
     def is_quiet(self) -> bool:
         """Whether no Ctrl-C has to be delivered, and no number of a signal handed on."""
         taker = self._taker
-        return (taker is None or taker._came is None) and self._old_fd in (-1, self._bell.write_end)
+        return (taker is None or taker._came is None) and not self.forwards
 
     def __call__(self, number: int, frame: Any) -> None:
         """Note the signal. This is the handler; somebody may have kept it and put it back after the wait."""
@@ -146,7 +148,11 @@ class Interrupts:
             self._taker = self
             self._is_on = True
             _signal.signal(_SIGINT, self)
-        self._old_fd = signal.set_wakeup_fd(self._bell.write_end, warn_on_full_buffer=False)
+        bell = self._bell
+        self._passed_to = bell.passes_to
+        self._old_fd = signal.set_wakeup_fd(bell.write_end, warn_on_full_buffer=False)
+        if self._old_fd != bell.write_end:  # else this wait stands inside another one
+            bell.passes_to = self._old_fd
 
     def hear(self) -> None:
         """Silence the bell, and call the handler if Ctrl-C has come. Called in the wait's frame.
@@ -170,7 +176,7 @@ class Interrupts:
         numbers = heard.replace(b"\0", b"")
         if numbers:
             try:
-                os.write(self._old_fd, numbers)
+                os.write(self._bell.passes_to, numbers)
             except OSError:  # it is full, or closed meanwhile
                 pass
 
@@ -196,6 +202,7 @@ class Interrupts:
                 fd = -1
             except BaseException as error:
                 raised = error
+        self._bell.passes_to = self._passed_to
         self._is_on = False
         try:
             if self._taker is self:

@@ -58,6 +58,7 @@ class QtPump:
         flags = core.QEventLoop.ProcessEventsFlag
         self._flags = flags.AllEvents | flags.WaitForMoreEvents
         self._levels: list[_Level] = []  # those that no wait uses
+        self._waiters: list[gui.GuiWaiter] = []  # the innermost comes last
         self._looked_at = -math.inf
         self._notifier = core.QSocketNotifier(self.bell.read_end.fileno(), core.QSocketNotifier.Type.Read)
         self._emptier = core.QTimer()
@@ -75,19 +76,27 @@ class QtPump:
         interrupts = gui.Interrupts(self.bell)
         at_prompt = prompt.find()
         level: _Level | None = None
+        outer = self._waiters
         try:
+            self._waiters = [*outer, waiter]
             interrupts.begin()
             if at_prompt is not None:
                 at_prompt.silence()
             level = self._levels.pop() if self._levels else _Level(self._core, self._rings.readyRead)
             return self._wait(level, waiter, deadline, interrupts)
         finally:
+            self._waiters = outer
             if level is not None:
                 # Its timer may go off later, and end one turn of nobody's or of another wait's: that costs less here.
                 self._levels.append(level)
             if at_prompt is not None:
                 at_prompt.restore()
-            interrupts.end()
+            try:
+                interrupts.end()
+            finally:
+                # This wait has emptied the bell, maybe before the notifier saw that it rang for an outer one.
+                if any(each.notified for each in outer):
+                    self.bell.ring()
 
     def _wait(self, level: _Level, waiter: gui.GuiWaiter, deadline: float | None, interrupts: gui.Interrupts) -> bool:
         windows: _Windows | None = None
