@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 
+# How long the main thread sleeps at a time; see bridge._verbs._wait.
+LOOK_UP = 1.0
+
 
 def checked_seconds(value: float | None, name: str) -> float | None:
     """Return a number of seconds that can be waited for, None for ever.

@@ -21,7 +21,7 @@ from ._adapt import Kind, describe, discard, kind_of
 from ._call import ROUTED, BlockedCall, end_of, route_of
 from ._errors import BridgeClosed, DeadlockError, StrategyUnavailable
 from ._native import get_ident
-from ._seconds import checked_seconds
+from ._seconds import LOOK_UP, checked_seconds
 from ._submit import submit
 from .loop import home, inline
 from .loop.base import is_ours
@@ -44,8 +44,6 @@ _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
 
 # What needs no copy of the caller's context: nothing of it is called or awaited on the loop.
 _WITHOUT_CONTEXT = frozenset({Kind.DEFERRED, Kind.FUTURE, Kind.CONCURRENT})
-# How long the main thread sleeps at a time, in seconds; see _wait.
-_LOOK_UP = 1.0
 
 _STILL_RUNS = "The work was cancelled but has not ended; it still runs."
 
@@ -190,7 +188,7 @@ def _wait(call: BlockedCall, limit: float | None) -> bool:
     """
     waiter = call.waiter
     if (
-        (limit is not None and limit <= _LOOK_UP)
+        (limit is not None and limit <= LOOK_UP)
         or call.caller != threading.main_thread().ident
         or not getattr(waiter, "sleeps", False)
     ):
@@ -198,9 +196,9 @@ def _wait(call: BlockedCall, limit: float | None) -> bool:
     end = math.inf if limit is None else monotonic() + limit
     while True:
         left = end - monotonic()
-        if waiter.wait(max(0.0, min(left, _LOOK_UP))):
+        if waiter.wait(max(0.0, min(left, LOOK_UP))):
             return True
-        if left <= _LOOK_UP:
+        if left <= LOOK_UP:
             return False
 
 

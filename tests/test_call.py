@@ -391,7 +391,7 @@ def test_the_main_thread_looks_up_for_signals_that_met_it_as_it_fell_asleep(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[tuple[bool, float | None]] = []
-    monkeypatch.setattr(_verbs, "_LOOK_UP", 0.01)
+    monkeypatch.setattr(_verbs, "LOOK_UP", 0.01)
 
     class RecordingWaiter:
         sleeps = True

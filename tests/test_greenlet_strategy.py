@@ -9,6 +9,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import gc
+import importlib
 import queue
 import random
 import signal
@@ -467,6 +468,36 @@ def test_ctrl_c_while_all_are_blocked_is_raised_in_the_main_greenlet(bridge: Bri
             bridge.block_on(interrupting(number))
     bridge.block_on(asyncio.sleep(0.01))
     assert results == list(range(10))
+
+
+def test_the_hub_of_the_main_thread_looks_up_for_signals_that_met_it_as_it_fell_asleep(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module("bridge.strategies.greenlet"), "LOOK_UP", 0.01)
+
+    def pauses_of_the_hub() -> list[float]:
+        pauses: list[float] = []
+
+        class Alarm:
+            def __init__(self, lock: Any) -> None:
+                self._lock = lock
+                self.release = lock.release
+
+            def acquire(self, blocking: bool, timeout: float) -> bool:
+                pauses.append(timeout)
+                taken: bool = self._lock.acquire(blocking, timeout)
+                return taken
+
+        hub = STRATEGY.waiter()._hub
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(hub, "_alarm", Alarm(hub._alarm))
+            bridge.block_on(asyncio.sleep(0.1))
+        return pauses
+
+    pauses = pauses_of_the_hub()
+    assert len(pauses) > 2
+    assert max(pauses) == 0.01
+    assert in_a_thread(pauses_of_the_hub) == [threading.TIMEOUT_MAX]
 
 
 def test_ctrl_c_in_a_greenlet_that_runs_is_raised_there(bridge: Bridge) -> None:

@@ -40,6 +40,8 @@ from time import monotonic
 
 from greenlet import getcurrent, greenlet
 
+from .._seconds import LOOK_UP
+
 # How often a greenlet that blocks again and again as its thread ends gets GreenletExit.
 _ROUNDS = 10
 
@@ -131,8 +133,9 @@ class Hub:
                 if now >= earliest:
                     self._time_out(now)
                 elif not due:
-                    until = min(waiter.deadline, earliest)
-                    self._alarm.acquire(True, -1 if until == math.inf else min(until - now, threading.TIMEOUT_MAX))
+                    in_main = threading.get_ident() == threading.main_thread().ident
+                    longest = LOOK_UP if in_main else threading.TIMEOUT_MAX
+                    self._alarm.acquire(True, min(waiter.deadline - now, earliest - now, longest))
         finally:
             self._is_running = outer
             if outer:
