@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 from pathlib import Path
 
 import nox
@@ -11,18 +15,7 @@ import nox.command
 from packaging.requirements import Requirement
 
 nox.needs_version = ">=2025.10.16"
-nox.options.sessions = [
-    "lint",
-    "types",
-    "tests",
-    "tests_bench",
-    "tests_lowest",
-    "shell",
-    "shell_lowest",
-    "gui",
-    "gui_lowest",
-    "chaos",
-]
+nox.options.sessions = ["check"]
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_external_run = True
@@ -48,6 +41,20 @@ FOUND = [version for version in SUPPORTED if _is_here(version)]
 # Nox passes when every session was skipped. So without any supported Python these sessions run on nox's own, and fail.
 TESTED = SUPPORTED if FOUND else None
 OLDEST = FOUND[0] if FOUND else None
+# What the session check runs, so many at a time: tests wait more than they compute. The longest begin first.
+LANES = 3
+SIDE_BY_SIDE = [
+    "tests_lowest",
+    *(f"{name}-{version}" for name in ("tests", "gui", "shell", "chaos") for version in FOUND),
+    "gui_lowest",
+    "shell_lowest",
+    "types",
+    "lint",
+]
+# These measure, so they have the machine for themselves.
+ALONE = [f"tests_bench-{version}" for version in FOUND]
+# Set for the sessions that check runs, which finds the wheel built.
+BUILT = "BRIDGE_WHEEL_IS_BUILT"
 
 
 def _group(name: str) -> tuple[str, ...]:
@@ -94,6 +101,47 @@ def _test_in(session: nox.Session, *requirements: str, paths: list[str]) -> None
     session.run("pytest", f"--config-file={ROOT / 'pyproject.toml'}", *given, *paths, env={"BRIDGE_TEST_WHEEL": "1"})
 
 
+@nox.session(requires=["build"], venv_backend="none")
+def check(session: nox.Session) -> None:
+    """Run every session that checks something, some at a time, and print what each has printed when it has ended."""
+    if not FOUND:
+        session.error(f"none of Python {', '.join(SUPPORTED)} was found on this machine")
+    outcomes: list[str] = []
+    failed: list[str] = []
+
+    def run(name: str) -> None:
+        session.log(f"{name} begins")
+        began = time.monotonic()
+        # Not a pipe, whose end a process that a test has left could hold open.
+        with tempfile.TemporaryFile() as printed:
+            done = subprocess.run(
+                [sys.executable, "-m", "nox", f"--noxfile={__file__}", f"--session={name}"],
+                env=os.environ | {BUILT: "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+            )
+            printed.seek(0)
+            text = printed.read().decode(errors="replace")
+        outcome = f"{name}: {'failed' if done.returncode else 'success'}, {time.monotonic() - began:.0f} s"
+        with printing:
+            outcomes.append(outcome)
+            if done.returncode:
+                failed.append(name)
+            print(text, end="", flush=True)
+            session.log(f"{outcome}; {len(outcomes)} of {len(SIDE_BY_SIDE) + len(ALONE)} have ended")
+
+    printing = threading.Lock()
+    for names, lanes in ((SIDE_BY_SIDE, LANES), (ALONE, 1)):
+        with concurrent.futures.ThreadPoolExecutor(lanes) as pool:
+            for _ in pool.map(run, names):
+                pass
+    for outcome in outcomes:
+        session.log(f"* {outcome}")
+    if failed:
+        session.error(f"failed: {', '.join(failed)}")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check the code's style and format."""
@@ -114,6 +162,8 @@ def types(session: nox.Session) -> None:
 @nox.session
 def build(session: nox.Session) -> None:
     """Build the wheel that the other sessions install, by way of the source distribution."""
+    if BUILT in os.environ:
+        return
     shutil.rmtree(_wheel_dir(session), ignore_errors=True)
     session.install("build")
     session.run("pyproject-build", f"--outdir={_wheel_dir(session)}", silent=True)
