@@ -179,17 +179,20 @@ def test_users_own_extensions_are_loaded_too(tmp_path):
 # --- from the interrupt to the KeyboardInterrupt
 
 MEASURE = """
-import asyncio, time
+import asyncio, functools, time
+from bridge import default_bridge
 from twisted.internet.defer import Deferred
 def blocked(wait, times=30):
     came = []
     for number in range(times):
         try:
-            print(f"<{number}" + ">", flush=True)
+            # On the loop's thread: a kernel's flush() waits for an Event, which takes no KeyboardInterrupt well.
+            default_bridge().loop.call_soon_threadsafe(functools.partial(print, f"<{number}" + ">", flush=True))
             wait()
         except KeyboardInterrupt:
             came.append(time.monotonic())
     return came
+block_on(asyncio.sleep(0))
 """
 WAITS = {
     "block_on": "lambda: block_on(asyncio.sleep(60))",
