@@ -104,10 +104,9 @@ def _test_in(session: nox.Session, *requirements: str, paths: list[str]) -> None
 @nox.session(requires=["build"], venv_backend="none")
 def check(session: nox.Session) -> None:
     """Run every session that checks something, some at a time, and print what each has printed when it has ended."""
-    if not FOUND:
-        session.error(f"none of Python {', '.join(SUPPORTED)} was found on this machine")
     outcomes: list[str] = []
     failed: list[str] = []
+    printing = threading.Lock()
 
     def run(name: str) -> None:
         session.log(f"{name} begins")
@@ -131,11 +130,9 @@ def check(session: nox.Session) -> None:
             print(text, end="", flush=True)
             session.log(f"{outcome}; {len(outcomes)} of {len(SIDE_BY_SIDE) + len(ALONE)} have ended")
 
-    printing = threading.Lock()
     for names, lanes in ((SIDE_BY_SIDE, LANES), (ALONE, 1)):
         with concurrent.futures.ThreadPoolExecutor(lanes) as pool:
-            for _ in pool.map(run, names):
-                pass
+            list(pool.map(run, names))  # which raises what run() has raised
     for outcome in outcomes:
         session.log(f"* {outcome}")
     if failed:

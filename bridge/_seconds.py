@@ -1,10 +1,10 @@
-"""Numbers of seconds, as users give them."""
+"""Numbers of seconds: those that users give, and one that several waits share."""
 
 from __future__ import annotations
 
 import threading
 
-# How long the main thread sleeps at a time; see bridge._verbs._wait.
+# How long the main thread sleeps at a time, in seconds; see bridge._verbs._wait.
 LOOK_UP = 1.0
 
 

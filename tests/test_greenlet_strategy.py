@@ -475,7 +475,7 @@ def test_the_hub_of_the_main_thread_looks_up_for_signals_that_met_it_as_it_fell_
 ) -> None:
     monkeypatch.setattr(importlib.import_module("bridge.strategies.greenlet"), "LOOK_UP", 0.01)
 
-    def pauses_of_the_hub() -> list[float]:
+    def pauses_of_the_hub(times: int) -> list[float]:
         pauses: list[float] = []
 
         class Alarm:
@@ -491,13 +491,17 @@ def test_the_hub_of_the_main_thread_looks_up_for_signals_that_met_it_as_it_fell_
         hub = STRATEGY.waiter()._hub
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(hub, "_alarm", Alarm(hub._alarm))
-            bridge.block_on(asyncio.sleep(0.1))
+            bridge.block_on(until_it_has_paused(pauses, times))
         return pauses
 
-    pauses = pauses_of_the_hub()
+    async def until_it_has_paused(pauses: list[float], times: int) -> None:
+        while len(pauses) < times:
+            await asyncio.sleep(0.001)
+
+    pauses = pauses_of_the_hub(3)
     assert len(pauses) > 2
     assert max(pauses) == 0.01
-    assert in_a_thread(pauses_of_the_hub) == [threading.TIMEOUT_MAX]
+    assert in_a_thread(lambda: pauses_of_the_hub(1)) == [threading.TIMEOUT_MAX]
 
 
 def test_ctrl_c_in_a_greenlet_that_runs_is_raised_there(bridge: Bridge) -> None:

@@ -187,10 +187,11 @@ def test_a_wait_inside_a_wait_leaves_the_outer_one_its_notification(toolkit: str
 
     gui = make_gui(toolkit)
     strategy = strategies()[gui.strategy]
-    for _ in range(3):
+
+    def wait() -> None:
         outer, middle, inner = strategy.waiter(), strategy.waiter(), strategy.waiter()
 
-        def slot(outer=outer, middle=middle, inner=inner) -> None:  # type: ignore[no-untyped-def]
+        def slot() -> None:
             gui.after(0, lambda: (outer.notify(), middle.notify(), inner.wait(0)))
             assert middle.wait(20) is True
 
@@ -198,6 +199,9 @@ def test_a_wait_inside_a_wait_leaves_the_outer_one_its_notification(toolkit: str
         began = time.monotonic()
         assert outer.wait(20) is True
         assert time.monotonic() - began < 10
+
+    for _ in range(3):
+        wait()
 
 
 @isolated

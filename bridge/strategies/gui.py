@@ -113,7 +113,8 @@ class Interrupts:
         self._before: Any = _signal.getsignal(_SIGINT)
         self._is_on = False
         self._came: float | None = None  # when Ctrl-C came, until it is delivered
-        self._old_fd = self._passed_to = -1
+        self._old_fd = -1
+        self._passed_to = bell.passes_to
         # None if the handler is not a function of Python's (SIG_IGN, SIG_DFL), which is left in its place.
         self._taker: Interrupts | None = None
 
@@ -149,7 +150,6 @@ class Interrupts:
             self._is_on = True
             _signal.signal(_SIGINT, self)
         bell = self._bell
-        self._passed_to = bell.passes_to
         self._old_fd = signal.set_wakeup_fd(bell.write_end, warn_on_full_buffer=False)
         if self._old_fd != bell.write_end:  # else this wait stands inside another one
             bell.passes_to = self._old_fd
