@@ -5,7 +5,6 @@ Importing this module starts nothing and imports neither Twisted nor asyncio: th
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import threading
@@ -394,12 +393,22 @@ class Bridge(Facade):
         shutdown triggers of the reactor run; this waits for all that. On the loop's own thread it only starts the
         closing. Closing a closed bridge does nothing.
         """
-        self._closed = True
-        self._end_dumping()
+        try:
+            self._begin_to_close()
+        except BaseException:  # Ctrl-C: no later call may meet a loop that is only half closed
+            self._begin_to_close()
+            raise
         life = self._life
         if life is not None:
-            life.close(f"{self!r} was closed", final=True)
+            life.wait_closed()
             _flush_log(self._shutdown_timeout)
+
+    def _begin_to_close(self) -> None:
+        self._closed = True
+        life = self._life
+        if life is not None:
+            life.begin_to_close(f"{self!r} was closed", final=True)
+        self._end_dumping()
 
     def __enter__(self) -> Bridge:
         self.start()
@@ -419,9 +428,7 @@ class Bridge(Facade):
         life = getattr(self, "_life", None)
         if life is not None and life.over is None:
             warnings.warn(f"unclosed {self!r}; call close(), or use 'with Bridge()'", ResourceWarning, 1, self)
-            life.end("its Bridge was dropped without close()")
-            with contextlib.suppress(RuntimeError):
-                life.post(life.stop_serving)
+            life.begin_to_close("its Bridge was dropped without close()")
 
     # For the calls.
 
@@ -473,7 +480,7 @@ class Bridge(Facade):
             # Here, and not only after it was made: a signal handler may block between the two, or raise.
             started.start()
         if self._closed:  # meanwhile; close() may have looked for a life before there was one
-            started.close(f"{self!r} was closed", final=True, wait=False)
+            started.begin_to_close(f"{self!r} was closed", final=True)
         started.wait_ready()
         if started.over is not None:
             if started.was_interrupted:
@@ -499,10 +506,12 @@ class _DefaultBridge(Bridge):
 
     def close(self) -> None:
         """End the loop; the next call starts a new one."""
+        super().close()
+
+    def _begin_to_close(self) -> None:
         life = self._life
         if life is not None:
-            life.close("the default bridge was closed")
-            _flush_log(self._shutdown_timeout)
+            life.begin_to_close("the default bridge was closed")
 
     def __del__(self) -> None:
         pass

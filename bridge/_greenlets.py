@@ -12,11 +12,11 @@ The private names of anyio that this module stands on (test_names.py::test_porta
 from __future__ import annotations
 
 import concurrent.futures
-import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ._native import is_patched, original
+from ._condition import Condition
+from ._native import is_patched
 from .strategies import resolve
 
 
@@ -24,8 +24,8 @@ class PatientFuture(concurrent.futures.Future[Any]):
     """A Future that blocks the greenlet only."""
 
     def guard(self) -> None:
-        """Share nothing of gevent's with the loop's thread. Called before anybody waits, in a patched process."""
-        self._condition = threading.Condition(original("_thread", "RLock")())
+        """Share nothing of gevent's with the loop's thread. Called before anybody waits."""
+        self._condition = Condition()
 
     def result(self, timeout: float | None = None) -> Any:
         """Return the result or raise the error, as any Future."""

@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-import threading
 from collections.abc import Callable, Collection
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from ._adapt import Kind, describe, discard, kind_of
 from ._call import ROUTED, Call, end_of, kept_traceback, route_of
+from ._condition import Condition
 from ._errors import BridgeClosed
 from ._greenlets import PatientFuture
-from ._native import is_patched
 from ._origin import Origin, origin_of, shown
 from ._outcome import set_traceback, trim
 from .loop.base import never_raise
@@ -90,8 +89,7 @@ class WorkFuture(PatientFuture):
     def __init__(self, call: SubmittedCall) -> None:
         super().__init__()
         self._call: SubmittedCall | None = call
-        if is_patched():
-            self.guard()
+        self._condition = Condition()
 
     def __del__(self) -> None:
         unseen, self.unseen = self.unseen, None
@@ -120,7 +118,7 @@ class WorkFuture(PatientFuture):
 
     def fail_in_child(self, error: BaseException) -> None:
         """Set the error in a forked child. Another thread of the parent may have held the lock of the Future."""
-        self._condition = threading.Condition()
+        self._condition = Condition()
         self._waiters.clear()
         self._done_callbacks.clear()  # type: ignore[attr-defined]
         self._call = None

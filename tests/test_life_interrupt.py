@@ -183,6 +183,125 @@ def test_interrupts_at_random(where: str, tmp_path: Path) -> None:
     assert (process.returncode, (tmp_path / "errors").read_text()) == (0, ""), f"seed {SEED}"
 
 
+# --- at every point: where CPython handles signals, as a function is entered and as one written in C returns
+
+STRATEGIES = ["lock", "event", "queue", "greenlet"]
+VERBS = ["start", "close", "close for good", "submit", "iterate", "enter", "run", "portal"]
+
+
+@pytest.mark.parametrize("where", [*VERBS, *STRATEGIES])
+@isolated(timeout=40, options=("-W", "error", "-W", "ignore:<sync context manager", "-W", "ignore:coroutine"))
+def test_an_interrupt_at_every_point_leaves_nothing_behind(where: str) -> None:
+    import asyncio
+    import contextlib
+    import gc
+    import sys
+    import time
+    from collections.abc import AsyncIterator
+    from types import FrameType
+    from typing import Any
+
+    import bridge
+
+    begun, ended = [0], [0]
+    sys.unraisablehook = lambda hook: None  # what is raised inside a finalizer is lost, as ever in CPython
+
+    async def work() -> None:
+        begun[0] += 1
+        try:
+            await asyncio.sleep(0.0003)
+        finally:
+            ended[0] += 1
+            await asyncio.sleep(0)
+
+    async def numbers() -> AsyncIterator[int]:
+        begun[0] += 1
+        try:
+            for number in range(3):
+                yield number
+        finally:
+            ended[0] += 1
+
+    @contextlib.asynccontextmanager
+    async def context() -> AsyncIterator[None]:
+        begun[0] += 1
+        try:
+            yield
+        finally:
+            ended[0] += 1
+
+    def iterates() -> None:
+        with bridge.iterate(numbers()) as items:
+            for _ in items:
+                pass
+
+    def enters() -> None:
+        with bridge.enter(context()):
+            pass
+
+    own = bridge.Bridge(install_reactor=False)
+
+    def makes() -> None:
+        nonlocal own
+        own = bridge.Bridge(install_reactor=False)
+        own.start()
+
+    default = bridge.default_bridge()
+    prepare, do = {
+        "start": (default.close, default.start),
+        "close": (default.start, default.close),
+        "close for good": (makes, lambda: own.close()),
+        "submit": (default.start, lambda: bridge.submit(work()).result()),
+        "iterate": (default.start, iterates),
+        "enter": (default.start, enters),
+        "run": (default.start, lambda: bridge.run(lambda: bridge.block_on(work()))),
+        "portal": (default.close, lambda: default.portal),
+    }.get(where, (default.start, lambda: bridge.block_on(work(), strategy=where)))
+    for each in prepare, do, iterates, enters, prepare, do:  # what they import is there, and what they keep for later
+        each()
+    bridge.submit(work()).result()
+
+    at = 0
+    was_raised = True
+    while was_raised:
+        at += 1
+        was_raised = False
+        count = 0
+        point = ""
+
+        def profile(frame: FrameType, event: str, arg: Any, at: int = at) -> None:
+            nonlocal count, was_raised, point
+            if event in ("call", "c_return"):
+                count += 1
+                if count == at:
+                    sys.setprofile(None)
+                    was_raised = True
+                    point = f"{at}: {event} in {frame.f_code.co_filename}:{frame.f_lineno}"
+                    raise KeyboardInterrupt
+
+        prepare()
+        thread = own.thread
+        with contextlib.suppress(KeyboardInterrupt):
+            try:
+                sys.setprofile(profile)
+                do()
+            finally:
+                sys.setprofile(None)
+        if thread is not None and own.thread is None:  # it was closed
+            thread.join(5)
+            assert not thread.is_alive(), point
+        begins = time.monotonic()
+        assert bridge.block_on(asyncio.sleep(0, "goes on")) == "goes on"
+        assert time.monotonic() - begins < 5, point
+        while begun != ended:
+            gc.collect()
+            bridge.block_on(asyncio.sleep(0.001))
+            assert time.monotonic() - begins < 10, (point, begun, ended)
+        assert not default.stats().open, point
+    assert at > 20
+    own.close()
+
+
 # --- what is promised, one by one
 
 
@@ -209,6 +328,33 @@ def test_a_handler_of_sigterm_that_exits_ends_a_blocked_program() -> None:
             print("cleaned up")
 
     bridge.block_on(terminated())
+
+
+@isolated(stdout="interrupted\ncleaned up")
+def test_ctrl_c_as_the_loops_are_ended_at_exit() -> None:
+    import asyncio
+    import atexit
+    import sys
+    from types import FrameType
+
+    import bridge
+
+    def profile(frame: FrameType, event: str, arg: object) -> None:
+        if frame.f_code.co_name == "end_at_exit":
+            sys.setprofile(None)
+            print("interrupted")
+            raise KeyboardInterrupt
+
+    async def endless() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.sleep(0.01)
+            print("cleaned up")
+
+    bridge.submit(endless())
+    bridge.block_on(asyncio.sleep(0))
+    atexit.register(sys.setprofile, profile)
 
 
 @isolated(stdout="interrupted\n2")

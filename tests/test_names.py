@@ -765,6 +765,26 @@ def test_concurrent_future_names() -> None:
     other.join()
 
 
+def test_condition_names() -> None:
+    """bridge/_condition.py has the lock and the condition in one object, and notifies by the methods of the latter."""
+    lock: Any = threading.RLock()
+    with lock, lock:
+        assert lock._is_owned()
+        saved = lock._release_save()
+        assert not lock._is_owned()
+        lock._acquire_restore(saved)
+        assert lock._is_owned()
+    assert not lock._is_owned()
+    condition: Any = threading.Condition()
+    waiter = threading.Lock()
+    waiter.acquire()
+    condition._waiters.append(waiter)
+    with condition:
+        condition.notify_all()
+    assert not waiter.locked()
+    assert not condition._waiters
+
+
 def test_event_names() -> None:
     """bridge/strategies/event.py waits by a lock of its own that the event releases."""
     event: Any = threading.Event()

@@ -209,8 +209,9 @@ async def open_portal() -> anyio.from_thread.BlockingPortal:
 
     async def serve() -> None:
         async with anyio.from_thread.BlockingPortal() as portal:
-            opened.set_result(portal)
-            await portal.sleep_until_stopped()
+            if not opened.done():  # else Ctrl-C came first, and nobody has the portal
+                opened.set_result(portal)
+                await portal.sleep_until_stopped()
 
     task = asyncio.get_running_loop().create_task(serve(), name="bridge portal")
     _portal_tasks.add(task)  # the loop itself keeps a weak reference only

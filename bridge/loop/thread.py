@@ -27,7 +27,7 @@ from .workers import Workers, prepare, shut_down_executor
 log = logging.getLogger("bridge")
 
 # How often a call that waits for the start looks whether there is a thread that starts, in seconds.
-_START_CHECK = 1.0
+_START_CHECK = 0.1
 # How often a step of the end of a loop is tried that is interrupted.
 _TRIES = 3
 
@@ -135,6 +135,8 @@ class LoopThread(Life):
         """
         if not self._has_begun:  # it could not be started; or it ends before it does anything, as this is over
             return
+        if not self._gone.is_open:
+            self._ask_to_end()  # Ctrl-C may have come before whoever ended the life could
         if not self._wait_gone(self.shutdown_timeout + 1.0):
             error = self.closed_error()
             error.add_note("Its thread has not ended, so no new loop can start: something blocks it.")
@@ -147,33 +149,38 @@ class LoopThread(Life):
             loop.is_ending = True
         super().end(reason, cause)
 
-    def close(self, reason: str, *, final: bool = False, wait: bool = True) -> None:
-        """End the loop, let its tasks clean up, and join the thread.
+    def begin_to_close(self, reason: str, *, final: bool = False) -> None:
+        """Refuse further calls, fail the open ones and let the thread end the loop; any thread may call this.
 
-        The loop's own thread only starts that, and so do the workers of the loop, which it waits for as it ends.
+        Ctrl-C may end it anywhere. To call it again does what is left.
 
         :param final: no later life will use the reactor.
-        :param wait: False only starts the end, in any thread.
         """
         self._final = self._final or final
-        here = not wait or self.ident == _native.get_ident() or self.has(home.loop_of_this_thread())
-        try:
-            self.end(reason)
-            if not here:
-                self._wait_ready()
-        finally:  # should Ctrl-C have come, the thread itself does what is left
-            if self.is_ready:
-                with contextlib.suppress(RuntimeError):  # the loop is closed already
-                    self.post(self.stop_serving)
-        if not here and self._has_begun and not self._wait_gone(self.shutdown_timeout + 1.0):
-            log.warning("%s did not end within %s seconds", self.thread.name, self.shutdown_timeout + 1.0)
-        if final and (self._gone.is_open or not self._has_begun):  # else the thread does it as it ends
+        self.end(reason)
+        self._ask_to_end()
+
+    def _ask_to_end(self) -> None:
+        if self.is_ready:  # else the thread itself sees that the life is over: see _serve
+            with contextlib.suppress(RuntimeError):  # the loop is closed already
+                self.post(self.stop_serving)
+
+    def wait_closed(self) -> None:
+        """Wait until the loop that begins to close has let its tasks clean up, and its thread has ended.
+
+        It does not on the loop's own thread, nor in the workers of the loop, for which that waits as it ends.
+        """
+        if self.ident != _native.get_ident() and not self.has(home.loop_of_this_thread()):
+            self._wait_ready()
+            if self._has_begun and not self._wait_gone(self.shutdown_timeout + 1.0):
+                log.warning("%s did not end within %s seconds", self.thread.name, self.shutdown_timeout + 1.0)
+        if self._final and (self._gone.is_open or not self._has_begun):  # else the thread does it as it ends
             self._release_reactor()
 
     def end_at_exit(self) -> None:
         """Start to end, as the process exits."""
         self._is_at_exit = True
-        self.close("the process is exiting", final=True, wait=False)
+        self.begin_to_close("the process is exiting", final=True)
 
     def left_at_exit(self, deadline: float) -> list[str]:
         """Wait for the end and return names of what has not ended by the deadline, in seconds of ``monotonic()``."""
@@ -318,8 +325,9 @@ class LoopThread(Life):
         await prepare(self.loop)
         self.reactor.startRunning(installSignalHandlers=False)
         self.is_ready = self.accepts = True
-        if self.over is not None:  # meanwhile; see Life.end
+        if self.over is not None:  # meanwhile; see Life.end and _ask_to_end
             self.accepts = False
+            return
         self._ready.open()
         await self._serving
 

@@ -1,0 +1,56 @@
+"""Condition: what a Future waits on, where Ctrl-C never leaves the lock held.
+
+``threading.Condition`` enters its lock in a method written in Python. A signal handler that raises between that and the
+first line of the ``with`` block, or as ``wait()`` has just let the lock go, leaves it held for ever or fails to release
+it. Whoever settles the Future then stands still, and for ours that is the loop's thread.
+
+The private names of the standard library that this module stands on (test_names.py::test_condition_names), in CPython
+3.2 to 3.14: ``threading.Condition._waiters``, and ``_release_save``, ``_acquire_restore`` and ``_is_owned`` of
+``_thread.RLock``.
+"""
+
+from __future__ import annotations
+
+import operator
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from ._native import allocate_lock, original
+
+if TYPE_CHECKING:
+    _Lock = threading.Condition
+else:
+
+    class _Lock(original("_thread", "RLock"), threading.Condition):
+        """A lock whose methods are those of C, with ``notify()`` besides."""
+
+
+class Condition(_Lock):
+    """A condition variable and its lock in one; also in a process that gevent has patched, where it blocks threads."""
+
+    def __init__(self) -> None:
+        self._waiters: deque[threading.Lock] = deque()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Let the lock go, wait to be notified, take the lock again, and return whether it was not the time that ended.
+
+        :param timeout: seconds; None waits for ever.
+        :raises RuntimeError: the lock is not held.
+        """
+        lock: Any = self
+        if not lock._is_owned():
+            raise RuntimeError("cannot wait on un-acquired lock")
+        waiter = allocate_lock()
+        waiter.acquire()
+        self._waiters.append(waiter)
+        saved: list[Any] = []
+        try:
+            # In one call of C: once the lock is free, it is known how often it was held.
+            saved.extend(map(operator.call, (lock._release_save,)))
+            return waiter.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+        finally:
+            if saved:
+                lock._acquire_restore(saved[0])
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
