@@ -38,6 +38,18 @@ def test_everybody_who_waits_is_let_pass() -> None:
         assert all(passed.acquire(timeout=0) for _ in waiting)
 
 
+def test_who_waits_notices_a_gate_whose_opening_was_cut_off() -> None:
+    """As by an exception that is set in the thread from outside: a close then took six seconds."""
+    gate, passed = Gate(), threading.Semaphore(0)
+    waiting = threading.Thread(target=lambda: gate.wait(60) and passed.release(), daemon=True)
+    waiting.start()
+    while not gate._locks:
+        time.sleep(0.001)
+    gate.is_open = True  # the first line of open()
+    assert passed.acquire(timeout=10)
+    waiting.join()
+
+
 def test_ctrl_c_at_any_line_leaves_it_as_it_was() -> None:
     seed = random.SystemRandom().randrange(10**9)
     print(f"seed {seed}")

@@ -52,6 +52,7 @@ LAYERS = [
     ["bridge.strategies"],
     ["bridge._adapt"],
     ["bridge._outcome"],
+    ["bridge._condition"],
     ["bridge._errors", "bridge._native", "bridge._seconds", "bridge._stats", "bridge._origin"],
 ]
 

@@ -8,9 +8,15 @@ would be started beside the old one. A Ctrl-C in ``Event.wait()`` may come out a
 from __future__ import annotations
 
 import contextlib
+import math
 from _thread import LockType
+from time import monotonic
 
 from .._native import allocate_lock
+
+# How often a waiter looks at the gate itself, in seconds: what is raised from outside in the thread that opens it
+# (PyThreadState_SetAsyncExc) may come before its waiters are told.
+_LOOK = 0.1
 
 
 class Gate:
@@ -35,6 +41,9 @@ class Gate:
         lock = allocate_lock()
         lock.acquire()
         self._locks.append(lock)
-        if not self.is_open:  # else open() may have looked at the list before
-            lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+        end = math.inf if timeout is None else monotonic() + timeout
+        while not self.is_open:  # open() may have looked at the list before
+            left = end - monotonic()
+            if lock.acquire(timeout=max(0.0, min(left, _LOOK))) or left <= _LOOK:
+                break
         return self.is_open
