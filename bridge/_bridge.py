@@ -394,21 +394,22 @@ class Bridge(Facade):
         closing. Closing a closed bridge does nothing.
         """
         try:
-            self._begin_to_close()
+            life = self._begin_to_close()
         except BaseException:  # Ctrl-C: no later call may meet a loop that is only half closed
             self._begin_to_close()
             raise
-        life = self._life
         if life is not None:
             life.wait_closed()
             _flush_log(self._shutdown_timeout)
 
-    def _begin_to_close(self) -> None:
+    def _begin_to_close(self) -> LoopThread | None:
+        """Begin, and return what is being closed: another thread may start the next life before this one has ended."""
         self._closed = True
-        life = self._life
+        life: LoopThread | None = self._life
         if life is not None:
             life.begin_to_close(f"{self!r} was closed", final=True)
         self._end_dumping()
+        return life
 
     def __enter__(self) -> Bridge:
         self.start()
@@ -508,10 +509,11 @@ class _DefaultBridge(Bridge):
         """End the loop; the next call starts a new one."""
         super().close()
 
-    def _begin_to_close(self) -> None:
-        life = self._life
+    def _begin_to_close(self) -> LoopThread | None:
+        life: LoopThread | None = self._life
         if life is not None:
             life.begin_to_close("the default bridge was closed")
+        return life
 
     def __del__(self) -> None:
         pass

@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 import bridge as package
-from bridge import Bridge, BridgeClosed
+from bridge import Bridge, BridgeClosed, _bridge
 
 PATIENCE = 10.0  # seconds that a test waits for what must come
 
@@ -357,6 +357,26 @@ def test_a_close_races_with_the_start() -> None:
         for caller in callers:
             assert caller.outcome() == "value" or isinstance(caller.error, BridgeClosed)
         assert not bridge.running
+
+
+def test_a_close_waits_for_the_life_that_it_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may have started the next one meanwhile."""
+    default: Any = _bridge._DefaultBridge(install_reactor=False)
+    default.start()
+    first = default._life
+    begin_to_close = first.begin_to_close
+
+    def begin_and_start_the_next(reason: str) -> None:
+        begin_to_close(reason)
+        default.start()
+
+    monkeypatch.setattr(first, "begin_to_close", begin_and_start_the_next)
+    begun = time.monotonic()
+    default.close()
+    assert time.monotonic() - begun < 4  # 6, had it waited for the next one
+    assert default.running
+    default.close()
+    assert not default.running
 
 
 def test_tasks_clean_up_before_a_close_returns(bridge: Bridge) -> None:
