@@ -142,7 +142,7 @@ class _Execution:
             self._task.wait.cancel(None)
         else:
             self._task.wait.error = KeyboardInterrupt()
-            self._loop.call_soon(self._task.wait.end)
+            self._loop.call_soon(self._task.wait)
 
     def _is_blocked(self) -> bool:
         return getattr(self._task, "wait", None) is not None

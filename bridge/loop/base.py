@@ -39,7 +39,7 @@ from .. import _native
 from .._errors import BridgeClosed
 from . import home
 from .colocate import Colocation
-from .task import NO_CANCELS, BridgeTask, _driver, contained, drive
+from .task import NO_CANCELS, BridgeTask, _driver, _steps, contained, drive
 from .workers import has_real_threads, pool_for, prepare, shut_down_executor
 
 
@@ -174,7 +174,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         if coro.__class__ is not CoroutineType and not asyncio.iscoroutine(coro):
             raise TypeError(f"a coroutine was expected, got {coro!r}")
         # What drive() does, without the call and the look-up, which were three hundredths of a task's time.
-        driver = _driver(coro, self, False, self._ours.self_cancels)
+        driver = _driver(_steps(coro, self, False, self._ours.self_cancels))
         driver.send(None)
         if self._task_factory is not None:  # type: ignore[attr-defined]
             return super().create_task(_named(driver, coro), name=name, context=context, **options)

@@ -3,8 +3,8 @@
 The stack that runs the loop's ``run_forever()`` is the *root*. It runs no callback itself: it starts *runners*,
 greenlets that iterate the loop. A callback that blocks stays where it is, on its runner's stack, and switches to a
 runner that is parked or, where there is none, to the root, which starts a new one. When a wait is over, its callback
-(:meth:`Wait.end`) parks the runner that it stands in and switches to the blocked stack: the stack goes on in the very
-place in the queue where a task would take its next step, and becomes the runner. So every runner is started by the
+(:class:`Wait` itself) parks the runner that it stands in and switches to the blocked stack: the stack goes on in the
+very place in the queue where a task would take its next step, and becomes the runner. So every runner is started by the
 root, stacks never nest, however many are blocked, and they end in any order.
 
 While nobody is blocked one runner iterates the loop, and an iteration costs what the standard library's costs.
@@ -79,7 +79,7 @@ class Wait:
     In the latter case it stands in the loop's queue itself, at a third of the cost of a Handle for a callback.
     """
 
-    __slots__ = ("coro", "error", "future", "is_over", "parked", "stack", "task")
+    __slots__ = ("coro", "error", "future", "parked", "stack", "task")
     # What the loop reads of a Handle, in its debug mode as well. To be one would take half as much memory again.
     _cancelled = False
     _callback = _source_traceback = None
@@ -91,21 +91,21 @@ class Wait:
         self.stack = stack
         self.future = future
         self.task = task
-        self.parked = parked
+        self.parked: list[greenlet] | None = parked  # None: it is over
         self.coro = coro  # that is driven in the stack, None if it waits for the Future
         self.error: BaseException | None = None
-        self.is_over = False
 
-    def end(self, _: object = None) -> None:
+    def __call__(self, _: object = None) -> None:
         """Let the stack go on. A callback of the loop: the runner that it stands in is parked here."""
-        if not self.is_over:
-            self.is_over = True
-            self.parked.append(getcurrent())
+        parked = self.parked
+        if parked is not None:
+            self.parked = None
+            parked.append(getcurrent())
             self.stack.switch()
 
     def _run(self) -> None:
         try:
-            self.end()
+            self()
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:  # that a signal handler has raised
@@ -307,7 +307,7 @@ class SwapLoop(StreamLoop):
             if future is None:
                 self._ready.append(wait)
             else:
-                future.add_done_callback(wait.end)
+                future.add_done_callback(wait)
             if len(stacks.tracker.contexts) > 1:
                 contexts, stacks.tracker.contexts = stacks.tracker.contexts, stacks.tracker.contexts[:1]
             if ours.posts and not ours.is_rung:  # this very stack has taken the posts' turn, and leaves some behind
@@ -363,7 +363,7 @@ class SwapLoop(StreamLoop):
     def _take_back(self, wait: Wait, watch: WatchHandle | None, contexts: Any) -> None:
         """Undo what :meth:`wait` has done so far, for a stack that does not block after all."""
         streams, task = self._streams, wait.task
-        wait.is_over = True  # what was to end it may come yet, when the stack is blocked for something else
+        wait.parked = None  # what was to end it may come yet, when the stack is blocked for something else
         streams.waits.pop(wait.stack, None)
         if task is not None:
             if asyncio.current_task(self) is not task:
@@ -437,7 +437,7 @@ class SwapLoop(StreamLoop):
         for wait in self._streams.waits.values():
             wait.error = error()
             if wait.task is None:
-                self.call_soon(wait.end)
+                self.call_soon(wait)
 
     def close(self) -> None:
         """Close the loop. What is still blocked gets BridgeClosed, and its stack ends."""
@@ -464,7 +464,7 @@ class SwapLoop(StreamLoop):
         exits: list[BaseException] = []
         try:
             for stack, wait in list(self._streams.waits.items()):
-                wait.is_over = True
+                wait.parked = None
                 wait.error = self._stacks.closed_error()
                 try:
                     stack.switch()

@@ -172,7 +172,7 @@ class Contained:
 
 def drive(coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Coroutine[Any, Any, Any]:
     """Return a coroutine that runs coro and that any asyncio task on the loop can run."""
-    driver = _driver(coro, loop, False, _cancels_noted_by(loop))
+    driver = _driver(_steps(coro, loop, False, _cancels_noted_by(loop)))
     # Up to its first yield, where it stands inside its try. A task that is cancelled before its first step throws
     # into the driver, which must hand that on, or the user's coroutine would end as "never awaited".
     driver.send(None)
@@ -181,7 +181,7 @@ def drive(coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Co
 
 def contained(coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Coroutine[Any, Any, Any]:
     """Return a coroutine as from :func:`drive` that returns SystemExit and KeyboardInterrupt as :class:`Contained`."""
-    driver = _driver(coro, loop, True, _cancels_noted_by(loop))
+    driver = _driver(_steps(coro, loop, True, _cancels_noted_by(loop)))
     driver.send(None)
     return driver
 
@@ -191,9 +191,8 @@ def driven_by(driver: Any) -> Coroutine[Any, Any, Any]:
     if getattr(driver, "cr_code", None) is not _driver.__code__:
         coroutine: Coroutine[Any, Any, Any] = driver
         return coroutine
-    frame = driver.cr_frame
-    assert frame is not None, "asked for the coroutine of a driver that has ended"
-    coroutine = frame.f_locals["coro"]
+    coroutine = inner_coroutine(driver)
+    assert coroutine is not None, "asked for the coroutine of a driver that has ended"
     return coroutine
 
 
@@ -202,6 +201,8 @@ def inner_coroutine(awaited: Any) -> Any:
     if getattr(awaited, "cr_code", None) is not _driver.__code__:
         return awaited
     frame = awaited.cr_frame
+    if frame is not None:
+        frame = frame.f_locals["steps"].gi_frame
     return None if frame is None else frame.f_locals.get("coro")
 
 
@@ -210,17 +211,16 @@ def is_plain(waited: Any) -> bool:
     return type(waited) in _PLAIN or not is_deferred_type(waited.__class__)
 
 
-async def _driver(
-    coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, contain: bool, noted: dict[Any, Any]
-) -> Any:
+async def _driver(steps: Any) -> Any:
     # From CPython 3.12 on a task takes no generator-based coroutine, so the generator has this one around it.
-    return await _steps(coro, loop, contain, noted)
+    return await steps
 
 
 @types.coroutine
 def _steps(
     coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, contain: bool, noted: dict[Any, Any]
 ) -> Generator[Any, Any, Any]:
+    # Few names: a task has this frame, and one that blocks has it twice.
     value: Any = None
     error: BaseException | None = None
     overtaken: DeferredFuture | None = None
@@ -229,8 +229,8 @@ def _steps(
         yield
     except GeneratorExit:  # dropped before its first step: Python itself warns of the user's coroutine
         raise
-    except BaseException as thrown:
-        error = thrown
+    except BaseException as raised:
+        error = raised
     while True:
         try:
             # None of this stands in an except block: the user's code would get our exception as its context.
@@ -244,13 +244,13 @@ def _steps(
                 overtaken = None
             else:
                 waited = coro.send(value)
-        except StopIteration as stop:
+        except StopIteration as raised:
             if noted:
                 cancel_now(loop)
-            return stop.value
-        except (SystemExit, KeyboardInterrupt) as exit_:
+            return raised.value
+        except (SystemExit, KeyboardInterrupt) as raised:
             if contain:
-                return Contained(exit_)
+                return Contained(raised)
             raise
         except BaseException:
             if noted:
@@ -264,8 +264,8 @@ def _steps(
             except GeneratorExit:
                 coro.close()
                 raise
-            except BaseException as thrown:
-                error = thrown
+            except BaseException as raised:
+                error = raised
                 waited = None  # a failed task has the error, and the frames of the error are called by this one
             continue
         value = None
@@ -276,8 +276,8 @@ def _steps(
         except GeneratorExit:
             coro.close()
             raise
-        except BaseException as thrown:
-            error = thrown
+        except BaseException as raised:
+            error = raised
             if fired.cancelled():
                 mark_handled(waited)
         else:
