@@ -89,10 +89,10 @@ class Bridge(Facade):
         False keeps it private. The reactor is :attr:`reactor` in every case.
     :param loop_factory: makes the asyncio loop, which must be a selector loop; None for ours.
     :param colocate: keep the loop's thread and a thread that waits alone on one core for the first two milliseconds of
-        the wait. It makes short calls several times as fast where the scheduler has placed the two apart, and half as
-        slow again where it has not (docs/performance.md). What the awaited code starts meanwhile by other means than
-        the loop's and the reactor's inherits the one core. Without effect on a loop of the user's, and where the system
-        cannot do it: only Linux can.
+        the wait, as long as that is the faster way. It makes short calls two to four times as fast where the scheduler
+        has placed the two apart; where it has not, they are left alone (docs/performance.md). What the awaited code
+        starts meanwhile by other means than the loop's and the reactor's inherits the one core. Without effect on a
+        loop of the user's, and where the system cannot do it: only Linux can.
     :param stall_after: seconds after which a call that still waits is logged once as a warning, with the stacks of both
         threads; None for never.
     :param shutdown_timeout: seconds that work which was cancelled is given to clean up, by a call that timed out, by

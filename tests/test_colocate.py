@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import sys
 import threading
@@ -30,7 +31,9 @@ def nobody_is_left_pinned() -> Iterator[None]:
 
 
 @pytest.fixture
-def bridge() -> Iterator[Bridge]:
+def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bridge]:
+    """A bridge that brings every caller together with its loop, whether it is worth it or not."""
+    monkeypatch.setattr(colocate.Colocation, "choose", lambda _: True)
     with Bridge("colocated", colocate=True, install_reactor=False, shutdown_timeout=30.0) as each:
         yield each
 
@@ -239,7 +242,7 @@ def test_what_the_loop_starts(bridge: Bridge) -> None:
 def test_a_forked_child_leaves_the_loop_of_its_parent_alone(bridge: Bridge) -> None:
     bridge.start()
     thread = bridge.thread
-    pair = bridge._life.colocation.pair()  # type: ignore[union-attr]
+    pair = colocate.Pair(bridge._life.colocation)  # type: ignore[union-attr]
     pair.join()
     try:
         pinned = os.sched_getaffinity(0)
@@ -261,11 +264,97 @@ def test_parting_from_a_thread_that_has_ended() -> None:
     thread = threading.Thread(target=lambda: made.append(colocate.colocation()))
     thread.start()
     thread.join()
-    pair = made[0].pair()
+    pair = colocate.Pair(made[0])
     pair.join()
     pair.part()
     pair.part()
-    assert made[0].take(pair)  # nobody has it
+
+
+def test_one_call_at_a_time_has_it(rule: colocate.Colocation) -> None:
+    first, second = object(), object()
+    assert rule.take(first)
+    assert not rule.take(second)
+    rule.give_back(second)
+    assert not rule.take(second)
+    rule.give_back(first)
+    assert rule.take(second)
+
+
+# --- whether it is worth it
+
+
+class Scheduler:
+    """A call takes 12 µs where it has put the threads together, 86 where not, and 20 if they are brought together."""
+
+    def __init__(self, *, settles_after: int = 0) -> None:
+        self.apart = False
+        self._settles_after = settles_after  # how many calls the threads stay together that were brought together
+        self._stay = 0
+
+    def seconds(self, together: bool) -> float:
+        self._stay = self._settles_after if together else max(0, self._stay - 1)
+        return 20e-6 if together else 86e-6 if self.apart and not self._stay else 12e-6
+
+
+def mean_of(rule: colocate.Colocation, calls: int, seconds: Callable[[bool], float]) -> float:
+    total = 0.0
+    for _ in range(calls):
+        together = rule.choose()
+        took = seconds(together)
+        rule.note(together, took)
+        total += took
+    return total / calls
+
+
+@pytest.fixture
+def rule() -> colocate.Colocation:
+    return colocate.Colocation(lambda: 0)
+
+
+def test_where_the_scheduler_has_put_them_together_it_is_left_alone(rule: colocate.Colocation) -> None:
+    assert mean_of(rule, 2_000, Scheduler().seconds) < 1.05 * 12e-6
+
+
+@pytest.mark.parametrize("settles_after", [0, 1, 3, 10])
+def test_where_it_has_put_them_apart_they_are_brought_together(rule: colocate.Colocation, settles_after: int) -> None:
+    scheduler = Scheduler(settles_after=settles_after)
+    scheduler.apart = True
+    assert mean_of(rule, 2_000, scheduler.seconds) < 0.35 * 86e-6
+
+
+def test_it_notices_a_change(rule: colocate.Colocation) -> None:
+    scheduler = Scheduler()
+    for _ in range(5):
+        scheduler.apart = False
+        assert mean_of(rule, 4_000, scheduler.seconds) < 1.1 * 12e-6
+        scheduler.apart = True
+        assert mean_of(rule, 4_000, scheduler.seconds) < 0.35 * 86e-6
+
+
+def test_calls_of_any_length_cost_little(rule: colocate.Colocation) -> None:
+    choose = random.Random(1)
+    scheduler = Scheduler()
+    lengths = [choose.choice([0.0, 0.0, 50e-6, 1e-3]) for _ in range(4_000)]
+    rest = iter(lengths)
+    mean = mean_of(rule, len(lengths), lambda together: scheduler.seconds(together) + next(rest))
+    assert mean < 1.1 * (12e-6 + sum(lengths) / len(lengths))
+
+
+def test_it_leaves_long_calls_alone(rule: colocate.Colocation) -> None:
+    brought: list[bool] = []
+    mean_of(rule, 1_000, lambda together: brought.append(together) or 0.5)  # type: ignore[func-returns-value]
+    assert sum(brought) < 30
+
+
+@needs_two_cores
+def test_calls_go_the_way_that_is_chosen() -> None:
+    with Bridge("choosing", colocate=True, install_reactor=False) as each:
+        rule = each.life().colocation
+        assert rule is not None
+        for _ in range(200):
+            assert each.block_on(value()) == "value"
+        assert all(min(times) < colocate.LONGEST for times in rule._times)
+        assert cores_of(each.thread) == CORES
 
 
 def test_a_system_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:

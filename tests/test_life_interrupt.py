@@ -186,7 +186,7 @@ def test_interrupts_at_random(where: str, tmp_path: Path) -> None:
 # --- at every point: where CPython handles signals, as a function is entered and as one written in C returns
 
 STRATEGIES = ["lock", "event", "queue", "greenlet"]
-VERBS = ["start", "close", "close for good", "submit", "iterate", "enter", "run", "portal"]
+VERBS = ["start", "close", "close for good", "submit", "iterate", "enter", "run", "portal", "colocated"]
 
 
 @pytest.mark.parametrize("where", [*VERBS, *STRATEGIES])
@@ -195,6 +195,7 @@ def test_an_interrupt_at_every_point_leaves_nothing_behind(where: str) -> None:
     import asyncio
     import contextlib
     import gc
+    import os
     import sys
     import time
     from collections.abc import AsyncIterator
@@ -202,6 +203,7 @@ def test_an_interrupt_at_every_point_leaves_nothing_behind(where: str) -> None:
     from typing import Any
 
     import bridge
+    from bridge.loop.colocate import Colocation
 
     begun, ended = [0], [0]
     sys.unraisablehook = lambda hook: None  # what is raised inside a finalizer is lost, as ever in CPython
@@ -239,7 +241,10 @@ def test_an_interrupt_at_every_point_leaves_nothing_behind(where: str) -> None:
         with bridge.enter(context()):
             pass
 
-    own = bridge.Bridge(install_reactor=False)
+    own = bridge.Bridge(install_reactor=False, colocate=True)
+
+    def cores_of_this_thread() -> object:
+        return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
 
     def makes() -> None:
         nonlocal own
@@ -256,11 +261,14 @@ def test_an_interrupt_at_every_point_leaves_nothing_behind(where: str) -> None:
         "enter": (default.start, enters),
         "run": (default.start, lambda: bridge.run(lambda: bridge.block_on(work()))),
         "portal": (default.close, lambda: default.portal),
+        "colocated": (own.start, lambda: own.block_on(work())),
     }.get(where, (default.start, lambda: bridge.block_on(work(), strategy=where)))
     for each in prepare, do, iterates, enters, prepare, do:  # what they import is there, and what they keep for later
         each()
     bridge.submit(work()).result()
 
+    Colocation.choose = lambda _: True  # type: ignore[method-assign]
+    cores = cores_of_this_thread()
     at = 0
     was_raised = True
     while was_raised:
@@ -298,6 +306,8 @@ def test_an_interrupt_at_every_point_leaves_nothing_behind(where: str) -> None:
             bridge.block_on(asyncio.sleep(0.001))
             assert time.monotonic() - begins < 10, (point, begun, ended)
         assert not default.stats().open, point
+        assert not own.stats().open, point
+        assert cores_of_this_thread() == cores, point
     assert at > 20
     own.close()
 

@@ -7,6 +7,10 @@ that brings, and why nothing does it by itself.
 It is for a caller that waits alone: where several wait, the loop is awake already. And it ends after the time within
 which a short call ends (``LONGEST``), so that a long one is not kept on a core that somebody else is busy on.
 
+Where the scheduler has put the two together by itself, to do so costs more than it brings. That changes by the second,
+and shows in nothing but the time that calls take. So each call goes the way that was the faster one lately, and every
+now and then one goes the other way (``Colocation.choose``).
+
 What a thread starts meanwhile, a thread or a process, inherits its one core. Workers of the loop and processes that it
 starts by asyncio or by the reactor do not: the loop's thread gives up its core before (``spread``).
 """
@@ -20,38 +24,60 @@ from collections.abc import Callable
 
 LONGEST = 0.002  # seconds
 
+# How many times are kept of each way, one in how many calls goes the other way, and after how many the ways are
+# compared.
+_KEPT = 5
+_TRY_EVERY = 64
+_COMPARE_EVERY = 8
+# The part of the present way's time that the other one has to stay below, so that a tie changes nothing.
+_FASTER = 0.9
+
 
 class Colocation:
-    """What is needed to bring callers to the thread of one loop."""
+    """What is needed to bring callers to the thread of one loop, and whether it is worth it."""
 
-    __slots__ = ("_free", "_pair", "core_here", "pid", "thread")
+    __slots__ = ("_calls", "_is_worth_it", "_taken", "_times", "core_here", "pair", "pid", "thread")
 
     def __init__(self, core_here: Callable[[], int]) -> None:
         self.core_here = core_here
         self.thread = threading.get_native_id()  # the loop's, which makes this
         self.pid = os.getpid()
-        self._free = threading.Lock()
-        self._pair: Pair | None = None
+        self._taken: dict[None, object] = {}  # by which call; one operation of a dictionary takes it and notes by whom
+        self.pair: Pair | None = None  # that is together
+        self._calls = 0
+        self._is_worth_it = False
+        # The last times of calls that were left alone, and of those that were brought together. Of either way, any
+        # _KEPT calls in a row and any _KEPT tries in a row fill all places: the numbers have no common divisor.
+        self._times = ([LONGEST] * _KEPT, [LONGEST] * _KEPT)
 
-    def pair(self) -> Pair:
-        """Return what brings the calling thread and the loop's together. Each is used once."""
-        return Pair(self)
+    def choose(self) -> bool:
+        """Return whether to bring the next caller and the loop together."""
+        self._calls = calls = self._calls + 1
+        if calls <= 2 * _KEPT:  # each way in turns, until there are times of both
+            return calls % 2 == 0
+        return self._is_worth_it is (calls % _TRY_EVERY != 0)
 
-    def take(self, pair: Pair) -> bool:
-        """Note that the pair is together. Return False if there is another one."""
-        if os.getpid() != self.pid or not self._free.acquire(False):
-            return False
-        self._pair = pair
-        return True
+    def note(self, together: bool, seconds: float) -> None:
+        """Note how long a call took that was brought together, or was not; whatever is not short takes the same."""
+        calls = self._calls
+        self._times[together][calls % _KEPT] = seconds if seconds < LONGEST else LONGEST
+        if calls % _COMPARE_EVERY == 0:
+            now, other = self._times[self._is_worth_it], self._times[not self._is_worth_it]
+            if sorted(other)[_KEPT // 2] < _FASTER * sorted(now)[_KEPT // 2]:
+                self._is_worth_it = not self._is_worth_it
 
-    def give_back(self) -> None:
-        """Note that the pair has parted."""
-        self._pair = None
-        self._free.release()
+    def take(self, call: object) -> bool:
+        """Return whether the call is the only one here; then nobody else is until it is given back."""
+        return self._taken.setdefault(None, call) is call
+
+    def give_back(self, call: object) -> None:
+        """Let another call take it. Does nothing if this one has not taken it."""
+        if self._taken.get(None) is call:
+            self._taken.clear()
 
     def spread(self) -> None:
         """Let the loop's thread run on its own cores again. Called on it, as it is about to start something."""
-        pair = self._pair
+        pair = self.pair
         if pair is not None:
             pair.let_go_of_loop()
 
@@ -59,21 +85,18 @@ class Colocation:
 class Pair:
     """One caller, and the loop's thread, on one core from ``join()`` to ``part()``."""
 
-    __slots__ = ("_callers", "_colocation", "_core", "_is_taken", "_loops")
+    __slots__ = ("_callers", "_colocation", "_core", "_loops")
 
     def __init__(self, colocation: Colocation) -> None:
         self._colocation = colocation
         self._core: set[int] = set()
         self._callers: set[int] | None = None  # the cores that each thread may run on otherwise
         self._loops: set[int] | None = None
-        self._is_taken = False
 
     def join(self) -> None:
         """Keep both threads on the core on which the caller runs, unless one of them may not run there."""
         colocation = self._colocation
-        self._is_taken = colocation.take(self)
-        if not self._is_taken:
-            return
+        colocation.pair = self
         try:
             callers, loops = os.sched_getaffinity(0), os.sched_getaffinity(colocation.thread)
             core = {colocation.core_here()}
@@ -95,12 +118,8 @@ class Pair:
                 self._restore(0, callers)
                 self._callers = None
         finally:
-            try:
-                self.let_go_of_loop()
-            finally:
-                if self._is_taken:
-                    self._is_taken = False
-                    self._colocation.give_back()
+            self.let_go_of_loop()
+            self._colocation.pair = None
 
     def let_go_of_loop(self) -> None:
         """Let the loop's thread run where it might before. Called in the caller's thread or in the loop's."""
