@@ -31,10 +31,12 @@ from opcode import opmap
 from types import FrameType
 from typing import Any
 
+from ._condition import Condition
 from .loop.home import HomeThread
 
 _BEFORE_WITH = opmap.get("BEFORE_WITH")
 _LOCKS: tuple[type, ...] = (_thread.LockType, _thread.RLock)
+_OF_LOCKS = frozenset({"threading", Condition.__module__})
 
 
 def waited_for(frame: FrameType | None) -> str | None:
@@ -44,7 +46,7 @@ def waited_for(frame: FrameType | None) -> str | None:
     far as that is a name with attributes: ``with lock:``, ``self._lock.acquire()``.
     """
     outer, owner = frame, None
-    while outer is not None and outer.f_globals.get("__name__") == "threading":
+    while outer is not None and outer.f_globals.get("__name__") in _OF_LOCKS:
         owner, outer = outer.f_locals.get("self"), outer.f_back
     if outer is None:
         return None

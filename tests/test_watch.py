@@ -6,6 +6,7 @@ import asyncio
 import gc
 import io
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -235,6 +236,26 @@ def test_loop_that_is_stuck_in_a_callback(stalling: Bridge, records: Records) ->
     assert "(the loop has not started it: it is busy)" in text
     assert "the loop's thread, stalling, stands at:" in text
     assert "in hogging" in text
+
+
+def test_loop_whose_thread_waits_for_submitted_work(stalling: Bridge, records: Records) -> None:
+    with Bridge("other", install_reactor=False, stall_after=None) as other:
+        gate = Gate(other)
+
+        async def waits() -> None:
+            await gate.future
+
+        def hogging() -> None:
+            other.submit(waits()).result(30)
+
+        stalling.loop.call_soon_threadsafe(hogging)
+        thread = in_background(lambda: stalling.block_on(asyncio.sleep(0)))
+        lose_patience(stalling, "in hogging", "has not started it")
+        (text,) = records.wait_for(1)
+        gate.open()
+        thread.join(30)
+    assert "in hogging" in text
+    assert re.search(r"it waits for <.*Condition.*>, in .*_base.py:\d+: self._condition.wait\(timeout\)", text), text
 
 
 def test_lock_that_a_blocked_stack_holds(stalling: Bridge, records: Records) -> None:
