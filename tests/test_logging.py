@@ -341,6 +341,50 @@ def wait_for(future: Any) -> None:
     wait_until(future.done)
 
 
+@isolated
+def test_ctrl_c_at_every_point_of_a_flush_leaves_the_handlers_at_work() -> None:
+    import logging
+    import sys
+    from types import FrameType
+
+    from twisted.logger import Logger
+
+    from bridge import Bridge
+    from bridge.loop.logs import twisted_log
+
+    seen: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: seen.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("twisted").addHandler(handler)
+    logging.getLogger("twisted").propagate = False
+    with Bridge(install_reactor=False) as bridge:
+        bridge.block_on(lambda: None)
+        at, was_raised = 0, True
+        while was_raised:
+            at, count, was_raised = at + 1, 0, False
+
+            def profile(frame: FrameType, event: str, arg: object, at: int = at) -> None:
+                nonlocal count, was_raised
+                if event in ("call", "c_return"):
+                    count += 1
+                    if count == at:
+                        sys.setprofile(None)
+                        was_raised = True
+                        raise KeyboardInterrupt
+
+            Logger().warn("number {number}", number=at)
+            try:
+                sys.setprofile(profile)
+                twisted_log.flush(5)
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.setprofile(None)
+            assert twisted_log.flush(5), at
+            assert seen[-1] == f"number {at}"
+    assert at > 5
+
+
 def test_error_that_nobody_asks_for_is_logged_once_with_the_submitter(records: Records) -> None:
     def submitter(bridge: Bridge) -> None:
         wait_for(bridge.submit(failing()))

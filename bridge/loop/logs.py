@@ -25,6 +25,7 @@ from twisted.logger import LogLevel, STDLibLogObserver, formatEvent, globalLogBe
 from twisted.python.log import PythonLoggingObserver
 
 from .. import _native
+from .gate import Gate
 
 _LEVELS: dict[Any, int] = {
     LogLevel.debug: logging.DEBUG,
@@ -50,7 +51,7 @@ class TwistedLog:
         """Forget the thread, which the child has not, and the records that the parent's one will handle."""
         self._lock = threading.RLock()
         self._users: set[object] = set()
-        self._records: SimpleQueue[logging.LogRecord | threading.Event | None] = SimpleQueue()
+        self._records: SimpleQueue[logging.LogRecord | Gate | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None  # the last one that was told to end
         self._starting = _native.allocate_lock()
@@ -128,8 +129,8 @@ class TwistedLog:
 
     def _run(self) -> None:
         while (record := self._records.get()) is not None:
-            if isinstance(record, threading.Event):
-                record.set()
+            if isinstance(record, Gate):
+                record.open()
                 continue
             try:
                 logging.getLogger(record.name).handle(record)
@@ -142,10 +143,10 @@ class TwistedLog:
         if threading.current_thread().name == _THREAD:
             return True
         deadline = monotonic() + seconds
-        handled = threading.Event()
+        handled = Gate()  # whose opening a Ctrl-C in the wait for it cannot hold up, as it can an Event's
         ending = self._ending
         if self._thread is None:
-            handled.set()
+            handled.open()
         else:
             self._records.put(handled)
         if ending is not None:
