@@ -261,8 +261,8 @@ class SwapLoop(StreamLoop):
         """Iterate the loop: what a runner does."""
         stacks = self._stacks
         iterate = stacks.run_once
+        switches = stacks.switches
         while True:
-            switches = stacks.switches
             try:
                 iterate()
             except IndexError as error:
@@ -271,6 +271,7 @@ class SwapLoop(StreamLoop):
                 if switches == stacks.switches or not _raised_by_callee(error):
                     raise
             if switches != stacks.switches:
+                switches = stacks.switches
                 if len(stacks.parked) > _POOL:
                     self._retire(_POOL)
                 if stacks.context_updates:
