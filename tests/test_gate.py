@@ -39,7 +39,7 @@ def test_everybody_who_waits_is_let_pass() -> None:
 
 
 def test_who_waits_notices_a_gate_whose_opening_was_cut_off() -> None:
-    """As by an exception that is set in the thread from outside: a close then took six seconds."""
+    """As by an exception that is set in the thread from outside: a close would wait its six seconds for it."""
     gate, passed = Gate(), threading.Semaphore(0)
     waiting = threading.Thread(target=lambda: gate.wait(60) and passed.release(), daemon=True)
     waiting.start()
