@@ -157,12 +157,12 @@ class Exit:
             bridge._closed = True
             if bridge._life is not None:
                 lives.append((begun + bridge._shutdown_timeout + _SLACK, bridge._life))
-        has_begun = False
-        while not has_begun:
+        all_told = False
+        while not all_told:
             with contextlib.suppress(KeyboardInterrupt):  # they have to end all the same, or nothing cleans up
                 for _, life in lives:
                     life.end_at_exit()
-                has_begun = True
+                all_told = True
         for deadline, life in lives:
             with contextlib.suppress(KeyboardInterrupt):
                 left = life.left_at_exit(deadline)

@@ -24,7 +24,10 @@ class PatientFuture(concurrent.futures.Future[Any]):
     """A Future that blocks the greenlet only."""
 
     def guard(self) -> None:
-        """Share nothing of gevent's with the loop's thread. Called before anybody waits."""
+        """Share a lock with the loop's thread that is none of gevent's, and that Ctrl-C never leaves held.
+
+        Called before anybody waits.
+        """
         self._condition = Condition()
 
     def result(self, timeout: float | None = None) -> Any:

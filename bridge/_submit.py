@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from ._adapt import Kind, describe, discard, kind_of
 from ._call import ROUTED, Call, end_of, kept_traceback, route_of
-from ._condition import Condition
 from ._errors import BridgeClosed
 from ._greenlets import PatientFuture
 from ._origin import Origin, origin_of, shown
@@ -89,7 +88,7 @@ class WorkFuture(PatientFuture):
     def __init__(self, call: SubmittedCall) -> None:
         super().__init__()
         self._call: SubmittedCall | None = call
-        self._condition = Condition()
+        self.guard()
 
     def __del__(self) -> None:
         unseen, self.unseen = self.unseen, None
@@ -118,7 +117,7 @@ class WorkFuture(PatientFuture):
 
     def fail_in_child(self, error: BaseException) -> None:
         """Set the error in a forked child. Another thread of the parent may have held the lock of the Future."""
-        self._condition = Condition()
+        self.guard()
         self._waiters.clear()
         self._done_callbacks.clear()  # type: ignore[attr-defined]
         self._call = None

@@ -242,7 +242,9 @@ def test_what_the_loop_starts(bridge: Bridge) -> None:
 def test_a_forked_child_leaves_the_loop_of_its_parent_alone(bridge: Bridge) -> None:
     bridge.start()
     thread = bridge.thread
-    pair = colocate.Pair(bridge._life.colocation)  # type: ignore[union-attr]
+    colocation = bridge.life().colocation
+    assert colocation is not None
+    pair = colocate.Pair(colocation)
     pair.join()
     try:
         pinned = os.sched_getaffinity(0)
@@ -342,7 +344,12 @@ def test_calls_of_any_length_cost_little(rule: colocate.Colocation) -> None:
 
 def test_it_leaves_long_calls_alone(rule: colocate.Colocation) -> None:
     brought: list[bool] = []
-    mean_of(rule, 1_000, lambda together: brought.append(together) or 0.5)  # type: ignore[func-returns-value]
+
+    def half_a_second(together: bool) -> float:
+        brought.append(together)
+        return 0.5
+
+    mean_of(rule, 1_000, half_a_second)
     assert sum(brought) < 30
 
 

@@ -43,7 +43,7 @@ def test_who_waits_notices_a_gate_whose_opening_was_cut_off() -> None:
     gate, passed = Gate(), threading.Semaphore(0)
     waiting = threading.Thread(target=lambda: gate.wait(60) and passed.release(), daemon=True)
     waiting.start()
-    while not gate._locks:
+    while not gate._locks:  # until it waits
         time.sleep(0.001)
     gate.is_open = True  # the first line of open()
     assert passed.acquire(timeout=10)

@@ -183,7 +183,7 @@ def test_interrupts_at_random(where: str, tmp_path: Path) -> None:
     assert (process.returncode, (tmp_path / "errors").read_text()) == (0, ""), f"seed {SEED}"
 
 
-# --- at every point: where CPython handles signals, as a function is entered and as one written in C returns
+# --- at every point where CPython handles signals
 
 STRATEGIES = ["lock", "event", "queue", "greenlet"]
 VERBS = ["start", "close", "close for good", "submit", "iterate", "enter", "run", "portal", "colocated"]
@@ -199,8 +199,9 @@ def test_an_interrupt_at_every_point_leaves_nothing_behind(where: str) -> None:
     import sys
     import time
     from collections.abc import AsyncIterator
-    from types import FrameType
-    from typing import Any
+
+    import pytest
+    from points import interrupt
 
     import bridge
     from bridge.loop.colocate import Colocation
@@ -267,34 +268,14 @@ def test_an_interrupt_at_every_point_leaves_nothing_behind(where: str) -> None:
         each()
     bridge.submit(work()).result()
 
-    Colocation.choose = lambda _: True  # type: ignore[method-assign]
+    pytest.MonkeyPatch().setattr(Colocation, "choose", lambda _: True)
     cores = cores_of_this_thread()
-    at = 0
-    was_raised = True
-    while was_raised:
+    at, point = 0, "the first"
+    while point:
         at += 1
-        was_raised = False
-        count = 0
-        point = ""
-
-        def profile(frame: FrameType, event: str, arg: Any, at: int = at) -> None:
-            nonlocal count, was_raised, point
-            if event in ("call", "c_return"):
-                count += 1
-                if count == at:
-                    sys.setprofile(None)
-                    was_raised = True
-                    point = f"{at}: {event} in {frame.f_code.co_filename}:{frame.f_lineno}"
-                    raise KeyboardInterrupt
-
         prepare()
         thread = own.thread
-        with contextlib.suppress(KeyboardInterrupt):
-            try:
-                sys.setprofile(profile)
-                do()
-            finally:
-                sys.setprofile(None)
+        point = interrupt(do, at)
         if thread is not None and own.thread is None:  # it was closed
             thread.join(5)
             assert not thread.is_alive(), point

@@ -344,43 +344,29 @@ def wait_for(future: Any) -> None:
 @isolated
 def test_ctrl_c_at_every_point_of_a_flush_leaves_the_handlers_at_work() -> None:
     import logging
-    import sys
-    from types import FrameType
 
+    from points import interrupt
     from twisted.logger import Logger
 
     from bridge import Bridge
     from bridge.loop.logs import twisted_log
 
     seen: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: seen.append(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("twisted").addHandler(handler)
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record.getMessage())
+
+    logging.getLogger("twisted").addHandler(Handler())
     logging.getLogger("twisted").propagate = False
     with Bridge(install_reactor=False) as bridge:
         bridge.block_on(lambda: None)
-        at, was_raised = 0, True
-        while was_raised:
-            at, count, was_raised = at + 1, 0, False
-
-            def profile(frame: FrameType, event: str, arg: object, at: int = at) -> None:
-                nonlocal count, was_raised
-                if event in ("call", "c_return"):
-                    count += 1
-                    if count == at:
-                        sys.setprofile(None)
-                        was_raised = True
-                        raise KeyboardInterrupt
-
+        at, point = 0, "the first"
+        while point:
+            at += 1
             Logger().warn("number {number}", number=at)
-            try:
-                sys.setprofile(profile)
-                twisted_log.flush(5)
-            except KeyboardInterrupt:
-                pass
-            finally:
-                sys.setprofile(None)
-            assert twisted_log.flush(5), at
+            point = interrupt(lambda: twisted_log.flush(5), at)
+            assert twisted_log.flush(5), point
             assert seen[-1] == f"number {at}"
     assert at > 5
 
