@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 from ._bridge import default_bridge
+from ._exit import callers
+
+# Seconds that the threads whose calls have failed are given before IPython clears the user's namespace.
+_LEAVE = 2.0
 
 _BANNER = """\
 bridge: a loop with Twisted's reactor on it runs in the thread 'bridge'.
@@ -56,11 +61,16 @@ def _closing(interact: Callable[[], None]) -> Callable[[], None]:
     """Return what interacts and then closes the bridge.
 
     What waits in other threads gets BridgeClosed, so that none keeps the process from ending. IPython clears the user's
-    namespace next, and those threads need it.
+    namespace next, which those threads need until they have ended.
     """
 
     def interact_and_close() -> None:
         interact()
-        default_bridge().close()
+        bridge = default_bridge()
+        failed = [] if bridge._life is None else callers(bridge._life)
+        bridge.close()
+        deadline = time.monotonic() + _LEAVE
+        for thread in failed:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     return interact_and_close

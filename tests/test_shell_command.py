@@ -19,7 +19,10 @@ from twisted.internet.defer import Deferred
 submitted = bridge.submit(asyncio.sleep(600))
 def wait():
     try:
-        block_on(Deferred())
+        try:
+            block_on(Deferred())
+        finally:
+            time.sleep(0.3)  # as on a busy machine
     except bridge.BridgeClosed as error:
         print("the thread got", type(error).__name__)
 thread = threading.Thread(target=wait)
