@@ -16,7 +16,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ._native import allocate_lock, original
+from ._native import allocate_lock, get_ident, original
+from ._seconds import wait_looking_up
 
 if TYPE_CHECKING:
     _Lock = threading.Condition
@@ -48,6 +49,8 @@ class Condition(_Lock):
         try:
             # In one call of C: once the lock is free, it is known how often it was held.
             saved.extend(map(operator.call, (lock._release_save,)))
+            if get_ident() == threading.main_thread().ident:
+                return wait_looking_up(lambda seconds: waiter.acquire(timeout=seconds), timeout)
             return waiter.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
         finally:
             if saved:

@@ -1,11 +1,31 @@
-"""Numbers of seconds: those that users give, and one that several waits share."""
+"""Seconds: those that users give, and those that the main thread sleeps at a time."""
 
 from __future__ import annotations
 
+import math
 import threading
+from collections.abc import Callable
+from time import monotonic
 
-# How long the main thread sleeps at a time, in seconds; see bridge._verbs._wait.
+# How long the main thread sleeps at a time, in seconds.
 LOOK_UP = 1.0
+
+
+def wait_looking_up(wait: Callable[[float], bool], limit: float | None) -> bool:
+    """Wait in the main thread, for so many seconds or for ever, and return whether what is waited for has come.
+
+    A signal that arrives after Python has looked for signals and before the thread sleeps is handled when the thread
+    wakes. So this looks up now and then: a Ctrl-C is late at the worst.
+
+    :param wait: sleeps for a number of seconds at the most, and returns whether it has come.
+    """
+    end = math.inf if limit is None else monotonic() + limit
+    while True:
+        left = end - monotonic()
+        if wait(max(0.0, min(left, LOOK_UP))):
+            return True
+        if left <= LOOK_UP:
+            return False
 
 
 def checked_seconds(value: float | None, name: str) -> float | None:

@@ -6,7 +6,6 @@ This module is what the first call loads: with it come Twisted and asyncio.
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import threading
 from asyncio import _get_running_loop as get_running_loop
@@ -21,7 +20,7 @@ from ._adapt import Kind, describe, discard, kind_of
 from ._call import ROUTED, BlockedCall, end_of, route_of
 from ._errors import BridgeClosed, DeadlockError, StrategyUnavailable
 from ._native import get_ident
-from ._seconds import LOOK_UP, checked_seconds
+from ._seconds import checked_seconds, wait_looking_up
 from ._submit import submit
 from .loop import home, inline
 from .loop.base import is_ours
@@ -181,25 +180,11 @@ def _begin_and_wait(call: BlockedCall, limit: float | None) -> bool:
 
 
 def _wait(call: BlockedCall, limit: float | None) -> bool:
-    """Wait for the call, for so many seconds.
-
-    A signal that arrives after Python has looked for signals and before the thread sleeps is handled when the thread
-    wakes. So the main thread, which handles them, looks up now and then: a Ctrl-C is late at the worst.
-    """
+    """Wait for the call, for so many seconds."""
     waiter = call.waiter
-    if (
-        (limit is not None and limit <= LOOK_UP)
-        or call.caller != threading.main_thread().ident
-        or not getattr(waiter, "sleeps", False)
-    ):
-        return waiter.wait(limit)
-    end = math.inf if limit is None else monotonic() + limit
-    while True:
-        left = end - monotonic()
-        if waiter.wait(max(0.0, min(left, LOOK_UP))):
-            return True
-        if left <= LOOK_UP:
-            return False
+    if call.caller == threading.main_thread().ident and getattr(waiter, "sleeps", False):
+        return wait_looking_up(waiter.wait, limit)
+    return waiter.wait(limit)
 
 
 def _begin_and_wait_faster(colocation: Colocation, call: BlockedCall, limit: float | None) -> bool:

@@ -18,7 +18,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import deferLater
 
-from bridge import Bridge, BridgeClosed, _verbs
+from bridge import Bridge, BridgeClosed, _condition, _seconds
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
@@ -391,7 +391,7 @@ def test_the_main_thread_looks_up_for_signals_that_met_it_as_it_fell_asleep(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[tuple[bool, float | None]] = []
-    monkeypatch.setattr(_verbs, "LOOK_UP", 0.01)
+    monkeypatch.setattr(_seconds, "LOOK_UP", 0.01)
 
     class RecordingWaiter:
         sleeps = True
@@ -444,3 +444,37 @@ def test_the_main_thread_looks_up_for_signals_that_met_it_as_it_fell_asleep(
     waits.clear()
     assert in_a_thread(lambda: bridge.block_on(until_waited_for(1), strategy=Recording())) == "late"
     assert waits == [(False, None)]
+
+
+def test_the_main_thread_looks_up_for_signals_while_it_waits_for_a_future(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(_seconds, "LOOK_UP", 0.01)
+
+    class RecordingLock:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+            self.release = self.lock.release
+
+        def acquire(self, *, timeout: float = -1) -> bool:
+            waits.append(timeout)
+            return self.lock.acquire(timeout=timeout)
+
+    monkeypatch.setattr(_condition, "allocate_lock", RecordingLock)
+
+    async def until_waited_for(times: int) -> str:
+        while len(waits) < times:
+            await asyncio.sleep(0.001)
+        return "late"
+
+    assert bridge.submit(until_waited_for(4)).result() == "late"
+    assert waits.pop(0) == -1  # as the lock was made
+    assert max(waits) <= 0.01
+    waits.clear()
+    with pytest.raises(TimeoutError):
+        bridge.submit(for_ever()).result(0.05)
+    assert len(waits) > 3
+    waits.clear()
+    assert in_a_thread(lambda: bridge.submit(until_waited_for(2)).result()) == "late"
+    assert waits == [-1, -1]  # signals are handled elsewhere
