@@ -17,6 +17,7 @@ import operator
 import sys
 import threading
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 from types import FrameType
 from typing import Any
@@ -65,41 +66,22 @@ _ours: set[int] = set()  # the identifiers of real threads in a patched process
 _LOOK = 0.002  # seconds
 
 
-class Event:
-    """An event that any thread may set and wait for; in a patched process that blocks the greenlet only.
+def wait_until(is_so: Callable[[], bool], timeout: float | None) -> bool:
+    """Wait in a patched process until something is so, and return whether it is. It blocks the greenlet only.
 
-    gevent's own takes a hub for deadlocked that has nothing else to wait for. So there this looks again and again: it
+    gevent's own events take a hub for deadlocked that has nothing else to wait for. So this looks again and again: it
     is for the start and the end of threads.
+
+    :param timeout: seconds; None waits for ever.
     """
-
-    def __init__(self) -> None:
-        self._is_set = False
-        self._event = None if is_patched() else threading.Event()
-
-    def is_set(self) -> bool:
-        """Return whether it is set."""
-        return self._is_set
-
-    def set(self) -> None:
-        """Wake all that wait for it."""
-        self._is_set = True
-        if self._event is not None:
-            self._event.set()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set, and return whether it is.
-
-        :param timeout: seconds; None waits for ever.
-        """
-        if self._event is not None:
-            return self._event.wait(timeout)
-        deadline = None if timeout is None else monotonic() + timeout
-        sleep = original("time", "sleep") if get_ident() in _ours else importlib.import_module("gevent").sleep
-        while not self._is_set:
-            if deadline is not None and monotonic() >= deadline:
-                return False
-            sleep(_LOOK)
-        return True
+    deadline = inf if timeout is None else monotonic() + timeout
+    gevent: Any = importlib.import_module("gevent")
+    # The hub, where signal handlers run, cannot give way to itself.
+    alone = get_ident() in _ours or gevent.getcurrent() is gevent.get_hub()
+    sleep = original("time", "sleep") if alone else gevent.sleep
+    while not is_so() and monotonic() < deadline:
+        sleep(_LOOK)
+    return is_so()
 
 
 class Thread(threading.Thread):
@@ -107,7 +89,7 @@ class Thread(threading.Thread):
 
     _is_real = False  # whether it was started here, behind gevent's back
     _real_ident: int | None = None
-    _over: Event
+    _is_over = False
 
     def start(self) -> None:
         """Start the thread.
@@ -119,7 +101,6 @@ class Thread(threading.Thread):
             return
         if self._is_real:
             raise RuntimeError("threads can only be started once")
-        self._over = Event()
         _start_new_thread(self._run_for_real, ())
         self._is_real = True
 
@@ -134,7 +115,7 @@ class Thread(threading.Thread):
             threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, self)))
         finally:
             _ours.discard(self._real_ident)
-            self._over.set()
+            self._is_over = True
 
     @property
     def ident(self) -> int | None:
@@ -143,7 +124,7 @@ class Thread(threading.Thread):
 
     def is_alive(self) -> bool:
         """Return whether it has started and not ended."""
-        return not self._over.is_set() if self._is_real else super().is_alive()
+        return not self._is_over if self._is_real else super().is_alive()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until it has ended; in a patched process that blocks the greenlet only.
@@ -152,6 +133,6 @@ class Thread(threading.Thread):
         :raises RuntimeError: it has not started, or is the one that calls.
         """
         if self._is_real:
-            self._over.wait(timeout)
+            wait_until(lambda: self._is_over, timeout)
         else:
             super().join(timeout)

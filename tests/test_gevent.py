@@ -78,6 +78,54 @@ def test_the_loop_runs_in_a_real_thread(order: str) -> None:
     assert bridge.block_on(asyncio.sleep(0, "again")) == "again"
 
 
+@isolated
+def test_greenlets_go_on_while_a_bridge_closes() -> None:
+    from gevent import monkey
+
+    monkey.patch_all()
+    import asyncio
+
+    import gevent
+
+    from bridge import Bridge
+
+    async def cleans_up() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(0.3)
+            cleaned.append(None)
+
+    def tick() -> None:
+        while True:
+            ticks.append(None)
+            gevent.sleep(0.01)
+
+    def bridge_with_work() -> Bridge:
+        bridge = Bridge()
+        bridge.submit(cleans_up())
+        bridge.block_on(asyncio.sleep(0.01))
+        return bridge
+
+    ticks: list[None] = []
+    cleaned: list[None] = []
+    gevent.spawn(tick)
+    bridge = bridge_with_work()
+    before = len(ticks)
+    bridge.close()
+    assert len(ticks) - before > 10
+    assert len(cleaned) == 1
+
+    # In the hub, where a signal handler may be, nobody can go on.
+    bridge = bridge_with_work()
+    before = len(ticks)
+    gevent.get_hub().loop.run_callback(bridge.close)
+    gevent.sleep(0)
+    gevent.sleep(0)
+    assert len(ticks) - before < 5
+    assert len(cleaned) == 2
+
+
 @orders
 @isolated
 def test_a_thousand_greenlets_wait_at_once(order: str) -> None:
@@ -162,6 +210,86 @@ def test_time_outs_kills_and_ctrl_c_cancel_the_work() -> None:
         interrupted = True
     assert interrupted
     assert len(cleaned) == 4
+
+
+@isolated
+def test_the_hub_of_the_main_thread_looks_up_for_signals_that_met_it_as_it_fell_asleep() -> None:
+    from gevent import monkey
+
+    monkey.patch_all()
+    import asyncio
+    import importlib
+
+    import gevent
+
+    from bridge import block_on
+
+    importlib.import_module("bridge.strategies.gevent").LOOK_UP = 0.01
+
+    def times_that_the_hub_falls_asleep() -> int:
+        times: list[None] = []
+        falls_asleep = gevent.get_hub().loop.prepare(ref=False)
+        falls_asleep.start(times.append, None)
+        block_on(asyncio.sleep(0.5))
+        falls_asleep.close()
+        return len(times)
+
+    assert times_that_the_hub_falls_asleep() > 15
+    assert gevent.get_hub().threadpool.apply(times_that_the_hub_falls_asleep) < 10  # where no signals are handled
+    gevent.sleep(0.05)
+    times: list[None] = []
+    falls_asleep = gevent.get_hub().loop.prepare(ref=False)
+    falls_asleep.start(times.append, None)
+    gevent.sleep(0.5)  # and nobody waits for a call
+    assert len(times) < 10
+
+
+@isolated(stderr=r".*KeyboardInterrupt.*")  # gevent's hub mentions it
+def test_a_ctrl_c_as_a_greenlet_is_to_be_resumed_is_raised_in_the_main_one_and_the_other_goes_on() -> None:
+    from gevent import monkey
+
+    monkey.patch_all()
+    import asyncio
+    from typing import Any
+
+    import gevent
+
+    from bridge import block_on, strategies
+
+    gevent_strategy: Any = strategies()["gevent"]
+    parked = type(gevent_strategy.waiter()).parked
+    times: list[None] = []
+
+    class Waiter(type(gevent_strategy.waiter())):  # type: ignore[misc]
+        __slots__ = ()
+
+        @property
+        def parked(self) -> object:
+            if gevent.getcurrent() is gevent.get_hub():
+                times.append(None)
+                if len(times) == 1:
+                    raise KeyboardInterrupt
+            return parked.__get__(self)
+
+        @parked.setter
+        def parked(self, value: object) -> None:
+            parked.__set__(self, value)
+
+    class Strategy(type(gevent_strategy)):  # type: ignore[misc]
+        def waiter(self) -> object:
+            waiter = super().waiter()
+            waiter.__class__ = Waiter
+            return waiter
+
+    other = gevent.spawn(lambda: block_on(asyncio.sleep(0.05, "value"), strategy=Strategy()))
+    interrupted = False
+    try:
+        block_on(asyncio.sleep(10))
+    except KeyboardInterrupt:
+        interrupted = True
+    assert interrupted
+    assert other.get(timeout=10) == "value"
+    assert len(times) > 1
 
 
 @isolated
@@ -415,13 +543,14 @@ def test_futures_are_waited_for_where_the_hub_has_nothing_else_to_do() -> None:
         else:
             raise AssertionError
     future = submit(asyncio.sleep(100))
-    gevent.spawn_later(0.05, default_bridge().close)
+    closing = gevent.spawn_later(0.05, default_bridge().close)
     try:
         future.result()
     except BridgeClosed:
         pass
     else:
         raise AssertionError
+    closing.join()
     refused = None
     try:
         portal.call(print)

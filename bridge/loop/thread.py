@@ -116,7 +116,10 @@ class LoopThread(Life):
         return self._gone.is_open
 
     def _wait_gone(self, seconds: float) -> bool:
-        """Wait for the end of the thread; return whether it has ended."""
+        """Wait for the end of the thread; return whether it has ended. Other greenlets of gevent's go on meanwhile."""
+        if _native.is_patched():
+            _native.wait_until(lambda: self.has_gone, seconds)
+            seconds = 0.0
         if not self._gone.wait(seconds):
             return False
         if threading.current_thread() is not self.thread:

@@ -16,17 +16,23 @@ from typing import Any
 from greenlet import getcurrent
 
 from .._native import is_patched
+from .._seconds import LOOK_UP
 from .lock import LockWaiter
 
 
 class _Bell:
-    """Resumes the greenlets of one hub whose calls have ended."""
+    """Resumes the greenlets of one hub whose calls have ended.
+
+    A signal that arrives after gevent has looked for signals and before its hub sleeps is handled when the hub wakes.
+    So the main thread's hub looks up now and then while somebody waits: a Ctrl-C is late at the worst.
+    """
 
     def __init__(self, hub: Any) -> None:
         self._due: deque[Any] = deque()
-        self._waiting = 0
+        self._waiting: set[object] = set()
         self._watcher = hub.loop.async_(ref=False)
         self._watcher.start(self._resume)
+        self._looks_up: Any = hub.loop.timer(LOOK_UP, LOOK_UP, ref=False) if hub.main_hub else None
 
     def ring(self, waiter: GeventWaiter) -> None:
         """Let the hub resume the greenlet that waits there. Called from any thread."""
@@ -36,24 +42,31 @@ class _Bell:
         except Exception:  # the hub's thread has ended, and nobody waits there any more
             pass
 
-    def begin(self) -> None:
+    def begin(self, parked: object) -> None:
         """Keep the hub running. Called in its thread."""
-        self._waiting += 1
-        if self._waiting == 1:
-            self._watcher.ref = True
+        self._waiting.add(parked)
+        self._watcher.ref = True
+        if self._looks_up is not None and not self._looks_up.active:
+            self._looks_up.start(self._look_up)
 
-    def end(self) -> None:
-        """Undo one ``begin()``."""
-        self._waiting -= 1
-        if self._waiting == 0:
+    def end(self, parked: object) -> None:
+        """Undo ``begin()``."""
+        self._waiting.discard(parked)
+        if not self._waiting:
             self._watcher.ref = False
 
     def _resume(self) -> None:
         due = self._due
         while due:
-            waiter = due.popleft()
-            if waiter.parked is not None:
-                waiter.parked.switch(None)
+            parked = due[0].parked
+            if parked is not None:
+                parked.switch(None)
+            due.popleft()  # only now: a Ctrl-C above may have come before the switch, and is raised in another greenlet
+
+    def _look_up(self) -> None:
+        self._resume()  # whom a Ctrl-C has left there
+        if not self._waiting:
+            self._looks_up.stop()
 
 
 class GeventWaiter:
@@ -76,8 +89,8 @@ class GeventWaiter:
         timer: Any = None
         outer = self.parked  # this is a signal handler inside that wait
         self.parked = parked = self._gevent.Waiter(hub)
-        self._bell.begin()
         try:
+            self._bell.begin(parked)
             if timeout is not None:
                 timer = hub.loop.timer(max(timeout, 0.0))
                 timer.start(parked.switch, None)
@@ -92,7 +105,7 @@ class GeventWaiter:
         finally:
             handled = None
             self.parked = outer
-            self._bell.end()
+            self._bell.end(parked)
             if timer is not None:
                 timer.stop()
                 timer.close()
