@@ -181,15 +181,26 @@ def _others() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if not thread.daemon and thread is not main]
 
 
+def _workers() -> Any:
+    return sys.modules["concurrent.futures.thread"]._threads_queues
+
+
 def callers(life: Life) -> list[threading.Thread]:
-    """Return the threads that the interpreter is going to wait for and that wait for a call, as far as can be known."""
-    calls = list(life.open)
-    return [thread for thread in _others() if any(call.is_waited_for({thread.ident}) for call in calls)]
+    """Return the threads that the interpreter is going to wait for and that wait for a call, as far as can be known.
+
+    Without the workers of executors, which do not end before the interpreter tells them to.
+    """
+    calls, workers = list(life.open), _workers()
+    return [
+        thread
+        for thread in _others()
+        if thread not in workers and any(call.is_waited_for({thread.ident}) for call in calls)
+    ]
 
 
 def _may_call(life: Life) -> bool:
     """Return whether another thread has a call open or may make one."""
-    workers: Any = sys.modules["concurrent.futures.thread"]._threads_queues
+    workers = _workers()
     idents: set[int | None] = set()
     for thread in _others():
         if thread not in workers:  # these wait for work until they are told that there is none

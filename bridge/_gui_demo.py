@@ -144,7 +144,7 @@ class Demo:
     def stop(self) -> None:
         """Stop the servers and the clients."""
         for stop in reversed(self._stops):
-            self._bridge.block_on(stop, timeout=3.0)
+            self._bridge.block_on(stop, timeout=10.0)
 
     def end(self) -> None:
         """Have them stopped, as the window has been closed, and wait for nothing."""

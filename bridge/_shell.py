@@ -12,7 +12,7 @@ from ._bridge import default_bridge
 from ._exit import callers
 
 # Seconds that the threads whose calls have failed are given before IPython clears the user's namespace.
-_LEAVE = 2.0
+_LEAVE = 10.0
 
 _BANNER = """\
 bridge: a loop with Twisted's reactor on it runs in the thread 'bridge'.

@@ -40,7 +40,7 @@ def isolated(
     status: int = 0,
     stdout: str = "",
     stderr: str = "",
-    timeout: float = 20.0,
+    timeout: float = 40.0,
     options: tuple[str, ...] = ("-W", "error"),
     forks: bool = False,
 ) -> Any:

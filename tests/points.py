@@ -11,13 +11,17 @@ from collections.abc import Callable
 from types import FrameType
 
 
-def interrupt(do: Callable[[], object], at: int) -> str:
-    """Call do, and raise KeyboardInterrupt at so many points from its beginning; return where, "" if it has ended."""
+def interrupt(do: Callable[[], object], at: int, within: Callable[..., object] | None = None) -> str:
+    """Call do, and raise KeyboardInterrupt at so many points from its beginning; return where, "" if it has ended.
+
+    :param within: count only the points of this function of Python's.
+    """
+    code = None if within is None else getattr(within, "__code__", None)
     count, point = 0, ""
 
     def profile(frame: FrameType, event: str, arg: object) -> None:
         nonlocal count, point
-        if event in ("call", "c_return"):
+        if event in ("call", "c_return") and (code is None or frame.f_code is code):
             count += 1
             if count == at:
                 sys.setprofile(None)

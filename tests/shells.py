@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -100,7 +101,10 @@ class Terminal:
 
     def close(self) -> None:
         """End the process, if it has not ended."""
-        self.child.close(force=True)
+        if self.child.isalive():
+            self.child.kill(signal.SIGKILL)
+            self.child.wait()
+        self.child.close()
 
     def _until(self, mark: str) -> str:
         self.child.expect_exact(mark)

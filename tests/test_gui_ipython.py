@@ -31,8 +31,8 @@ ticks = drawn = 0
 results = []
 to_say = ""
 teller = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-def tell(what):
-    teller.sendto(what.encode(), ("127.0.0.1", {port}))
+def tell(what, port={words}):
+    teller.sendto(what.encode(), ("127.0.0.1", port))
 def prompt_has_woken():  # IPython's terminal ends the GUI's loop by a pipe, which stays readable in a slot that blocks
     pipe = getattr(getattr(asyncio._get_running_loop(), "_selector", None), "_r", None)
     return pipe is not None and bool(select.select([pipe], [], [], 0)[0])
@@ -42,7 +42,7 @@ def tick():
     ticks += 1
     if watched is not None:
         watched.append(prompt_has_woken())
-    tell("tick")
+    tell("tick", {ticks})
     if to_say:
         print(to_say)
         to_say = ""
@@ -130,8 +130,8 @@ open_window()
 """
 
 
-class Ticks:
-    """The ticks of the GUI's timer, and whatever else the shell's process tells."""
+class Told:
+    """What the shell's process tells. The ticks of the GUI's timer have one of their own, for they can fill it."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -170,12 +170,19 @@ class Shell:
     next one comes.
     """
 
-    def __init__(self, shell: Any, ticks: Ticks, toolkit: str) -> None:
+    def __init__(self, shell: Any, toolkit: str) -> None:
         self._shell = shell
-        self.ticks = ticks
+        self.ticks = Told()
+        self.words = Told()
         self.toolkit = toolkit
         self.is_kernel = isinstance(shell, Kernel)
         self.is_on = False  # whether IPython runs the GUI
+
+    def close(self) -> None:
+        """End the shell."""
+        self._shell.close()
+        self.ticks.close()
+        self.words.close()
 
     def settle(self) -> None:
         """Wait until the GUI's loop runs at the prompt."""
@@ -234,23 +241,21 @@ def shell(request: pytest.FixtureRequest, screen: None, tmp_path_factory: pytest
     """A shell with the extension, in which IPython has made the application object."""
     make, toolkit = request.param
     needs(toolkit)
-    ticks = Ticks()
     with pytest.MonkeyPatch.context() as patch:
         if toolkit != "tk" and "DISPLAY" not in os.environ:
             patch.setenv("DISPLAY", ":0")  # IPython asks for one, and Qt draws offscreen
         made = make(tmp_path_factory.mktemp("home"))
+    shell = Shell(made, toolkit)
     try:
-        shell = Shell(made, ticks, toolkit)
         _open(shell)
         yield shell
     finally:
-        made.close()
-        ticks.close()
+        shell.close()
 
 
 def _open(shell: Shell) -> None:
     toolkit = shell.toolkit
-    assert shell.run(SET_UP.format(port=shell.ticks.port)).strip() == ""
+    assert shell.run(SET_UP.format(ticks=shell.ticks.port, words=shell.words.port)).strip() == ""
     if toolkit == "tk":
         imports, window, name = "import tkinter", TK, "tk"
     else:
@@ -398,10 +403,10 @@ def test_cell(shell: Shell, name: str) -> None:
 def test_timers_tick_at_the_prompt_and_cost_nothing_else(shell: Shell) -> None:
     shell.run("seen, used, began = ticks, time.process_time(), time.monotonic()")
     shell.ticks.forget()  # those of before
-    for _ in range(50):
+    for _ in range(200):
         shell.ticks.wait_for("tick")
     # A loop that finds a descriptor readable again and again would take all that there is.
-    shown = shell.run("ticks - seen >= 50, (time.process_time() - used) / (time.monotonic() - began) < 0.15")
+    shown = shell.run("ticks - seen >= 200, (time.process_time() - used) / (time.monotonic() - began) < 0.15")
     assert "(True, True)" in shown, shown
 
 
@@ -412,7 +417,7 @@ def test_ctrl_c_at_the_prompt_does_no_harm(shell: Shell) -> None:
 
 def test_a_slot_blocks_at_the_prompt(shell: Shell) -> None:
     shell.run("results.clear(); later(in_a_slot)")
-    shell.ticks.wait_for("slot")
+    shell.words.wait_for("slot")
     shown = shell.run("results")
     found = re.search(r"\['the GUI lives', ([\d.e-]+), False\]", shown)
     assert found, shown
@@ -421,7 +426,7 @@ def test_a_slot_blocks_at_the_prompt(shell: Shell) -> None:
 
 def test_a_cell_that_is_sent_while_a_slot_blocks_runs_after_it(shell: Shell) -> None:
     shell.run("results.clear(); later(lambda: (tell('begun'), in_a_slot()))")
-    shell.ticks.wait_for("begun")
+    shell.words.wait_for("begun")
     shell.is_on = False  # it is not to be waited for
     try:
         shown = shell.run("results")
@@ -433,9 +438,9 @@ def test_a_cell_that_is_sent_while_a_slot_blocks_runs_after_it(shell: Shell) -> 
 
 def test_ctrl_c_waits_for_a_slot_that_blocks_at_the_prompt(shell: Shell) -> None:
     shell.run("results.clear(); later(lambda: (tell('begun'), in_a_slot()))")
-    shell.ticks.wait_for("begun")
+    shell.words.wait_for("begun")
     shell.interrupt_at_the_prompt()  # a key for a prompt, and ignored by a kernel
-    shell.ticks.wait_for("slot")
+    shell.words.wait_for("slot")
     assert re.search(LIVES, shell.run("print(results)\nawait ticked()"))
 
 
@@ -446,14 +451,13 @@ def test_the_demo_lives_beside_the_prompt(shell: Shell) -> None:
     pressed = r"Ask (?:Twisted: a Deferred|asyncio: a coroutine)'s result; (\d+) frames drawn meanwhile"
     found = re.findall(pressed, shell.run("demo.press('Ask Twisted'); print(demo)"))
     assert len(found) == 1
-    assert int(found[0]) > 0
     shell.run("later(lambda: (demo.press('Ask asyncio'), tell('pressed')))")
-    shell.ticks.wait_for("pressed")
+    shell.words.wait_for("pressed")
     found = re.findall(pressed, shell.run("demo"))
     assert len(found) == 2
-    assert int(found[1]) > 0
+    assert int(found[0]) + int(found[1]) > 0  # there is none where the GUI's thread stood still for the whole call
     shell.run("later(lambda: (demo.close(), tell('closed')))")
-    shell.ticks.wait_for("closed")
+    shell.words.wait_for("closed")
     shown = shell.run("await demo.ended; demo.ended.exception(), demo in bridge._gui_demo._open")
     assert "(None, False)" in shown
     assert "BridgeError: the window of the demo is closed" in shell.run("demo.press('Ask Twisted')")
@@ -473,7 +477,7 @@ def test_closing_the_last_window_ends_the_call_and_not_the_shell(shell: Shell) -
 
 def test_a_window_that_is_closed_at_the_prompt_takes_nothing_with_it(shell: Shell) -> None:
     shell.run("later(lambda: (close_window(), open_window(), tell('closed')))")
-    shell.ticks.wait_for("closed")
+    shell.words.wait_for("closed")
     assert re.search(LIVES, shell.run("block_on(ticked())"))
 
 

@@ -67,7 +67,7 @@ def test_no_ctrl_c_is_lost(toolkit: str) -> None:
     assert ticks
     # Of a quarter of them: a busy machine lets this thread wait for a core.
     quickly = statistics.quantiles(taken)[0]
-    assert quickly < 0.005, quickly
+    assert quickly < 0.1, quickly  # where a wake-up that is lost takes a second
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert signal.set_wakeup_fd(-1) == -1
 
@@ -133,9 +133,7 @@ def test_the_innermost_wait_takes_ctrl_c(toolkit: str) -> None:
 @isolated
 def test_a_second_ctrl_c_is_raised_in_a_slot_that_does_not_end(toolkit: str) -> None:
     import asyncio
-    import os
     import signal
-    import threading
     import time
 
     from guis import make_gui
@@ -146,11 +144,10 @@ def test_a_second_ctrl_c_is_raised_in_a_slot_that_does_not_end(toolkit: str) -> 
     stuck: list[str] = []
 
     def slot() -> None:
-        for seconds in (0.1, 0.9):
-            threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0.6)
         try:
-            for _ in range(1000):
-                time.sleep(0.01)
+            signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
             stuck.append("interrupted")
 
@@ -268,6 +265,38 @@ def test_everything_is_put_back_on_every_path(toolkit: str) -> None:
         assert signal.getsignal(signal.SIGINT) is other
     assert signal.set_wakeup_fd(-1) == -1
     ours.close()
+
+
+@isolated
+def test_an_interrupt_at_every_point_of_the_beginning_puts_everything_back(toolkit: str) -> None:
+    import asyncio
+    import os
+    import signal
+
+    from guis import make_gui
+    from points import interrupt
+
+    from bridge import block_on
+    from bridge.strategies.gui import Interrupts
+
+    gui = make_gui(toolkit)
+    block_on(asyncio.sleep(0.01))
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    signal.set_wakeup_fd(write_end)
+    at, point = 0, "the first"
+    while point:
+        at += 1
+        work = asyncio.sleep(0.05)  # long enough to be waited for
+        point = interrupt(lambda: block_on(work, strategy=gui.strategy), at, Interrupts.begin)  # noqa: B023
+        work.close()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, point
+        assert signal.set_wakeup_fd(write_end) == write_end, point
+        assert block_on(asyncio.sleep(0.001, "value")) == "value"
+    assert at > 3
+    assert signal.set_wakeup_fd(-1) == write_end
+    os.close(read_end)
+    os.close(write_end)
 
 
 @isolated

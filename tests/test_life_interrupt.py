@@ -282,12 +282,10 @@ def test_an_interrupt_at_every_point_leaves_nothing_behind(where: str) -> None:
         begins = time.monotonic()
         assert bridge.block_on(asyncio.sleep(0, "goes on")) == "goes on"
         assert time.monotonic() - begins < 5, point
-        while begun != ended:
+        while begun != ended or default.stats().open or own.stats().open:  # a submitted call goes on
             gc.collect()
             bridge.block_on(asyncio.sleep(0.001))
             assert time.monotonic() - begins < 10, (point, begun, ended)
-        assert not default.stats().open, point
-        assert not own.stats().open, point
         assert cores_of_this_thread() == cores, point
     assert at > 20
     own.close()

@@ -26,6 +26,7 @@ def executed(directory):
     client = nbclient.NotebookClient(
         run,
         timeout=50,
+        iopub_timeout=50,
         record_timing=False,
         coalesce_streams=True,
         resources={"metadata": {"path": str(directory)}},

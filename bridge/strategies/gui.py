@@ -10,6 +10,7 @@ and back, which takes longer than the whole wake-up (test_names.py::test_signal_
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import select
@@ -113,7 +114,7 @@ class Interrupts:
         self._before: Any = _signal.getsignal(_SIGINT)
         self._is_on = False
         self._came: float | None = None  # when Ctrl-C came, until it is delivered
-        self._old_fd = -1
+        self._old_fd: list[int] = []  # empty until the bell's own descriptor takes its place
         self._passed_to = bell.passes_to
         # None if the handler is not a function of Python's (SIG_IGN, SIG_DFL), which is left in its place.
         self._taker: Interrupts | None = None
@@ -150,9 +151,15 @@ class Interrupts:
             self._is_on = True
             _signal.signal(_SIGINT, self)
         bell = self._bell
-        self._old_fd = signal.set_wakeup_fd(bell.write_end, warn_on_full_buffer=False)
-        if self._old_fd != bell.write_end:  # else this wait stands inside another one
-            bell.passes_to = self._old_fd
+        # In one call of C: once it is set, it is known what was there before.
+        ring = functools.partial(signal.set_wakeup_fd, warn_on_full_buffer=False)
+        self._old_fd.extend(map(ring, (bell.write_end,)))
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        (fd,) = self._old_fd
+        if fd != self._bell.write_end:  # else this wait stands inside another one
+            self._bell.passes_to = fd
 
     def hear(self) -> None:
         """Silence the bell, and call the handler if Ctrl-C has come. Called in the wait's frame.
@@ -186,7 +193,10 @@ class Interrupts:
         :raises BaseException: what the handler of a Ctrl-C raises that came last, or of another signal.
         """
         raised: BaseException | None = None
-        fd = self._old_fd
+        fd = -1
+        if self._old_fd:
+            fd = self._old_fd[0]
+            self._pass_on()  # should the handler of another signal have raised in begin()
         if self.forwards:  # the handler of another signal may have raised before its number was heard
             self.forward(self._bell.silence())
         while True:
@@ -194,9 +204,10 @@ class Interrupts:
             try:
                 if self._taker is self and _signal.getsignal(_SIGINT) is self:
                     _signal.signal(_SIGINT, self._before)
-                now = signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
-                if now not in (self._bell.write_end, fd):
-                    signal.set_wakeup_fd(now)
+                if self._old_fd:
+                    now = signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+                    if now not in (self._bell.write_end, fd):
+                        signal.set_wakeup_fd(now)
                 break
             except (OSError, ValueError):  # somebody has closed the descriptor
                 fd = -1
