@@ -425,11 +425,15 @@ def test_the_awaited_code_sees_the_scopes_deadline_and_may_open_its_own(bridge: 
     assert seen == (deadline, True)
 
 
-def test_an_abandoned_worker_does_not_stay_blocked(bridge: Bridge) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_an_abandoned_worker_does_not_stay_blocked(bridge: Bridge, late: bool) -> None:
     ended = threading.Event()
+    left = threading.Event()
 
     def work() -> None:
         anyio.from_thread.run_sync(end_in, scope, 0.01)
+        if late:  # it blocks when its host has left the scope already
+            left.wait(PATIENCE)
         try:
             package.block_on(for_ever())
         except asyncio.CancelledError:
@@ -439,6 +443,7 @@ def test_an_abandoned_worker_does_not_stay_blocked(bridge: Bridge) -> None:
         nonlocal scope
         with anyio.CancelScope() as scope:
             await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        left.set()
         return scope.cancelled_caught
 
     scope: Any = None

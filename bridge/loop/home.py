@@ -14,6 +14,7 @@ name                            versions
 ``_task_states``, ``TaskState``  anyio 4.0 to 4.16
 ``CancelScope._tasks``          anyio 4.0 to 4.16
 ``CancelScope._parent_scope``   anyio 4.0 to 4.16
+``CancelScope._active``         anyio 4.0 to 4.16
 ``..._deliver_cancellation``    anyio 4.0 to 4.16
 ==============================  ===============
 """
@@ -123,8 +124,10 @@ async def within(scope: Any, coro: Coroutine[Any, Any, T]) -> T:
     scope._tasks.add(task)
     cancelled = _cancelled(scope)
     if cancelled is not None:
-        # anyio looks for tasks to cancel while there are any in the scope, and there were none.
-        asyncio.get_running_loop().call_soon(cancelled._deliver_cancellation, cancelled)
+        # anyio looks for tasks to cancel while there are any in the scope, and there were none. A scope that its host has
+        # left, as it has abandoned this worker, is no more among those that the outer one looks into.
+        origin = cancelled if scope._active else scope
+        asyncio.get_running_loop().call_soon(origin._deliver_cancellation, origin)
     try:
         return await coro
     finally:
