@@ -144,7 +144,7 @@ class Exit:
         self._refusing.add(life)
         life.accepts = False
         _fail(life)
-        # A call may just have passed by the look at ``accepts``, and a thread may begin to wait for a Future.
+        # A thread may begin to wait for a Future of a call that is open.
         with contextlib.suppress(RuntimeError):
             life.post(lambda: _go_on_failing(life))
 

@@ -165,12 +165,12 @@ def submit(bridge: Bridge | None, find: Find, x: Any) -> WorkFuture:
             future = call.future
             try:
                 life.open.add(call)
-                if life.over is None:
+                if life.over is None and (life.accepts or bridge.life() is life):  # as in block_on
                     call.origin = origin_of(sys._getframe(2))
                     call.begin()
                     return future
                 life.open.discard(call)
-            except BaseException:  # Ctrl-C; nobody has the Future
+            except BaseException:  # Ctrl-C, or a refusal; nobody has the Future
                 call.ask_to_cancel()
                 life.open.discard(call)
                 raise

@@ -104,10 +104,11 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
                     call.route = life.post
             try:
                 life.open.add(call)
-                if life.over is None:
+                # The exit of the process fails what is open after it has refused further calls.
+                if life.over is None and (life.accepts or bridge.life() is life):
                     break
                 life.open.discard(call)
-            except BaseException:  # Ctrl-C, before the call was posted
+            except BaseException:  # Ctrl-C, before the call was posted; or a refusal
                 life.open.discard(call)
                 raise
             life = bridge.life()

@@ -456,6 +456,48 @@ def test_a_loop_that_is_stuck_bounds_the_exit(where: str) -> None:
     sys.exit(3)
 
 
+@pytest.mark.parametrize("verb", ["block_on", "submit"])
+@isolated(
+    stdout="BridgeClosed",
+    stderr=r"bridge: the process exits without the end of: the thread 'bridge', which stands at .*:\d+",
+)
+def test_a_call_that_passes_by_as_a_stuck_loop_begins_to_refuse_is_refused_too(verb: str) -> None:
+    import threading
+    import time
+
+    import bridge
+
+    bridge.configure(shutdown_timeout=0.2)
+    begun = threading.Event()
+
+    def stuck() -> None:
+        begun.set()
+        time.sleep(1000)
+
+    class Open(set):  # type: ignore[type-arg]
+        def add(self, call: object) -> None:
+            while life.accepts:  # it did, a moment ago
+                time.sleep(0.001)
+            time.sleep(0.1)
+            super().add(call)
+
+    bridge.submit(stuck)
+    assert begun.wait(10)
+    life = bridge.default_bridge().life()
+    life.open = Open(life.open)
+
+    def call() -> None:
+        try:
+            if verb == "block_on":
+                bridge.block_on(lambda: None)
+            else:
+                bridge.submit(lambda: None).result()
+        except bridge.BridgeClosed as error:
+            print(type(error).__name__)
+
+    threading.Thread(target=call).start()
+
+
 @isolated(status=1, stderr=r"Exception in thread .*LookupError: of a thread\s*")
 def test_errors_of_threads_are_shown_as_ever() -> None:
     import asyncio
