@@ -8,7 +8,7 @@ What is certain is little, and only that is refused; :func:`bridge.dump` and the
 
 A thread that is interrupted (Ctrl-C, a bridge that somebody closes) would go on all the same, but without a result.
 
-It stands on the private names ``BaseEventLoop._thread_id`` and ``_scheduled``, and ``Handle._callback`` and
+It stands on the private names ``BaseEventLoop._thread_id``, ``_scheduled`` and ``_ready``, and ``Handle._callback`` and
 ``_cancelled`` (CPython 3.4 to 3.14; test_deadlock.py::test_the_names_that_this_stands_on).
 """
 
@@ -114,7 +114,10 @@ def check_worker(task: Any) -> None:
     while is_task(each) and each not in tasks:
         tasks.append(each)
         each = getattr(each, "_fut_waiter", None)
-    if each is not None and each is job.future and not _may_be_cancelled_by_time(task.get_loop(), tasks):
+    future = job.future
+    if future is None or each is not future or future.done():  # the task goes on, or has been cancelled just now
+        return
+    if not _may_be_cancelled_by_time(task.get_loop(), tasks):
         raise DeadlockError(
             f"block_on({describe(task)}) was called in the worker thread that this very task waits for; neither can "
             "have its result before the other one. Return from the thread, and let the task go on"
@@ -123,7 +126,7 @@ def check_worker(task: Any) -> None:
 
 def _may_be_cancelled_by_time(loop: asyncio.AbstractEventLoop, tasks: list[Any]) -> bool:
     """Return whether a timer of the loop may cancel one of the tasks: asyncio.timeout, anyio's scopes, call_later."""
-    for timer in list(getattr(loop, "_scheduled", ())):
+    for timer in [*getattr(loop, "_scheduled", ()), *getattr(loop, "_ready", ())]:  # it may be due just now
         owner = getattr(timer._callback, "__self__", None)
         if timer._cancelled or owner is None:
             continue

@@ -25,7 +25,7 @@ from ._bridge import Bridge
 from .strategies import strategies
 
 HOST = "127.0.0.1"
-PATIENCE = 3.0  # seconds for a call
+PATIENCE = 20.0  # seconds for a call
 
 # Latency: the calls are made in batches that take turns, so that what slows the machine down slows all alike.
 BATCHES = 20

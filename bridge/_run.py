@@ -23,6 +23,7 @@ from typing import Any
 
 from ._bridge import Bridge, exit_begins, use_as_default
 from ._outcome import is_machinery, trim
+from ._seconds import LOOK_UP
 from .loop.alone import new_event_loop
 
 # Seconds after which a Ctrl-C that met the loop's own code is delivered again.
@@ -113,6 +114,7 @@ class _Execution:
         handles = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if handles:
             signal.signal(signal.SIGINT, self._on_interrupt)
+            self._look_up()
         try:
             try:
                 self._program.execute()
@@ -124,6 +126,10 @@ class _Execution:
         finally:
             if handles and signal.getsignal(signal.SIGINT) == self._on_interrupt:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _look_up(self) -> None:
+        """Wake the loop now and then, as a signal may come after Python has looked for signals and before it sleeps."""
+        self._loop.call_later(LOOK_UP, self._look_up)
 
     def _on_interrupt(self, signum: int, frame: types.FrameType | None) -> None:
         """Raise KeyboardInterrupt in the program's stack, never in the loop's own code."""

@@ -35,6 +35,7 @@ import time
 import traceback
 import warnings
 from collections.abc import AsyncIterator, Callable
+from types import FrameType
 from typing import Any
 
 import psutil
@@ -401,7 +402,8 @@ class Killer:
                 getattr(self, way)()
             self.ledger.deaths.append(time.monotonic())
             self.deaths[way] += 1
-            default_bridge().start()
+            with contextlib.suppress(BridgeClosed):  # what met a loop that was closed already ends the next one
+                default_bridge().start()
             self.ledger.deaths.append(time.monotonic())
             self.ledger.open.pop(entry.number)
 
@@ -661,6 +663,12 @@ def main() -> int:
         server.communicate("")
 
 
+def on_interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt in the calls of the main thread, and not where nobody catches it."""
+    if frame is None or frame.f_code is not chaos.__code__:
+        raise KeyboardInterrupt
+
+
 def chaos(work: Work, server: int, seed: int, arguments: argparse.Namespace) -> int:
     ledger = Ledger()
     watchdog = Watchdog(ledger, arguments.limit)
@@ -693,6 +701,7 @@ def chaos(work: Work, server: int, seed: int, arguments: argparse.Namespace) -> 
     for thread in beside:
         thread.start()
     mine = Caller(work, ledger, f"{seed}-main", until)
+    signal.signal(signal.SIGINT, on_interrupt)
     while time.monotonic() < until:
         try:
             interrupter.armed = True

@@ -92,7 +92,9 @@ def shown(error: BaseException | None) -> tuple[Any, ...]:
     """Return what an error says, with what it was caused by, as something that can be compared."""
     if error is None:
         return ()
-    parts: tuple[Any, ...] = tuple(re.sub("<.*>|scope [0-9a-f]+", "...", str(each)) for each in error.args)
+    # anyio says by which task, where a scope's time is up as it is entered.
+    texts = [re.sub("(scope [0-9a-f]+) by <.*>", r"\1", str(each)) for each in error.args]
+    parts: tuple[Any, ...] = tuple(re.sub("<.*>|scope [0-9a-f]+", "...", text) for text in texts)
     if isinstance(error, BaseExceptionGroup):
         parts = tuple(shown(each) for each in error.exceptions)
     return type(error).__name__, parts, shown(error.__cause__), shown(error.__context__)

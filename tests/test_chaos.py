@@ -30,12 +30,12 @@ def test_every_call_ends_once_and_nothing_is_left(without: list[str]) -> None:
     ended = chaos("--seconds=4", "--limit=40", *(["--without", *without] if without else []))
     shown = f"status {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
     assert ended.returncode == 0, shown
-    assert re.match(r"seed \d+\n[1-9]\d* calls \(\d+ right, ", ended.stdout), shown
+    assert re.match(r"seed \d+\n[1-9]\d* calls \(.*\b[1-9]\d* right\b", ended.stdout), shown
     assert ended.stdout.endswith("all well\n"), shown
 
 
 def test_a_hang_is_found_and_shown() -> None:
-    ended = chaos("--seconds=1", "--limit=0.001", "--seed=1")
+    ended = chaos("--seconds=20", "--limit=0.001", "--seed=1")  # it ends as the first is found
     assert ended.returncode == 3
     assert ended.stdout.startswith("seed 1\n")
     assert re.search(r"HANG: call \d+ \(\w+\) has taken", ended.stderr), ended.stderr

@@ -38,6 +38,9 @@ def test_the_names_that_this_stands_on() -> None:
         assert loop._thread_id == threading.get_ident()
         timer = loop.call_later(60, loop.stop)
         assert loop._scheduled == [timer]
+        handle = loop.call_soon(loop.stop)
+        assert handle in loop._ready
+        handle.cancel()
         assert timer._callback == loop.stop
         assert timer._cancelled is False
         timer.cancel()

@@ -86,17 +86,17 @@ def test_ctrl_c_while_a_loop_ends_does_not_start_another_beside_it() -> None:
     # On CPython 3.11 and 3.12 Thread.join() that is interrupted takes a thread that runs for ended.
     import asyncio
     import signal
-    import sys
     import threading
     import traceback
 
     import bridge
+    from bridge._native import current_frames
 
     main = threading.main_thread().ident
     assert main is not None
 
     def waits_for_the_end() -> bool:
-        frame = sys._current_frames()[main]
+        frame = current_frames()[main]
         return any(entry.name == "wait_ended" for entry in traceback.extract_stack(frame))
 
     async def slow_to_end() -> None:
@@ -126,5 +126,7 @@ def test_ctrl_c_while_a_loop_ends_does_not_start_another_beside_it() -> None:
             raise AssertionError("not interrupted")
         assert bridge.block_on(asyncio.sleep(0, "next")) == "next"
         assert one.thread is not dying
+        assert dying is not None
+        dying.join(10)
         loops = [each for each in threading.enumerate() if each.name == "bridge"]
         assert loops == [one.thread], loops

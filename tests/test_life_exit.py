@@ -532,10 +532,10 @@ def test_ctrl_c_ends_the_grace() -> None:
     import linecache
     import os
     import signal
-    import sys
     import threading
 
     import bridge
+    from bridge._native import current_frames
 
     bridge.configure(exit_grace=1000)
     begun = threading.Event()
@@ -555,7 +555,7 @@ def test_ctrl_c_ends_the_grace() -> None:
         code = bridge._exit.Exit._end_calls.__code__
         while True:  # until the main thread is patient
             main.join(0.01)
-            frame = sys._current_frames()[main.ident]
+            frame = current_frames()[main.ident]
             if frame.f_code is code and "sleep" in linecache.getline(code.co_filename, frame.f_lineno):
                 break
         os.kill(os.getpid(), signal.SIGINT)

@@ -439,9 +439,10 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.timeout(130)
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_multiprocessing(method: str, tmp_path: Path) -> None:
-    ended = python(MULTIPROCESSING, method, where=tmp_path)
+    ended = python(MULTIPROCESSING, method, where=tmp_path, timeout=100)  # five interpreters, one after the other
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", "")
 
 
@@ -467,7 +468,7 @@ assert block_on(asyncio.sleep(0.001, "parent")) == "parent"
         file.write(script)
         file.flush()
         command = [sys.executable, "-W", "error", "-m", "bridge", "run", file.name]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=15, env=os.environ)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=30, env=os.environ)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 

@@ -161,24 +161,23 @@ def test_its_pollers_descriptor_is_closed(installed: Any) -> None:
 
 
 def test_delayed_calls_fire_when_they_are_due(installed: Any) -> None:
-    fired: list[tuple[str, float]] = []
+    fired: list[tuple[float, float]] = []
     done = threading.Event()
     begun = time.monotonic()
 
-    def fire(name: str) -> None:
-        fired.append((name, time.monotonic() - begun))
-        if name == "last":
+    def fire(delay: float) -> None:
+        fired.append((delay, time.monotonic() - begun))
+        if len(fired) == 4:
             done.set()
 
-    installed.callLater(0.3, fire, "last")
-    for delay, name in ((0.2, "third"), (0.0, "first"), (0.1, "second")):
-        installed.callLater(delay, fire, name)
+    calls = {delay: installed.callLater(delay, fire, delay) for delay in (0.3, 0.2, 0.0, 0.1)}
+    in_turn = sorted(calls, key=lambda delay: calls[delay].getTime())
     with Bridge() as bridge:
         bridge.start()
         assert done.wait(PATIENCE)
-    assert [name for name, _ in fired] == ["first", "second", "third", "last"]
-    for (_, seconds), due in zip(fired, (0.0, 0.1, 0.2, 0.3), strict=True):
-        assert due <= seconds
+    assert [delay for delay, _ in fired] == in_turn
+    for delay, seconds in fired:
+        assert delay <= seconds
 
 
 def test_a_delayed_call_can_be_moved_and_cancelled_after_the_adoption(installed: Any) -> None:

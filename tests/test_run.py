@@ -238,6 +238,22 @@ def test_ctrl_c_comes_out_of_the_blocked_call(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+def test_the_loop_looks_up_for_signals_that_met_it_as_it_fell_asleep(tmp_path: Path) -> None:
+    script = """
+import asyncio
+from bridge import block_on, in_thread
+
+sleeps = []
+selector = asyncio.get_running_loop()._selector
+select = selector.select
+selector.select = lambda timeout=None: sleeps.append(timeout) or select(timeout)
+block_on(in_thread(__import__("time").sleep, 0.2))
+print(max(sleeps, key=lambda seconds: float("inf") if seconds is None else seconds) <= 1)
+"""
+    ended = on_the_loop(script, tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "True\n", "")
+
+
 def test_ctrl_c_comes_out_of_the_scripts_own_code(tmp_path: Path) -> None:
     """Also after it has been blocked: in a busy loop, in a sleep, in a lock, and in what it blocks on again."""
     script = """

@@ -884,6 +884,7 @@ def test_datagrams_come_one_after_the_other(kind: str, shared: Bridge) -> None:
                 sender.sendto(b"%d" % count, (HOST, number))
                 await turns(3)
             if kind == "asyncio":  # which reads one datagram a turn; Twisted has read several
+                await until(lambda: begun)
                 assert begun == [b"0"]
             gate.set_result(None)
             await until(lambda: len(ended) == 5)

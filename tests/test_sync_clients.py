@@ -321,7 +321,9 @@ class AsyncConnection:
 
     async def open(self) -> None:
         def connect() -> Any:
-            return sqlite3.connect(self._path, isolation_level=None, timeout=30)
+            connection = sqlite3.connect(self._path, isolation_level=None, timeout=30)
+            connection.execute("PRAGMA synchronous=OFF")  # a disk that others write to takes its time
+            return connection
 
         self._connection = await self._call(connect)
 

@@ -250,7 +250,7 @@ def test_loop_whose_thread_waits_for_submitted_work(stalling: Bridge, records: R
 
         stalling.loop.call_soon_threadsafe(hogging)
         thread = in_background(lambda: stalling.block_on(asyncio.sleep(0)))
-        lose_patience(stalling, "in hogging", "has not started it")
+        lose_patience(stalling, "in hogging", "has not started it", "self._condition.wait(timeout)")
         (text,) = records.wait_for(1)
         gate.open()
         thread.join(30)
@@ -275,7 +275,7 @@ def test_lock_that_a_blocked_stack_holds(stalling: Bridge, records: Records) -> 
 
     stalling.loop.call_soon_threadsafe(holder)
     stalling.loop.call_soon_threadsafe(stuck)
-    lose_patience(stalling, "in stuck", "with lock:")
+    lose_patience(stalling, "in stuck", "with lock:", "it waits for <locked _thread.lock")
     (text, *_) = records.wait_for(1)
     lock.release()  # as the loop cannot
     gate.future.get_loop().call_soon_threadsafe(lock.acquire)
@@ -624,7 +624,7 @@ def test_dump_while_the_loop_is_stuck() -> None:
         bridge.loop.call_soon_threadsafe(hogging)
         assert entered.wait(30)
         thread = in_background(lambda: bridge.block_on(asyncio.sleep(0)))
-        text = dumped_with("has not started it", "release.wait(30)")
+        text = dumped_with("has not started it", "release.wait(30)", "it waits for <threading.Event")
         release.set()
         thread.join(30)
     assert "stands at:" in text

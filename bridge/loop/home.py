@@ -124,8 +124,8 @@ async def within(scope: Any, coro: Coroutine[Any, Any, T]) -> T:
     scope._tasks.add(task)
     cancelled = _cancelled(scope)
     if cancelled is not None:
-        # anyio looks for tasks to cancel while there are any in the scope, and there were none. A scope that its host has
-        # left, as it has abandoned this worker, is no more among those that the outer one looks into.
+        # anyio looks for tasks to cancel while there are any in the scope, and there were none. A scope that its host
+        # has left, as it has abandoned this worker, is no more among those that the outer one looks into.
         origin = cancelled if scope._active else scope
         asyncio.get_running_loop().call_soon(origin._deliver_cancellation, origin)
     try:
