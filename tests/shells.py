@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 from queue import Empty
@@ -118,7 +119,9 @@ class Kernel:
     def __init__(self, home: Path) -> None:
         from jupyter_client.manager import KernelManager
 
-        self._manager: Any = KernelManager()
+        # Ports are chosen before the kernel has started, and another process may take one meanwhile.
+        self._sockets = tempfile.TemporaryDirectory()
+        self._manager: Any = KernelManager(transport="ipc", ip=f"{self._sockets.name}/kernel")
         self._manager.kernel_spec.argv[0] = sys.executable  # not a kernel that is installed on the machine
         self._log = (home / "kernel.log").open("w")
         self._manager.start_kernel(env=environment(home), cwd=str(home), stdout=self._log, stderr=self._log)
@@ -172,6 +175,7 @@ class Kernel:
         self.client.stop_channels()
         self._manager.shutdown_kernel(now=True)
         self._manager.cleanup_resources()
+        self._sockets.cleanup()
         self._log.close()
 
     def _read(self) -> bool:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,12 @@ NOTEBOOK = Path(__file__).resolve().parent.parent / "docs" / "tour.ipynb"
 VARIES = "varies"  # the tag of a cell whose output differs from run to run
 
 
-def executed(directory):
-    """Return the notebook as it is now, and as it is after it has been run."""
+def executed(directory, sockets):
+    """Return the notebook as it is now, and as it is after it has been run.
+
+    :param directory: where it is run.
+    :param sockets: the directory of the kernel's sockets.
+    """
     nbformat = pytest.importorskip("nbformat", reason="needs nbclient: pip install nbclient ipykernel")
     nbclient = pytest.importorskip("nbclient", reason="needs nbclient: pip install nbclient ipykernel")
     written = nbformat.read(NOTEBOOK, as_version=4)
@@ -23,12 +28,15 @@ def executed(directory):
     for cell in run.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+    from traitlets.config import Config
+
     client = nbclient.NotebookClient(
         run,
         timeout=50,
         iopub_timeout=50,
         record_timing=False,
         coalesce_streams=True,
+        config=Config(ConnectionFileMixin={"transport": "ipc", "ip": str(sockets / "kernel")}),  # as in shells.Kernel
         resources={"metadata": {"path": str(directory)}},
     )
     client.execute()
@@ -56,7 +64,8 @@ def test_notebook_shows_what_it_says(tmp_path, monkeypatch):
 
     for name, value in environment(tmp_path).items():
         monkeypatch.setenv(name, value)
-    written, run = executed(tmp_path)
+    with tempfile.TemporaryDirectory() as sockets:
+        written, run = executed(tmp_path, Path(sockets))
     code = [(before, after) for before, after in zip(written.cells, run.cells, strict=True) if "outputs" in before]
     assert len(code) > 10
     for before, after in code:
@@ -79,7 +88,8 @@ def test_notebook_has_nothing_of_the_machine_that_it_was_written_on():
 if __name__ == "__main__":
     import nbformat
 
-    notebook = executed(NOTEBOOK.parent)[1]
+    with tempfile.TemporaryDirectory() as made:
+        notebook = executed(NOTEBOOK.parent, Path(made))[1]
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
             for kind, text in output.get("data", {}).items():
