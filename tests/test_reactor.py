@@ -907,6 +907,23 @@ def test_a_call_from_a_thread_between_two_lives_waits_for_the_next(bridge: Bridg
     assert called.wait(PATIENCE)
 
 
+def test_a_call_from_a_thread_as_a_loop_is_closed_waits_for_the_next_life(bridge: Bridge) -> None:
+    reactor, thread, loop = bridge.reactor, bridge.thread, bridge.loop
+    called = threading.Event()
+    close = loop.close
+
+    def call_and_close() -> None:
+        reactor.callFromThread(called.set)
+        close()
+
+    loop.close = call_and_close  # type: ignore[method-assign]
+    kill(bridge, "reactor.stop")
+    thread.join(PATIENCE)
+    assert not called.is_set()
+    bridge.start()
+    assert called.wait(PATIENCE)
+
+
 def test_triggers_that_a_life_left_over_serve_the_next(bridge: Bridge) -> None:
     reactor, order = bridge.reactor, []
     bridge.block_on(lambda: reactor.addSystemEventTrigger("during", "startup", order.append, "next startup"))

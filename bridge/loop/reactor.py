@@ -27,6 +27,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import weakref
+from collections import deque
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
@@ -121,6 +122,7 @@ def _is_free(reactor: BridgeReactor) -> bool:
 
 def _new(loop: asyncio.AbstractEventLoop, owner: object, *, private: bool) -> BridgeReactor:
     reactor = BridgeReactor(loop)
+    reactor._from_threads = deque()
     reactor.owner = owner
     reactor.guard()
     if private:
@@ -195,6 +197,7 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
     """
     from_threads = _calls_from_threads(reactor)
     readers, writers = _release(reactor)
+    vars(reactor).setdefault("_from_threads", deque())
     try:
         reactor.__class__ = BridgeReactor
     except TypeError as error:
@@ -225,6 +228,7 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
     reactor.installWaker()  # unless it has one; in a forked child it has none
     for from_thread in from_threads:
         loop.call_soon_threadsafe(from_thread)
+    reactor.take_from_threads()
     if reactor.threadCallQueue:  # for later, when the startup triggers have run: our class does it by way of the loop
         reactor.callLater(0, lambda: None)
     reactor._reschedule()
@@ -345,7 +349,7 @@ def forget(reactor: BridgeReactor) -> list[Any]:
     """
     state = (
         *("_readers", "_writers", "_continuousPolling", "_pendingTimedCalls", "_newTimedCalls", "_eventTriggers"),
-        *("_internalReaders", "waker", "threadpool", "threadCallQueue", "_timerHandle"),
+        *("_internalReaders", "waker", "threadpool", "threadCallQueue", "_timerHandle", "_from_threads"),
     )
     kept = [list(reactor.children), *(getattr(reactor, name) for name in state)]
     for each in {*reactor._readers, *reactor._writers}:
@@ -357,6 +361,7 @@ def forget(reactor: BridgeReactor) -> list[Any]:
     reactor.leave_threads()
     reactor._readers, reactor._writers = {}, {}
     reactor._pendingTimedCalls, reactor._newTimedCalls, reactor.threadCallQueue = [], [], []
+    reactor._from_threads = deque()
     reactor._eventTriggers, reactor._internalReaders = {}, set()
     reactor._continuousPolling = _ContinuousPolling(reactor)  # type: ignore[no-untyped-call]
     reactor._timerHandle = reactor._scheduledAt = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,7 @@ class BridgeReactor(GuardedReactor):
     # Called as the reactor stops or crashes, before anything that its shutdown may wait for.
     on_crash: Callable[[], object] | None = None
     _writers: Any  # by writer, the number of its descriptor; Twisted's own annotation is another
+    _from_threads: deque[tuple[Callable[..., Any], tuple[object, ...], dict[str, object]]]
 
     @guarded
     def crash(self) -> None:
@@ -83,10 +85,20 @@ class BridgeReactor(GuardedReactor):
 
     def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:  # type: ignore[override]
         """Call a function on the loop's thread, soon; between two lives of the loop, when the next begins."""
-        try:
-            super().callFromThread(callable, *args, **kwargs)  # type: ignore[no-untyped-call]
-        except RuntimeError:  # the loop is closed
-            self.threadCallQueue.append((callable, args, kwargs))
+        # Kept here, since a loop that is closed just now throws away what it was given.
+        self._from_threads.append((callable, args, kwargs))
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._asyncioEventloop.call_soon_threadsafe(self._take_from_thread)
+
+    def take_from_threads(self) -> None:
+        """Do what callFromThread was given while the last loop was ending, soon."""
+        for _ in range(len(self._from_threads)):
+            self._asyncioEventloop.call_soon_threadsafe(self._take_from_thread)
+
+    def _take_from_thread(self) -> None:
+        with contextlib.suppress(IndexError):
+            function, args, kwargs = self._from_threads.popleft()
+            self.callLater(0, function, *args, **kwargs)
 
     def _insertNewDelayedCalls(self) -> None:
         new = self._newTimedCalls
