@@ -14,6 +14,7 @@ from __future__ import annotations
 import operator
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._native import allocate_lock, get_ident, original
@@ -29,6 +30,9 @@ else:
 
 class Condition(_Lock):
     """A condition variable and its lock in one; also in a process that gevent has patched, where it blocks threads."""
+
+    # Called by each thread that begins to wait, with the lock held, once it is among those that are to be notified.
+    on_wait: Callable[[], object] | None = None
 
     def __init__(self) -> None:
         self._waiters: deque[threading.Lock] = deque()
@@ -47,6 +51,8 @@ class Condition(_Lock):
         self._waiters.append(waiter)
         saved: list[Any] = []
         try:
+            if self.on_wait is not None:
+                self.on_wait()
             # In one call of C: once the lock is free, it is known how often it was held.
             saved.extend(map(operator.call, (lock._release_save,)))
             if get_ident() == threading.main_thread().ident:

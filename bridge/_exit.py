@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import os
 import sys
 import threading
@@ -35,7 +36,7 @@ from ._errors import BridgeClosed
 
 if TYPE_CHECKING:
     from ._bridge import Bridge
-    from .loop.life import Life
+    from .loop.life import Life, OpenCall
 
 # How often the exit looks whether the other threads have ended, and a loop whether another call has come, in seconds.
 _LOOK = 0.02
@@ -143,8 +144,11 @@ class Exit:
     def _refuse(self, life: Life) -> None:
         self._refusing.add(life)
         life.accepts = False
-        _fail(life)
         # A thread may begin to wait for a Future of a call that is open.
+        for call in list(life.open):
+            call.on_wait(functools.partial(_fail_here, life, call))
+        _fail(life)
+        # And by concurrent.futures.wait(), too.
         with contextlib.suppress(RuntimeError):
             life.post(lambda: _go_on_failing(life))
 
@@ -207,6 +211,12 @@ def _may_call(life: Life) -> bool:
             return True
         idents.add(thread.ident)
     return any(call.is_waited_for(idents) for call in list(life.open))
+
+
+def _fail_here(life: Life, call: OpenCall) -> None:
+    """Fail a call that this thread waits for, if the interpreter is going to wait for the thread."""
+    if threading.current_thread() in _others():
+        life.fail(call, BridgeClosed(f"{_FAILED}; the call was not completed"))
 
 
 def _fail(life: Life) -> bool:

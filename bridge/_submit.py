@@ -63,12 +63,20 @@ class SubmittedCall(Call):
                 future.unseen = describe(self.x), self.error, self.origin
             future.set_exception(self.error)
         future.forget()
-        # The frames in the error's traceback may have been called by one that holds this call.
+        # The frames in the error's traceback may have been called by one that holds this call. Another thread may look
+        # for the Future at this very moment: the exit, or the watchdog.
         del self.error, self.value, self.future
 
     def is_waited_for(self, idents: Collection[int | None]) -> bool:
         """Return whether any thread waits for the Future."""
-        return self.future.is_waited_for()
+        future = getattr(self, "future", None)
+        return future is not None and future.is_waited_for()
+
+    def on_wait(self, function: Callable[[], object]) -> None:
+        """Have a function called by each thread that begins to wait for the Future from now on."""
+        future: Any = getattr(self, "future", None)
+        if future is not None:
+            future._condition.on_wait = function
 
     def forget(self, error: BaseException) -> bool:
         """Fail the Future, whose work goes on in the parent only."""

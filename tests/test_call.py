@@ -480,3 +480,15 @@ def test_the_main_thread_looks_up_for_signals_while_it_waits_for_a_future(
     waits.clear()
     assert in_a_thread(lambda: bridge.submit(until_waited_for(2)).result()) == "late"
     assert waits == [-1, -1]  # signals are handled elsewhere
+
+
+def test_who_looks_at_a_submitted_call_as_it_ends_finds_nobody_that_waits(bridge: Bridge) -> None:
+    """As the process exits, in another thread."""
+    future = bridge.submit(for_ever())
+    call = future._call  # type: ignore[attr-defined]
+    future.cancel()
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.result(30)
+    bridge.block_on(value())  # in the same turn its call has let go of it
+    assert not call.is_waited_for({threading.get_ident()})
+    call.on_wait(print)

@@ -456,7 +456,7 @@ def test_a_loop_that_is_stuck_bounds_the_exit(where: str) -> None:
     sys.exit(3)
 
 
-@pytest.mark.parametrize("verb", ["block_on", "submit"])
+@pytest.mark.parametrize("verb", ["block_on", "submit", "result"])
 @isolated(
     stdout="BridgeClosed",
     stderr=r"bridge: the process exits without the end of: the thread 'bridge', which stands at .*:\d+",
@@ -482,6 +482,7 @@ def test_a_call_that_passes_by_as_a_stuck_loop_begins_to_refuse_is_refused_too(v
             super().add(call)
 
     bridge.submit(stuck)
+    submitted = bridge.submit(lambda: None)
     assert begun.wait(10)
     life = bridge.default_bridge().life()
     life.open = Open(life.open)
@@ -490,6 +491,11 @@ def test_a_call_that_passes_by_as_a_stuck_loop_begins_to_refuse_is_refused_too(v
         try:
             if verb == "block_on":
                 bridge.block_on(lambda: None)
+            elif verb == "result":
+                while life.accepts:
+                    time.sleep(0.001)
+                time.sleep(0.1)
+                submitted.result()
             else:
                 bridge.submit(lambda: None).result()
         except bridge.BridgeClosed as error:

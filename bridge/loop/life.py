@@ -33,6 +33,10 @@ class OpenCall(Protocol):
         """Return whether one of these threads waits for the call, as far as can be known."""
         ...
 
+    def on_wait(self, function: Callable[[], object]) -> None:
+        """Have a function called by each thread that begins to wait for the call from now on, if one can."""
+        ...
+
     def forget(self, error: BaseException) -> bool:
         """Let go of the call in a forked child. Return whether the thread that has forked waits for it."""
         ...
