@@ -207,11 +207,15 @@ def serialized(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S
     def call(instance: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         from .loop import turns
 
-        turn = turns.enter(instance, block_on, _calls_for)
+        turn = turns.Turn(instance)
         try:
-            return method(instance, *args, **kwargs)
+            try:
+                turn.enter(block_on, _calls_for)
+                return method(instance, *args, **kwargs)
+            finally:
+                turn.leave()
         finally:
-            turn.leave()
+            turn.leave()  # once more, should Ctrl-C have ended the first
 
     return call
 

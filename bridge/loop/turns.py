@@ -22,6 +22,7 @@ from typing import Any
 from greenlet import getcurrent, greenlet
 
 from .. import _native
+from .._seconds import wait_looking_up
 from .swap import SwapLoop
 
 # Of every queue, and held for a few lines only, never while a stack blocks. Re-entrant, for a finalizer or a signal
@@ -31,49 +32,85 @@ _queues: dict[int, OrderedDict[Turn, None]] = {}  # by the id of the instance; t
 
 
 class Turn:
-    """The right of one stack to run the serialized methods of one instance, or its place in the queue for it."""
+    """The right to run a serialized method of one instance, or a place in the queue for it.
 
-    __slots__ = ("_depth", "_granted", "_key", "_loop", "_stack", "_thread")
+    The owner's stack may have further turns inside its own. Ctrl-C may come at any line: :meth:`leave` undoes whatever
+    has been done until then, and may be called again.
+    """
 
-    def __init__(self, key: int) -> None:
-        self._key = key
-        self._depth = 1
-        self._granted: concurrent.futures.Future[None] = concurrent.futures.Future()
+    __slots__ = ("_future", "_inside", "_is_in", "_key", "_lock", "_loop", "_owner", "_stack", "_thread")
+
+    def __init__(self, instance: object) -> None:
+        self._key = id(instance)
+        self._is_in = True
+        self._owner: Turn | None = None  # whose turn this one is inside of
+        self._inside: set[Turn] = set()
+        self._lock: Any = None  # what grants the turn: to a thread that stands still,
+        self._future: concurrent.futures.Future[None] | None = None  # and to whom block_on() waits for
         # Weak, or a stack that is dropped while it is blocked could not end, and so not leave.
         self._stack: weakref.ref[greenlet] = weakref.ref(getcurrent())
         self._thread = _native.get_ident()
         self._loop = _get_running_loop()
 
+    def enter(self, block_on: Callable[[Any], object], calls_for: Callable[[int], bool]) -> None:
+        """Wait until it is the caller's turn. :meth:`leave` has to follow, whatever this raises.
+
+        :param block_on: waits for a Future where the caller's thread must not simply stand still.
+        :param calls_for: tells whether the caller, who stands on a loop, works for a thread that waits for it.
+        """
+        with _guard:
+            queue = _queues.get(self._key)
+            if queue is None:
+                _queues[self._key] = OrderedDict({self: None})
+                return
+            owner = next(iter(queue))
+            if owner._is_callers(calls_for):
+                self._owner = owner
+                owner._inside.add(self)
+                return
+            if self._loop is None and getcurrent().parent is None and not _native.is_patched():
+                self._lock = _native.allocate_lock()
+                self._lock.acquire()
+            else:
+                self._future = concurrent.futures.Future()
+            queue[self] = None
+            if owner._is_abandoned():
+                owner._quit()
+        if self._lock is None:
+            block_on(self._future)
+        elif self._thread == threading.main_thread().ident:
+            wait_looking_up(lambda seconds: self._lock.acquire(timeout=seconds), None)
+        else:
+            self._lock.acquire()
+
     def leave(self) -> None:
         """End one call; the last one hands the turn on."""
         with _guard:
-            self._depth -= 1
-            if self._depth:
-                return
-            self._quit()
+            self._is_in = False
+            owner = self._owner or self
+            owner._inside.discard(self)
+            if not owner._is_in and not owner._inside:
+                owner._quit()
 
     def _quit(self) -> None:
         queue = _queues.get(self._key)
-        if queue is None or self not in queue:  # it was given up for dead
+        if queue is None:
             return
-        is_owner = next(iter(queue)) is self
-        del queue[self]
-        if not queue:
+        queue.pop(self, None)
+        if queue:
+            next(iter(queue))._grant()
+        else:
             del _queues[self._key]
-        elif is_owner:
-            # It may be cancelled already: by the stack that waits, which will then find itself the owner, and quit.
-            with contextlib.suppress(concurrent.futures.InvalidStateError):
-                next(iter(queue))._granted.set_result(None)
 
-    def _wait(self, block_on: Callable[[Any], object]) -> None:
-        try:
-            if self._loop is None and getcurrent().parent is None:
-                self._granted.result()
-            else:
-                block_on(self._granted)
-        except BaseException:
-            self.leave()
-            raise
+    def _grant(self) -> None:
+        """Let the first in the queue go on. It may have been told already."""
+        if self._future is not None:
+            # It may be cancelled: by the stack that waits, which will then find itself the owner, and quit.
+            with contextlib.suppress(concurrent.futures.InvalidStateError):
+                self._future.set_result(None)
+        elif self._lock is not None:
+            with contextlib.suppress(RuntimeError):
+                self._lock.release()
 
     def _is_callers(self, calls_for: Callable[[int], bool]) -> bool:
         """Return whether the caller has this turn, or is what the stack that has it waits for."""
@@ -91,31 +128,6 @@ class Turn:
         """Return whether nobody can ever leave: the stack has ended, or its loop was closed before it had."""
         stack = self._stack()
         return stack is None or stack.dead or (self._loop is not None and self._loop.is_closed())
-
-
-def enter(instance: object, block_on: Callable[[Any], object], calls_for: Callable[[int], bool]) -> Turn:
-    """Wait until it is the caller's turn on the instance, and return it. :meth:`Turn.leave` ends it.
-
-    :param block_on: waits for a Future where the caller's thread must not simply stand still.
-    :param calls_for: tells whether the caller, who stands on a loop, works for a thread that waits for it.
-    """
-    key = id(instance)
-    with _guard:
-        queue = _queues.get(key)
-        if queue is None:
-            turn = Turn(key)
-            _queues[key] = OrderedDict({turn: None})
-            return turn
-        owner = next(iter(queue))
-        if owner._is_callers(calls_for):
-            owner._depth += 1
-            return owner
-        turn = Turn(key)
-        queue[turn] = None
-        if owner._is_abandoned():
-            owner._quit()
-    turn._wait(block_on)
-    return turn
 
 
 def _waits_for(loop: SwapLoop, stack: greenlet, task: Any) -> bool:
