@@ -144,8 +144,13 @@ class _Execution:
         if not self._is_blocked():
             _again()
         elif not self._loop.interrupted:
-            self._loop.interrupted = True  # what is cancelled now comes out as KeyboardInterrupt
-            self._task.wait.cancel(None)
+            self._loop.interrupted = self._task  # what is cancelled now comes out as KeyboardInterrupt
+            wait = self._task.wait
+            try:
+                wait.cancel(None)
+            except BaseException as error:  # of a Deferred's canceller
+                wait.error = error
+                self._loop.call_soon(wait)
         else:
             self._task.wait.error = KeyboardInterrupt()
             self._loop.call_soon(self._task.wait)

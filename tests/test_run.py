@@ -238,6 +238,45 @@ def test_ctrl_c_comes_out_of_the_blocked_call(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+def test_ctrl_c_comes_out_of_the_scripts_call_and_no_others(tmp_path: Path) -> None:
+    """Though a worker's call blocks and ends between the signal and the script's own turn."""
+    script = """
+import asyncio, os, signal, threading, time
+from bridge import block_on
+
+results = []
+
+async def value():
+    return 1
+
+async def blocks():
+    return block_on(value())
+
+def worker():
+    interrupted.wait()
+    time.sleep(0.1)
+    results.append(block_on(blocks()))
+
+def busy():
+    os.kill(os.getpid(), signal.SIGINT)
+    interrupted.set()
+    time.sleep(0.5)
+
+interrupted = threading.Event()
+thread = threading.Thread(target=worker)
+thread.start()
+block_on(lambda: asyncio.get_running_loop().call_later(0.1, busy) and None)
+try:
+    block_on(asyncio.sleep(30))
+except KeyboardInterrupt:
+    print("interrupted")
+thread.join()
+print(results)
+"""
+    ended = on_the_loop(script, tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "interrupted\n[1]\n", "")
+
+
 def test_the_loop_looks_up_for_signals_that_met_it_as_it_fell_asleep(tmp_path: Path) -> None:
     script = """
 import asyncio

@@ -318,6 +318,60 @@ def test_blocks_in_a_signal_handler_of_the_loop(loop: SwapLoop) -> None:
     assert calls == ["value", "value"]
 
 
+@pytest.mark.parametrize("waits_for", ["a Future", "a turn"])
+def test_a_stack_whose_going_on_was_cut_off_goes_on_in_the_next_turn(
+    loop: SwapLoop, monkeypatch: pytest.MonkeyPatch, waits_for: str
+) -> None:
+    """By an exception of a signal handler, or one that is set from outside."""
+    handled: list[Any] = []
+    loop.set_exception_handler(lambda _, details: handled.append(details["exception"]))
+    cut_off: list[None] = []
+
+    class Interrupted(list[greenlet]):
+        def append(self, runner: greenlet) -> None:
+            super().append(runner)
+            if not cut_off:
+                cut_off.append(None)
+                raise LookupError
+
+    async def turn() -> str:
+        await asyncio.sleep(0)
+        return "value"
+
+    async def main() -> str:
+        await asyncio.sleep(0)
+        loop._stacks.parked = Interrupted(loop._stacks.parked)
+        if waits_for == "a turn":
+            loop.call_soon(lambda: None)  # else the stack would take it itself
+            return block_on(turn())
+        future = loop.create_future()
+        loop.call_later(0.01, future.set_result, "value")
+        return block_on(future)  # type: ignore[no-any-return]
+
+    assert loop.run_until_complete(asyncio.wait_for(main(), 10)) == "value"
+    assert [type(error) for error in handled] == [LookupError]
+
+
+def test_a_wait_that_was_cut_off_wakes_no_later_one(loop: SwapLoop) -> None:
+    class Interrupted(list[greenlet]):
+        def pop(self, *_: Any) -> greenlet:
+            loop._stacks.parked = list(self)
+            raise LookupError
+
+    async def main() -> str:
+        await asyncio.gather(*[asyncio.to_thread(time.sleep, 0)])
+        first, second = loop.create_future(), loop.create_future()
+        loop.call_later(0.01, first.set_result, "first")
+        loop.call_later(0.2, second.set_result, "second")
+        loop._stacks.parked = Interrupted([getcurrent()])
+        with pytest.raises(LookupError):
+            block_on(first)
+        loop._stacks.parked.clear()
+        return block_on(second)  # type: ignore[no-any-return]
+
+    assert loop.run_until_complete(asyncio.wait_for(main(), 10)) == "second"
+
+
 def test_blocks_in_a_plain_signal_handler_while_the_loop_sleeps(loop: SwapLoop) -> None:
     """The loop sleeps inside the very stack that is blocked, for a time that was computed before."""
     calls: list[Any] = []

@@ -94,8 +94,8 @@ def block_future(loop: SwapLoop, future: asyncio.Future[Any]) -> Any:
 
 def raise_interrupt(loop: SwapLoop) -> None:
     """Raise the KeyboardInterrupt of a program that shares its thread with the loop: its wait was cancelled."""
-    if _current_task(loop) is not None:
-        loop.interrupted = False
+    if _current_task(loop) is loop.interrupted:
+        loop.interrupted = None
         raise KeyboardInterrupt
 
 

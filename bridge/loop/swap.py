@@ -169,7 +169,7 @@ class Stacks(Watched):
         self.forsaken: list[greenlet] = []
         self.tracker: Any = None  # Twisted's, of the thread
         self.context_updates: dict[int, tuple[Context, dict[Any, Any]]] = {}
-        self.interrupted = False  # Ctrl-C has cancelled the wait of the program that shares the thread
+        self.interrupted: Any = None  # the task whose wait Ctrl-C has cancelled, of a program that shares the thread
 
     def calls(self) -> list[OnLoopCall]:
         """Return the calls that stacks of the loop's thread are blocked in, of several in one stack the innermost.
@@ -198,13 +198,13 @@ class SwapLoop(StreamLoop):
         self._ours.self_cancels = {}
 
     @property
-    def interrupted(self) -> bool:
-        """Whether Ctrl-C has cancelled the wait of the program that shares the thread."""
+    def interrupted(self) -> Any:
+        """The task whose wait Ctrl-C has cancelled, of a program that shares the thread; None if there is none."""
         return self._stacks.interrupted
 
     @interrupted.setter
-    def interrupted(self, yes: bool) -> None:
-        self._stacks.interrupted = yes
+    def interrupted(self, task: Any) -> None:
+        self._stacks.interrupted = task
 
     @property
     def waits(self) -> dict[greenlet, Wait]:
@@ -299,6 +299,10 @@ class SwapLoop(StreamLoop):
         stack = getcurrent()
         if stacks.root is None or stack is stacks.root or stacks.refusals is not None:
             self.check_wait()
+        if task is None and stack.gr_context is stacks.context:
+            # A signal handler or a finalizer blocks a runner between two callbacks, which may hold what the selector
+            # has reported and it has not looked at: the alarm, that is reported once.
+            self.ring_again()
         if future is None and type(task) is BridgeTask and not self._ready and self._take_turn():
             return
         wait = Wait(stack, future, task, stacks.parked, coro)
@@ -338,6 +342,7 @@ class SwapLoop(StreamLoop):
             else:
                 stacks.root.switch()  # type: ignore[union-attr]
         finally:
+            wait.parked = None  # should a signal handler have raised before the switch
             del streams.waits[stack]
             if task is not None:
                 _enter_task(self, task)
@@ -360,6 +365,16 @@ class SwapLoop(StreamLoop):
                 raise wait.error
             finally:
                 wait.error = None
+
+    def _try_again(self, wait: Wait) -> None:
+        """Let a stack go on in the next turn, should an error have kept it from going on in this one."""
+        if self._streams.waits.get(wait.stack) is not wait:
+            return
+        parked = self._stacks.parked
+        if getcurrent() in parked:
+            parked.remove(getcurrent())
+        wait.parked = parked
+        self.call_soon(wait)
 
     def _take_back(self, wait: Wait, watch: WatchHandle | None, contexts: Any) -> None:
         """Undo what :meth:`wait` has done so far, for a stack that does not block after all."""
@@ -490,6 +505,9 @@ class SwapLoop(StreamLoop):
         the copy is set in the context when the stack that holds it goes on.
         """
         handle: Any = context.get("handle")
+        for wait in (handle, getattr(handle, "_callback", None)):
+            if isinstance(wait, Wait):
+                self._try_again(wait)
         is_handle = isinstance(handle, events.Handle)
         if self._streams.waits and type(context.get("exception")) is RuntimeError and is_handle:
             held: Context = handle._context

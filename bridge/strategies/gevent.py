@@ -66,6 +66,7 @@ class _Bell:
     def _look_up(self) -> None:
         self._resume()  # whom a Ctrl-C has left there
         if not self._waiting:
+            self._watcher.ref = False  # should a Ctrl-C have cut off end()
             self._looks_up.stop()
 
 

@@ -112,9 +112,10 @@ class TkPump:
         tk.call("interp", "bgerror", "", self._handler_before)
 
     def _is_there(self) -> bool:
+        tcl_error: Any = sys.modules["_tkinter"].TclError
         try:
             return bool(self._tk.getint(self._tk.call("winfo", "exists", ".")))
-        except Exception:  # TclError: "application has been destroyed"
+        except tcl_error:  # "application has been destroyed"
             return False
 
     def _take_error(self, message: Any, options: Any) -> None:
