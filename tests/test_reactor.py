@@ -924,6 +924,25 @@ def test_a_call_from_a_thread_as_a_loop_is_closed_waits_for_the_next_life(bridge
     assert called.wait(PATIENCE)
 
 
+@isolated
+def test_a_call_from_a_thread_in_the_last_trigger_waits_for_the_next_life() -> None:
+    """The reactor cancels its timers as it stops, and it is by a timer that such a call is made."""
+    import asyncio
+    import threading
+
+    import bridge
+
+    reactor = bridge.default_bridge().reactor
+    called = threading.Event()
+    bridge.block_on(
+        lambda: reactor.addSystemEventTrigger("after", "shutdown", lambda: reactor.callFromThread(called.set))
+    )
+    bridge.default_bridge().close()
+    assert not called.is_set()
+    bridge.block_on(asyncio.sleep(0))
+    assert called.wait(10)
+
+
 def test_triggers_that_a_life_left_over_serve_the_next(bridge: Bridge) -> None:
     reactor, order = bridge.reactor, []
     bridge.block_on(lambda: reactor.addSystemEventTrigger("during", "startup", order.append, "next startup"))

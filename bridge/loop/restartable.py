@@ -96,9 +96,14 @@ class BridgeReactor(GuardedReactor):
             self._asyncioEventloop.call_soon_threadsafe(self._take_from_thread)
 
     def _take_from_thread(self) -> None:
-        with contextlib.suppress(IndexError):
-            function, args, kwargs = self._from_threads.popleft()
-            self.callLater(0, function, *args, **kwargs)
+        self.callLater(0, self._call_from_thread)
+
+    def _call_from_thread(self) -> None:
+        try:
+            function, args, kwargs = self._from_threads.popleft()  # only now: a reactor that stops drops its timers
+        except IndexError:
+            return
+        function(*args, **kwargs)
 
     def _insertNewDelayedCalls(self) -> None:
         new = self._newTimedCalls
