@@ -474,6 +474,9 @@ class Bridge(Facade):
                     new.watch(self.stall_after, self._meter)
                     _bridges.add(self)
                     self._life = new
+                    if _exit.has_begun:  # meanwhile: it may have looked before there was this life
+                        new.end("the process is exiting")
+                        return _exit.life_of(new)
                 started: Any = self._life or new
             else:
                 started = life
@@ -538,7 +541,11 @@ class _AttachedBridge(Bridge):
     def _attach(self) -> Life:
         from .loop.alone import attach
 
+        _exit.check()
         life = attach(self._attached, self._shutdown_timeout)
+        if _exit.has_begun:  # meanwhile: it may have looked before there was this life
+            life.end("the process is exiting")
+            _exit.check()
         life.watch(self.stall_after, self._meter)
         return life
 
@@ -717,8 +724,11 @@ def _find_bridge(loop: asyncio.AbstractEventLoop | None) -> Bridge:
     """Return the bridge of that loop, which runs in this thread or handed it its work; else the default one."""
     found = bridge_here(loop)
     if found is None and loop is not None and _loaded is not None and _loaded.is_ours(loop):
-        # A worker thread of a loop of ours that the program runs. The loop keeps the bridge for the next call.
-        found = loop.bridge = Bridge.attach(loop)  # type: ignore[attr-defined]
+        with _lock:
+            # A worker thread of a loop of ours that the program runs. The loop keeps the bridge for the next call.
+            found = bridge_here(loop)
+            if found is None:
+                found = loop.bridge = Bridge.attach(loop)  # type: ignore[attr-defined]
     return found or _default or default_bridge()
 
 

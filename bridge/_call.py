@@ -97,15 +97,22 @@ class Call:
             self.fail(self._foreign_loop_stopped(error))
             return
         if self.kind is Kind.FUTURE and self.route != self.life.post:
-            self.life.post(self._watch_foreign_loop)
+            with contextlib.suppress(RuntimeError):  # the bridge has been closed, and the call settled by that
+                self.life.post(self._watch_foreign_loop)
 
     def ask_to_cancel(self) -> None:
         """Post the cancellation of the work."""
         with contextlib.suppress(RuntimeError):  # the loop is closed, and the call settled by that
             self.route(self.cancel)
 
+    def leave(self) -> None:
+        """Give up the call, wherever its caller was interrupted for the second time: its work is cancelled, once."""
+        self.ask_to_time_out()
+        if not self.is_settled:
+            self.give_up()
+
     def ask_to_time_out(self) -> None:
-        """Post the cancellation of the work, whose time is up."""
+        """Post the cancellation of the work, unless it is cancelled already."""
         with contextlib.suppress(RuntimeError):  # as above
             self.route(self.time_out)
 
@@ -123,6 +130,8 @@ class Call:
             else:
                 self._start(self.kind, self.x)
         except BaseException as raised:
+            if self.route is _here and not isinstance(raised, Exception):  # Ctrl-C in the caller's own thread
+                raise
             error: BaseException | None = raised
         else:
             error = None

@@ -71,10 +71,11 @@ class Exit:
         if self._is_watching:
             return
         try:
-            # After this import, since the last to be registered is the first to be called.
+            # After these imports, since the last to be registered is the first to be called.
             import_module("concurrent.futures.thread")
+            import_module("concurrent.futures.process")
             threading._register_atexit(self.begin)  # type: ignore[attr-defined]
-        except RuntimeError:  # both do that
+        except RuntimeError:  # each does that
             self.has_begun = self._is_over = True
             raise BridgeClosed(_REFUSED) from None
         atexit.register(self.close)
@@ -94,6 +95,14 @@ class Exit:
     def _end_child(self) -> None:
         self.begin()
         self.close()
+
+    def check(self) -> None:
+        """Refuse what would begin now.
+
+        :raises BridgeClosed: the exit has begun.
+        """
+        if self.has_begun:
+            raise BridgeClosed(_REFUSED)
 
     def life_of(self, life: Life | None) -> Life:
         """Return the life of a bridge for a call that is made while the process exits.
@@ -143,6 +152,9 @@ class Exit:
 
     def _refuse(self, life: Life) -> None:
         self._refusing.add(life)
+        if not life.is_ready:  # it is starting: no thread of another's needs it
+            life.end(_FAILED)
+            return
         life.accepts = False
         # A thread may begin to wait for a Future of a call that is open.
         for call in list(life.open):

@@ -58,6 +58,7 @@ class Items(Iterator[T], Generic[T]):
         self._low = prefetch // 2  # how many are left when a sleeping producer is woken
         self._caller: Caller
         self._producer: _Producer | None = None
+        self._first: dict[None, tuple[Caller, _Producer]] = {}  # of several threads, the one that begins
         self._ended = False
 
     def __iter__(self) -> Items[T]:
@@ -147,8 +148,9 @@ class Items(Iterator[T], Generic[T]):
             raise StopIteration
         producer = self._producer
         if producer is None:
-            self._caller = self._owner.caller()
-            producer = _Producer(self._caller.life(), self._iterable, self._items, self._prefetch)
+            caller = self._owner.caller()
+            producer = _Producer(caller.life(), self._iterable, self._items, self._prefetch)
+            self._caller, producer = self._first.setdefault(None, (caller, producer))
             self._producer = producer
         producer.variables.send()
         try:
@@ -236,7 +238,9 @@ class _Producer:
         loop = asyncio.get_running_loop()
         if loop is not self.life.loop:
             raise self.life.closed_error()
-        if self._items or self._has_ended:
+        if self._has_ended and not self._items:  # Ctrl-C has come as a consumer took the end
+            self._items.append(_End(None))
+        if self._items:
             return None
         wait = _Wait(self, loop)
         self._waits.append(wait)

@@ -84,7 +84,7 @@ class SubmittedCall(Call):
         return False
 
 
-never_raise |= {Call._future_done, Call.cancel, Call.time_out}
+never_raise |= {Call._future_done, Call.cancel, Call.time_out, Call._watch_foreign_loop}
 
 
 class WorkFuture(PatientFuture):

@@ -141,7 +141,11 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
             call.ask_to_time_out()
             done = _wait(call, patience if timeout != 0 else 0.0)
     except BaseException as error:
-        _interrupted(call, error, patience)
+        try:
+            _interrupted(call, error, patience)
+        except BaseException:  # another one meanwhile, maybe before its first line
+            call.leave()
+            raise
         if before is not None and context is not None:
             take_variables(before, context)
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 import bridge as package
-from bridge import Bridge, BridgeClosed, BridgeError, StrategyUnavailable, block_on, new_event_loop
+from bridge import Bridge, BridgeClosed, BridgeError, StrategyUnavailable, _bridge, block_on, new_event_loop
 
 
 async def value() -> str:
@@ -328,3 +329,25 @@ def test_attaching_to_a_bridges_own_loop_is_that_bridge(bridge: Bridge) -> None:
     assert Bridge.attach(bridge.loop) is bridge
     assert Bridge.attach(bridge.reactor) is bridge
     assert package.block_on(value()) == "value"
+
+
+def test_workers_whose_first_calls_come_at_once_share_one_bridge(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 4
+    barrier = threading.Barrier(count)
+    attach = _bridge._AttachedBridge._attach
+
+    def slowly(self: Any) -> Any:
+        time.sleep(0.05)
+        return attach(self)
+
+    monkeypatch.setattr(_bridge._AttachedBridge, "_attach", slowly)
+
+    def work(number: int) -> object:
+        barrier.wait(30)
+        return package.submit(asyncio.sleep(0.2, number)).result(30)
+
+    async def main() -> list[object]:
+        return await asyncio.gather(*[asyncio.to_thread(work, number) for number in range(count)])
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        assert runner.run(main()) == list(range(count))

@@ -9,6 +9,7 @@ import logging
 import signal
 import threading
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -321,6 +322,57 @@ def test_an_iterator_in_a_reference_cycle_is_closed_when_it_is_collected(waiting
     del items, cycle
     gc.collect()
     assert numbers.cleaned.wait(SECONDS)
+
+
+def test_threads_that_begin_a_shared_iterator_at_once_have_one_producer() -> None:
+    count = 3
+    barrier = threading.Barrier(count)
+    got: list[int] = []
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(10):
+            await asyncio.sleep(0.001)
+            yield number
+
+    def consume() -> None:
+        barrier.wait(30)
+        for number in items:
+            got.append(number)
+
+    bridge = Bridge("late", install_reactor=False)  # its start makes them begin at the same moment
+    try:
+        items = bridge.iterate(numbers())
+        threads = [threading.Thread(target=consume) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+    finally:
+        bridge.close()
+    assert sorted(got) == list(range(10))
+
+
+def test_next_after_a_ctrl_c_that_came_as_the_end_was_taken_stops(waiting: Bridge) -> None:
+    async def one() -> AsyncIterator[int]:
+        yield 1
+
+    items = waiting.iterate(one())
+    assert next(items) == 1
+
+    class Interrupting(deque[Any]):
+        def popleft(self) -> Any:
+            taken = super().popleft()
+            if type(taken).__name__ == "_End":
+                raise KeyboardInterrupt
+            return taken
+
+    queue = items._items
+    items._items = Interrupting()  # type: ignore[assignment]
+    items._producer._items = items._items  # type: ignore[union-attr]
+    with pytest.raises(KeyboardInterrupt):
+        next(items)
+    items._items = items._producer._items = queue  # type: ignore[union-attr]
+    assert list(items) == []
 
 
 def test_closing_twice_does_nothing(waiting: Bridge) -> None:

@@ -456,6 +456,59 @@ def test_a_loop_that_is_stuck_bounds_the_exit(where: str) -> None:
     sys.exit(3)
 
 
+@pytest.mark.parametrize("where", ["factory", "before its thread", "attach"])
+@isolated(stdout="BridgeClosed")
+def test_a_loop_that_begins_as_the_process_exits_keeps_nobody(where: str) -> None:
+    import asyncio
+    import threading
+    import time
+    from typing import Any
+
+    import bridge
+    from bridge.loop.thread import LoopThread
+
+    reached = threading.Event()
+
+    def has_begun() -> bool:
+        return bridge._bridge._exit.has_begun
+
+    def late() -> None:
+        reached.set()
+        while not has_begun():
+            time.sleep(0.001)
+        time.sleep(0.1)
+
+    def factory() -> asyncio.AbstractEventLoop:
+        if where == "factory":
+            late()
+        return asyncio.SelectorEventLoop()
+
+    original = LoopThread.__init__
+
+    def begin(self: LoopThread, **options: Any) -> None:
+        if where == "before its thread":
+            late()
+        original(self, **options)
+
+    other = asyncio.new_event_loop()
+    threading.Thread(target=other.run_forever, daemon=True).start()
+    bridge.block_on(asyncio.sleep(0))
+    LoopThread.__init__ = begin  # type: ignore[method-assign]
+
+    def call() -> None:
+        try:
+            if where == "attach":
+                late()
+                bridge.Bridge.attach(other).block_on(asyncio.sleep(1000))
+            else:
+                bridge.Bridge(loop_factory=factory, install_reactor=False).block_on(asyncio.sleep(1000))
+        except bridge.BridgeClosed as error:
+            print(type(error).__name__)
+
+    threading.Thread(target=call).start()
+    assert reached.wait(10)
+
+
 @pytest.mark.parametrize("verb", ["block_on", "submit", "result"])
 @isolated(
     stdout="BridgeClosed",

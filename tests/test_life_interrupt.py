@@ -291,6 +291,79 @@ def test_an_interrupt_at_every_point_leaves_nothing_behind(where: str) -> None:
     own.close()
 
 
+@isolated
+def test_two_signals_at_once_leave_no_work_running() -> None:
+    """Both are pending as the thread wakes: the second raises before the first line of what handles the first."""
+    import asyncio
+    import os
+    import signal
+    import sys
+    import time
+
+    import bridge
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+    ended: list[None] = []
+
+    async def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+            begins = time.monotonic()
+            while time.monotonic() - begins < 0.001:
+                pass
+            await asyncio.sleep(1000)
+        finally:
+            await asyncio.sleep(0.001)
+            ended.append(None)
+
+    for number in range(20):
+        try:
+            try:
+                bridge.block_on(work())
+            finally:
+                time.sleep(0.01)  # should one come late
+        except (KeyboardInterrupt, SystemExit):
+            pass
+        deadline = time.monotonic() + 10
+        while len(ended) <= number and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert len(ended) == number + 1
+    bridge.block_on(asyncio.sleep(0))
+    assert not bridge.default_bridge().stats().open
+
+
+@isolated
+def test_an_interrupt_at_every_point_of_a_serialized_method_leaves_it_to_others() -> None:
+    import threading
+
+    from points import interrupt
+
+    from bridge import serialized
+
+    class Account:
+        @serialized
+        def outer(self) -> str:
+            return self.inner()
+
+        @serialized
+        def inner(self) -> str:
+            return "value"
+
+    account = Account()
+    account.outer()
+    at, point = 0, "the first"
+    while point:
+        at += 1
+        point = interrupt(account.outer, at)
+        results: list[str] = []
+        thread = threading.Thread(target=lambda results=results: results.append(account.outer()), daemon=True)
+        thread.start()
+        thread.join(10)
+        assert results == ["value"], point
+    assert at > 10
+
+
 # --- what is promised, one by one
 
 

@@ -327,7 +327,8 @@ class LoopThread(Life):
             return
         await prepare(self.loop)
         self.reactor.startRunning(installSignalHandlers=False)
-        self.is_ready = self.accepts = True
+        self.accepts = True  # and only then: the exit refuses what is ready
+        self.is_ready = True
         if self.over is not None:  # meanwhile; see Life.end and _ask_to_end
             self.accepts = False
             return
