@@ -308,9 +308,9 @@ class Bridge(Facade):
 
     @property
     def was_started(self) -> bool:
-        """Whether a loop of this bridge runs or has run."""
+        """Whether a loop of this bridge is starting, runs or has run."""
         life = self._life
-        return life is not None and life.is_ready
+        return life is not None and (life.is_ready or life.over is None)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -575,6 +575,8 @@ class _AttachedBridge(Bridge):
                 )
             if life.over is not None:
                 self._life = life = self._attach()
+                if not self._attached.is_running():  # it has stopped meanwhile, and told nobody
+                    life.end("the loop that the bridge is attached to has stopped")
             life.check()
             return life
 
@@ -675,18 +677,21 @@ def configure(**options: Any) -> None:
         if isinstance(_default, _AttachedBridge):  # under 'python -m bridge run' its loop runs from the beginning
             _default.take_options(_DefaultBridge(**options))
             return
-        if _default is not None and _default.was_started:
-            raise BridgeError(
-                "the default bridge is in use already; call bridge.configure() before the first call, or make a "
-                "Bridge(...) of your own with these options"
-            )
-        merged = _options | options
-        _DefaultBridge(**merged)  # refuses what is wrong; nothing starts
-        dump_on(merged.get("dump_signal"))
-        no_dump_on(_options.get("dump_signal"))
-        _options = merged
-        if _default is not None:
-            Bridge.__init__(_default, **merged)
+        starting = threading.RLock() if _default is None else _default._starting
+        with starting:
+            if _default is not None and _default.was_started:
+                raise BridgeError(
+                    "the default bridge is in use already; call bridge.configure() before the first call, or make a "
+                    "Bridge(...) of your own with these options"
+                )
+            merged = _options | options
+            _DefaultBridge(**merged)  # refuses what is wrong; nothing starts
+            dump_on(merged.get("dump_signal"))
+            no_dump_on(_options.get("dump_signal"))
+            _options = merged
+            if _default is not None:
+                Bridge.__init__(_default, **merged)
+                _default._starting = starting  # on which another thread may wait
 
 
 def default_bridge() -> Bridge:

@@ -351,3 +351,43 @@ def test_workers_whose_first_calls_come_at_once_share_one_bridge(monkeypatch: py
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         assert runner.run(main()) == list(range(count))
+
+
+def test_a_loop_that_stops_as_a_bridge_attaches_again_hears_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome: list[str] = []
+    stopped = threading.Event()
+    attach = _bridge._AttachedBridge._attach
+
+    def late(self: Any) -> Any:
+        stopped.wait(10)
+        return attach(self)
+
+    def call() -> None:
+        begun.set()
+        try:
+            package.block_on(asyncio.sleep(0))
+        except BridgeError as error:
+            outcome.append(str(error))
+
+    async def first() -> None:
+        await asyncio.to_thread(lambda: package.block_on(asyncio.sleep(0)))
+
+    async def second() -> None:
+        asyncio.get_running_loop().run_in_executor(None, call)
+        await asyncio.to_thread(begun.wait, 10)
+        await asyncio.sleep(0.05)
+
+    begun = threading.Event()
+    loop = new_event_loop()
+    try:
+        loop.run_until_complete(first())
+        monkeypatch.setattr(_bridge._AttachedBridge, "_attach", late)
+        loop.run_until_complete(second())
+        stopped.set()
+        deadline = time.monotonic() + 10
+        while not outcome and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert outcome
+        assert "does not run" in outcome[0]
+    finally:
+        loop.close()

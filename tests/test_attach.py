@@ -367,6 +367,42 @@ def test_before_the_reactor_runs_and_after_a_close() -> None:
 
 
 @isolated
+def test_a_thread_that_attaches_while_a_shutdown_trigger_blocks_hears_of_the_end() -> None:
+    import threading
+    import time
+
+    from twisted.internet import reactor
+
+    import bridge
+
+    heard: list[str] = []
+    attached = threading.Event()
+
+    def call() -> None:
+        stops.wait(10)
+        own = bridge.Bridge.attach(reactor)
+        attached.set()
+        try:
+            own.block_on(lambda: "value")
+        except bridge.BridgeClosed as error:
+            heard.append(type(error).__name__)
+
+    def trigger() -> None:
+        stops.set()
+        attached.wait(10)
+        time.sleep(0.1)  # in which it calls
+
+    stops = threading.Event()
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    reactor.addSystemEventTrigger("before", "shutdown", trigger)
+    reactor.callWhenRunning(reactor.stop)
+    reactor.run()
+    thread.join(10)
+    assert heard == ["BridgeClosed"]
+
+
+@isolated
 def test_ctrl_c_in_a_thread_that_is_blocked_cancels_the_work() -> None:
     import signal
     import threading

@@ -492,3 +492,33 @@ def test_who_looks_at_a_submitted_call_as_it_ends_finds_nobody_that_waits(bridge
     bridge.block_on(value())  # in the same turn its call has let go of it
     assert not call.is_waited_for({threading.get_ident()})
     call.on_wait(print)
+
+
+@isolated
+def test_configure_is_refused_while_the_first_call_starts_the_loop() -> None:
+    import asyncio
+    import threading
+
+    import bridge
+
+    begun, go = threading.Event(), threading.Event()
+    results: list[str] = []
+
+    def factory() -> asyncio.AbstractEventLoop:
+        begun.set()
+        go.wait(10)
+        return asyncio.SelectorEventLoop()
+
+    bridge.configure(loop_factory=factory)
+    thread = threading.Thread(target=lambda: results.append(bridge.block_on(asyncio.sleep(0, "value"))))
+    thread.start()
+    assert begun.wait(10)
+    refused = ""
+    try:
+        bridge.configure(stall_after=3)
+    except bridge.BridgeError as error:
+        refused = str(error)
+    go.set()
+    thread.join(10)
+    assert "in use already" in refused
+    assert results == ["value"]

@@ -192,10 +192,13 @@ class AttachedReactor(Life):
         self._process: int | None = None  # that the reactor runs in
         self._trigger: Any = None
         self._reason = f"the {type(self.reactor).__name__} that the bridge is attached to has stopped"
+        self._is_watched = False
         if runs_here(self.reactor):
             self._begin()
         else:
-            if not self.reactor.running:  # before what others do at its start, and though it may crash there
+            if self.reactor.running:  # though it may be stopping, and not come to what it is posted
+                self._watch_the_end()
+            else:  # before what others do at its start, and though it may crash there
                 self.reactor.addSystemEventTrigger("after", "startup", self._begin)
             self.reactor.callFromThread(self._begin)
 
@@ -240,7 +243,7 @@ class AttachedReactor(Life):
         if self.over is None:
             # Before anything that the shutdown waits for, such as the threads that are blocked here.
             self._trigger = self.reactor.addSystemEventTrigger("before", "shutdown", self._stopped)
-            _native.Thread(target=self._watch, name="bridge-watch", daemon=True).start()
+            self._watch_the_end()
 
     def _forget(self) -> None:
         trigger, self._trigger = self._trigger, None
@@ -277,6 +280,11 @@ class AttachedReactor(Life):
             task.add_done_callback(one_ended)
             task.cancel()
         return ended
+
+    def _watch_the_end(self) -> None:
+        if not self._is_watched:
+            self._is_watched = True
+            _native.Thread(target=self._watch, name="bridge-watch", daemon=True).start()
 
     def _watch(self) -> None:
         pause = threading.Event()

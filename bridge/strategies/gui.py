@@ -112,7 +112,7 @@ class Interrupts:
     def __init__(self, bell: Bell) -> None:
         self._bell = bell
         self._before: Any = _signal.getsignal(_SIGINT)
-        self._is_on = False
+        self._is_on = self._is_over = False
         self._came: float | None = None  # when Ctrl-C came, until it is delivered
         self._old_fd: list[int] = []  # empty until the bell's own descriptor takes its place
         self._passed_to = bell.passes_to
@@ -188,10 +188,12 @@ class Interrupts:
                 pass
 
     def end(self) -> None:
-        """Put everything back, unless somebody else has set something else meanwhile.
+        """Put everything back, unless somebody else has set something else meanwhile; called again, what is left of it.
 
         :raises BaseException: what the handler of a Ctrl-C raises that came last, or of another signal.
         """
+        if self._is_over:
+            return
         raised: BaseException | None = None
         fd = -1
         if self._old_fd:
@@ -215,6 +217,7 @@ class Interrupts:
                 raised = error
         self._bell.passes_to = self._passed_to
         self._is_on = False
+        self._is_over = True
         try:
             if self._taker is self:
                 self.deliver()

@@ -85,15 +85,17 @@ class QtPump:
             level = self._levels.pop() if self._levels else _Level(self._core, self._rings.readyRead)
             return self._wait(level, waiter, deadline, interrupts)
         finally:
-            self._waiters = outer
-            if level is not None:
-                # Its timer may go off later, and end one turn of nobody's or of another wait's: that costs less here.
-                self._levels.append(level)
-            if at_prompt is not None:
-                at_prompt.restore()
             try:
+                self._waiters = outer
+                if level is not None:
+                    # Its timer may go off later, and end a turn of nobody's or of another wait's: that costs less here.
+                    self._levels.append(level)
+                if at_prompt is not None:
+                    at_prompt.restore()
                 interrupts.end()
             finally:
+                self._waiters = outer
+                interrupts.end()  # should the handler of another signal have raised before
                 # This wait has emptied the bell, maybe before the notifier saw that it rang for an outer one.
                 if any(each.notified for each in outer):
                     self.bell.ring()

@@ -62,13 +62,16 @@ class TkPump:
                 self._watch(interrupts)
             return self._wait(waiter, deadline, interrupts)
         finally:
-            if entered:
-                self._depth -= 1
-                if self._depth == 0:
-                    self._unwatch()
-            if at_prompt is not None:
-                at_prompt.restore()
-            interrupts.end()
+            try:
+                if entered:
+                    self._depth -= 1
+                    if self._depth == 0:
+                        self._unwatch()
+                if at_prompt is not None:
+                    at_prompt.restore()
+                interrupts.end()
+            finally:
+                interrupts.end()  # should the handler of another signal have raised before
 
     def _wait(self, waiter: gui.GuiWaiter, deadline: float | None, interrupts: gui.Interrupts) -> bool:
         tk = self._tk
