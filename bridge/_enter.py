@@ -104,8 +104,9 @@ class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
 
     def __del__(self) -> None:
         host = getattr(self, "_host", None)
-        if host is not None and not self._left and host.life.over is None:
-            warnings.warn(f"{self!r} was entered and never left; use 'with'", ResourceWarning, 1, self)
+        if host is not None and host.is_kept and host.life.over is None:
+            if not self._left:  # else a second Ctrl-C has come before the loop was asked
+                warnings.warn(f"{self!r} was entered and never left; use 'with'", ResourceWarning, 1, self)
             with contextlib.suppress(RuntimeError):
                 host.life.post(host.abandon)
 
@@ -181,6 +182,12 @@ class _Host:
         self._leaving: asyncio.Future[BaseException | None] | None = None
         self._entering: _Outcome | None = None
         self._left: _Outcome | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is entered or being entered, and nobody has asked to leave it. Any thread may look."""
+        task, leaving = self._task, self._leaving
+        return task is not None and not task.done() and leaving is not None and not leaving.done()
 
     def enter(self) -> asyncio.Future[None]:
         """Start to enter, and return what is done when that has ended."""

@@ -110,11 +110,10 @@ class Items(Iterator[T], Generic[T]):
         self._ended = True
         producer = self._producer
         try:
-            if producer is not None:
-                if producer.life.over is None:
-                    self._cross(producer.close)
-            elif isinstance(self._iterable, AsyncGenerator):
-                self._owner.block_on(self._iterable.aclose(), timeout=self._timeout, strategy=self._strategy)
+            if producer is None and isinstance(self._iterable, AsyncGenerator):
+                producer = self._begin()
+            if producer is not None and producer.life.over is None:
+                self._cross(producer.close)
         except BaseException as error:
             if producer is not None and producer.life.over is None:  # Ctrl-C, maybe before the loop was asked
                 with contextlib.suppress(RuntimeError):
@@ -135,7 +134,7 @@ class Items(Iterator[T], Generic[T]):
     def __del__(self) -> None:
         # Garbage may be collected at any point of any thread, where waiting for the loop could be a deadlock.
         producer = getattr(self, "_producer", None)
-        if producer is not None and not self._ended and producer.life.over is None:
+        if producer is not None and producer.is_open and producer.life.over is None:
             with contextlib.suppress(RuntimeError):
                 producer.life.post(producer.close)
 
@@ -146,17 +145,20 @@ class Items(Iterator[T], Generic[T]):
         """Wait until there is something in the deque, most likely; another thread may take it."""
         if self._ended:
             raise StopIteration
-        producer = self._producer
-        if producer is None:
-            caller = self._owner.caller()
-            producer = _Producer(caller.life(), self._iterable, self._items, self._prefetch)
-            self._caller, producer = self._first.setdefault(None, (caller, producer))
-            self._producer = producer
+        producer = self._producer or self._begin()
         producer.variables.send()
         try:
             self._cross(producer.ask)
         finally:
             producer.variables.receive()
+
+    def _begin(self) -> _Producer:
+        """Make the producer; of several threads that do, one makes it for all."""
+        caller = self._owner.caller()
+        producer = _Producer(caller.life(), self._iterable, self._items, self._prefetch)
+        self._caller, producer = self._first.setdefault(None, (caller, producer))
+        self._producer = producer
+        return producer
 
     def _cross(self, request: Callable[[], object]) -> None:
         producer = self._producer
@@ -273,10 +275,21 @@ class _Producer:
         self._task.cancel()
         return True
 
-    def close(self) -> _Wait | None:
+    @property
+    def is_open(self) -> bool:
+        """Whether the iteration has begun, and nobody has closed it. Any thread may look."""
+        return self._task is not None and not self._has_ended and not self._closing
+
+    def close(self) -> asyncio.Future[None] | None:
         """End the task, and return what is done when it has ended; None if it has already."""
-        if self._task is None or self._has_ended or asyncio.get_running_loop() is not self.life.loop:
+        if self._has_ended or asyncio.get_running_loop() is not self.life.loop:
             return None
+        if self._task is None:  # nobody has asked for an item
+            self._has_ended = True
+            self._items.append(_End(None))
+            if isinstance(self._iterable, AsyncGenerator):
+                self._task = asyncio.ensure_future(self._iterable.aclose())
+            return self._task
         if not self._closing:
             self._closing = True
             self._closed = _Wait(self, self.life.loop)

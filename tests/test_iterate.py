@@ -7,6 +7,7 @@ import contextvars
 import gc
 import logging
 import signal
+import sys
 import threading
 import weakref
 from collections import deque
@@ -373,6 +374,97 @@ def test_next_after_a_ctrl_c_that_came_as_the_end_was_taken_stops(waiting: Bridg
         next(items)
     items._items = items._producer._items = queue  # type: ignore[union-attr]
     assert list(items) == []
+
+
+@pytest.mark.parametrize("where", ["before it has a producer", "before it has asked"])
+def test_closing_as_another_thread_begins_ends_its_iteration(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    outcome: list[object] = []
+    closed, stands = threading.Event(), threading.Event()
+
+    async def numbers() -> AsyncIterator[int]:
+        await for_ever()
+        yield 1
+
+    def consume() -> None:
+        outcome.append(next(items, "no more"))
+
+    def stand_there() -> None:
+        if threading.current_thread() is thread:
+            stands.set()
+            closed.wait(30)
+
+    with Bridge("closing", install_reactor=False) as bridge:
+        bridge.start()
+        items = bridge.iterate(numbers())
+        owner: Any = Bridge if where == "before it has a producer" else type(items)
+        name = "caller" if where == "before it has a producer" else "_cross"
+        original = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *arguments: (stand_there(), original(*arguments))[1])
+        thread = threading.Thread(target=consume, daemon=True)
+        thread.start()
+        assert stands.wait(30)
+        items.close()
+        closed.set()
+        thread.join(10)
+        assert outcome == ["no more"]
+
+
+@pytest.mark.parametrize("what", ["iterate", "enter", "enter, as it is entered"])
+def test_two_ctrl_cs_in_a_row_leave_it_to_the_end_of_the_object(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """The first comes before the loop has been asked, the second in the first line of what handles the first."""
+    left = threading.Event()
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            for number in range(100):
+                yield number
+        finally:
+            left.set()
+
+    class Context:  # and no generator, which leaves what it is in as it is collected
+        async def __aenter__(self) -> None: ...
+
+        async def __aexit__(self, *_: object) -> None:
+            left.set()
+
+    def twice(cls: Any, *, cross_first: bool) -> None:
+        cross = cls._cross
+
+        def interrupted(*arguments: Any) -> None:
+            monkeypatch.setattr(cls, "_cross", cross)
+            if cross_first:
+                cross(*arguments)
+
+            def again(frame: Any, event: str, _: object) -> None:
+                if event in ("call", "c_return") and frame.f_code is not interrupted.__code__:
+                    sys.setprofile(None)
+                    raise SystemExit
+
+            sys.setprofile(again)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(cls, "_cross", interrupted)
+
+    with Bridge("interrupted", install_reactor=False) as bridge:
+        bridge.start()
+        each: Any
+        if what == "iterate":
+            each = bridge.iterate(numbers())
+            next(each)
+            twice(type(each), cross_first=False)
+            with pytest.raises(SystemExit):
+                each.close()
+        else:
+            each = bridge.enter(Context())
+            if what == "enter":
+                each.__enter__()
+            twice(type(each), cross_first=what != "enter")
+            with pytest.raises(SystemExit):
+                each.__exit__(None, None, None) if what == "enter" else each.__enter__()
+        del each
+        gc.collect()
+        bridge.block_on(asyncio.sleep(0))
+        assert left.wait(10)
 
 
 def test_closing_twice_does_nothing(waiting: Bridge) -> None:
