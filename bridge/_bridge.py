@@ -474,9 +474,7 @@ class Bridge(Facade):
                     new.watch(self.stall_after, self._meter)
                     _bridges.add(self)
                     self._life = new
-                    if _exit.has_begun:  # meanwhile: it may have looked before there was this life
-                        new.end("the process is exiting")
-                        return _exit.life_of(new)
+                    _exit.check(new)
                 started: Any = self._life or new
             else:
                 started = life
@@ -543,9 +541,7 @@ class _AttachedBridge(Bridge):
 
         _exit.check()
         life = attach(self._attached, self._shutdown_timeout)
-        if _exit.has_begun:  # meanwhile: it may have looked before there was this life
-            life.end("the process is exiting")
-            _exit.check()
+        _exit.check(life)
         life.watch(self.stall_after, self._meter)
         return life
 

@@ -96,12 +96,15 @@ class Exit:
         self.begin()
         self.close()
 
-    def check(self) -> None:
+    def check(self, made: Life | None = None) -> None:
         """Refuse what would begin now.
 
+        :param made: a life that was made just now; the exit may have looked before there was it.
         :raises BridgeClosed: the exit has begun.
         """
         if self.has_begun:
+            if made is not None:
+                made.end("the process is exiting")
             raise BridgeClosed(_REFUSED)
 
     def life_of(self, life: Life | None) -> Life:
@@ -152,7 +155,7 @@ class Exit:
 
     def _refuse(self, life: Life) -> None:
         self._refusing.add(life)
-        if not life.is_ready:  # it is starting: no thread of another's needs it
+        if not life.is_ready:  # it is starting, and has no loop yet by which its calls could be failed
             life.end(_FAILED)
             return
         life.accepts = False
@@ -197,38 +200,34 @@ def _others() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if not thread.daemon and thread is not main]
 
 
-def _workers() -> Any:
-    return sys.modules["concurrent.futures.thread"]._threads_queues
+def others_at_work() -> list[threading.Thread]:
+    """Return those of them that end by themselves; workers of executors wait until they are told to, at the exit."""
+    workers: Any = sys.modules["concurrent.futures.thread"]._threads_queues
+    return [thread for thread in _others() if thread not in workers]
 
 
 def callers(life: Life) -> list[threading.Thread]:
-    """Return the threads that the interpreter is going to wait for and that wait for a call, as far as can be known.
-
-    Without the workers of executors, which do not end before the interpreter tells them to.
-    """
-    calls, workers = list(life.open), _workers()
-    return [
-        thread
-        for thread in _others()
-        if thread not in workers and any(call.is_waited_for({thread.ident}) for call in calls)
-    ]
+    """Return those of them that wait for a call, as far as can be known."""
+    calls = list(life.open)
+    return [thread for thread in others_at_work() if any(call.is_waited_for({thread.ident}) for call in calls)]
 
 
 def _may_call(life: Life) -> bool:
     """Return whether another thread has a call open or may make one."""
-    workers = _workers()
-    idents: set[int | None] = set()
-    for thread in _others():
-        if thread not in workers:  # these wait for work until they are told that there is none
-            return True
-        idents.add(thread.ident)
+    if others_at_work():
+        return True
+    idents = {thread.ident for thread in _others()}
     return any(call.is_waited_for(idents) for call in list(life.open))
+
+
+def _fail_call(life: Life, call: OpenCall) -> None:
+    life.fail(call, BridgeClosed(f"{_FAILED}; the call was not completed"))
 
 
 def _fail_here(life: Life, call: OpenCall) -> None:
     """Fail a call that this thread waits for, if the interpreter is going to wait for the thread."""
     if threading.current_thread() in _others():
-        life.fail(call, BridgeClosed(f"{_FAILED}; the call was not completed"))
+        _fail_call(life, call)
 
 
 def _fail(life: Life) -> bool:
@@ -237,7 +236,7 @@ def _fail(life: Life) -> bool:
     if idents:
         for call in list(life.open):
             if call.is_waited_for(idents):
-                life.fail(call, BridgeClosed(f"{_FAILED}; the call was not completed"))
+                _fail_call(life, call)
     return bool(idents)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import builtins
-import concurrent.futures.thread
 import io
 import os
 import runpy
@@ -22,6 +21,7 @@ import types
 from typing import Any
 
 from ._bridge import Bridge, exit_begins, use_as_default
+from ._exit import others_at_work
 from ._outcome import is_machinery, trim
 from ._seconds import LOOK_UP
 from .loop.alone import new_event_loop
@@ -183,16 +183,7 @@ def _again() -> None:
 async def _other_threads(grace: float | None) -> None:
     """Give the threads that the interpreter would wait for at exit their grace, while the loop still runs for them."""
     deadline = None if grace is None else time.monotonic() + grace
-    # Workers of executors are told to end at exit only; until then they wait for work.
-    workers: Any = getattr(concurrent.futures.thread, "_threads_queues", ())
-    while True:
-        threads = [
-            thread
-            for thread in threading.enumerate()
-            if thread is not threading.main_thread() and not thread.daemon and thread not in workers
-        ]
-        if not threads or (deadline is not None and time.monotonic() >= deadline):
-            return
+    while others_at_work() and (deadline is None or time.monotonic() < deadline):
         await asyncio.sleep(0.01)
 
 

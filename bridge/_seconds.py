@@ -11,20 +11,22 @@ from time import monotonic
 LOOK_UP = 1.0
 
 
-def wait_looking_up(wait: Callable[[float], bool], limit: float | None) -> bool:
-    """Wait in the main thread, for so many seconds or for ever, and return whether what is waited for has come.
+def wait_looking_up(wait: Callable[[float], bool], limit: float | None, every: float | None = None) -> bool:
+    """Wait for so many seconds or for ever, and return whether what is waited for has come.
 
-    A signal that arrives after Python has looked for signals and before the thread sleeps is handled when the thread
-    wakes. So this looks up now and then: a Ctrl-C is late at the worst.
+    A signal that arrives after Python has looked for signals and before the main thread sleeps is handled when the
+    thread wakes. So that looks up now and then: a Ctrl-C is late at the worst.
 
     :param wait: sleeps for a number of seconds at the most, and returns whether it has come.
+    :param every: how long to sleep at a time, in seconds; ``LOOK_UP`` unless told.
     """
+    longest = LOOK_UP if every is None else every
     end = math.inf if limit is None else monotonic() + limit
     while True:
         left = end - monotonic()
-        if wait(max(0.0, min(left, LOOK_UP))):
+        if wait(max(0.0, min(left, longest))):
             return True
-        if left <= LOOK_UP:
+        if left <= longest:
             return False
 
 

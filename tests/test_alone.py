@@ -337,7 +337,7 @@ def test_workers_whose_first_calls_come_at_once_share_one_bridge(monkeypatch: py
     attach = _bridge._AttachedBridge._attach
 
     def slowly(self: Any) -> Any:
-        time.sleep(0.05)
+        time.sleep(0.05)  # until all of them have found none
         return attach(self)
 
     monkeypatch.setattr(_bridge._AttachedBridge, "_attach", slowly)

@@ -145,7 +145,7 @@ def test_a_second_ctrl_c_is_raised_in_a_slot_that_does_not_end(toolkit: str) -> 
 
     def slot() -> None:
         signal.raise_signal(signal.SIGINT)
-        time.sleep(0.6)
+        time.sleep(0.6)  # longer than the first has patience
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:

@@ -476,7 +476,7 @@ def test_a_loop_that_begins_as_the_process_exits_keeps_nobody(where: str) -> Non
         reached.set()
         while not has_begun():
             time.sleep(0.001)
-        time.sleep(0.1)
+        time.sleep(0.1)  # until the exit has looked at the lives there are
 
     def factory() -> asyncio.AbstractEventLoop:
         if where == "factory":
@@ -531,7 +531,7 @@ def test_a_call_that_passes_by_as_a_stuck_loop_begins_to_refuse_is_refused_too(v
         def add(self, call: object) -> None:
             while life.accepts:  # it did, a moment ago
                 time.sleep(0.001)
-            time.sleep(0.1)
+            time.sleep(0.1)  # until the exit has failed what is open
             super().add(call)
 
     bridge.submit(stuck)

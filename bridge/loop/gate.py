@@ -8,11 +8,10 @@ would be started beside the old one. A Ctrl-C in ``Event.wait()`` may come out a
 from __future__ import annotations
 
 import contextlib
-import math
 from _thread import LockType
-from time import monotonic
 
 from .._native import allocate_lock
+from .._seconds import wait_looking_up
 
 # How often a waiter looks at the gate itself, in seconds: what is raised from outside in the thread that opens it
 # (PyThreadState_SetAsyncExc) may come before its waiters are told.
@@ -41,9 +40,6 @@ class Gate:
         lock = allocate_lock()
         lock.acquire()
         self._locks.append(lock)
-        end = math.inf if timeout is None else monotonic() + timeout
-        while not self.is_open:  # open() may have looked at the list before
-            left = end - monotonic()
-            if lock.acquire(timeout=max(0.0, min(left, _LOOK))) or left <= _LOOK:
-                break
+        # First the look: open() may have gone through the list before.
+        wait_looking_up(lambda seconds: self.is_open or lock.acquire(timeout=seconds), timeout, _LOOK)
         return self.is_open

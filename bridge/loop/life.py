@@ -48,8 +48,9 @@ class Life(Watched):
     Calls are counted in ``open``, a set, and whoever removes a call from it has the right, and the duty, to end it:
     set operations are atomic, so a call ends once however its end races with the loop's death.
 
-    A caller adds its call to ``open`` and *then* looks at ``over``; the loop's end sets ``over`` and *then* fails what
-    is in ``open``. So a call is either refused by its caller or failed by the end, and never forgotten.
+    A caller adds its call to ``open`` and *then* looks at ``over`` and ``accepts``; the loop's end sets the first, the
+    exit of the process the second, and *then* fails what is in ``open``. So a call is either refused by its caller or
+    failed by the end, and never forgotten.
     """
 
     loop: asyncio.AbstractEventLoop
