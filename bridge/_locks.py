@@ -32,11 +32,12 @@ from types import FrameType
 from typing import Any
 
 from ._condition import Condition
+from ._seconds import wait_looking_up
 from .loop.home import HomeThread
 
 _BEFORE_WITH = opmap.get("BEFORE_WITH")
 _LOCKS: tuple[type, ...] = (_thread.LockType, _thread.RLock)
-_OF_LOCKS = frozenset({"threading", Condition.__module__})
+_OF_LOCKS = frozenset({"threading", Condition.__module__, wait_looking_up.__module__})
 
 
 def waited_for(frame: FrameType | None) -> str | None:

@@ -21,6 +21,8 @@ from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, inlin
 
 import bridge as package
 from bridge import Bridge, as_deferred, block_on, in_thread
+from bridge._locks import waited_for
+from bridge._native import current_frames
 from bridge._stacks import report
 from bridge.loop.watch import Watchdog, Watched, watchdog
 from bridge.strategies import strategies
@@ -256,6 +258,23 @@ def test_loop_whose_thread_waits_for_submitted_work(stalling: Bridge, records: R
         thread.join(30)
     assert "in hogging" in text
     assert re.search(r"it waits for <.*Condition.*>, in .*_base.py:\d+: self._condition.wait\(timeout\)", text), text
+
+
+def test_what_a_future_is_waited_for_by_in_the_main_thread_is_found() -> None:
+    """There a wait sleeps for a second at a time."""
+    main = threading.main_thread().ident
+    assert main is not None
+    with Bridge("other", install_reactor=False, stall_after=None) as other:
+
+        async def until_it_is_found() -> str:
+            text = None
+            while text is None:
+                await asyncio.sleep(0.001)
+                text = waited_for(current_frames()[main])
+            return text
+
+        text = other.submit(until_it_is_found()).result(30)
+    assert re.match(r"<.*Condition.*>, in .*_base.py:\d+: self._condition.wait\(timeout\)", text), text
 
 
 def test_lock_that_a_blocked_stack_holds(stalling: Bridge, records: Records) -> None:
