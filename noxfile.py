@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 GUI_TESTS = sorted(str(path) for pattern in ("gui", "gevent") for path in ROOT.glob(f"tests/test_{pattern}*.py"))
 BENCH_TESTS = sorted(str(path) for path in ROOT.glob("tests/test_bench*.py"))
+REAL_TESTS = str(ROOT / "tests" / "real")
 SUPPORTED = nox.project.python_versions(PYPROJECT)
 
 
@@ -45,7 +46,7 @@ OLDEST = FOUND[0] if FOUND else None
 LANES = 3
 SIDE_BY_SIDE = [
     "tests_lowest",
-    *(f"{name}-{version}" for name in ("tests", "gui", "shell", "chaos") for version in FOUND),
+    *(f"{name}-{version}" for name in ("tests", "gui", "real", "shell", "chaos") for version in FOUND),
     "gui_lowest",
     "shell_lowest",
     "types",
@@ -85,7 +86,7 @@ def _leave_checkout(session: nox.Session) -> None:
 
 def _test(session: nox.Session, *pins: str, ignored: list[str] | None = None) -> None:
     # Other sessions run these, and have what they need.
-    options = [f"--ignore={path}" for path in [*GUI_TESTS, *(ignored or [])]]
+    options = [f"--ignore={path}" for path in [*GUI_TESTS, REAL_TESTS, *(ignored or [])]]
     _test_in(session, *pins, *_group("test"), paths=[*options, str(ROOT / "tests")])
 
 
@@ -182,6 +183,12 @@ def tests_bench(session: nox.Session) -> None:
 def tests_lowest(session: nox.Session) -> None:
     """Test the wheel with the lowest versions that its metadata admits. Arguments go to pytest."""
     _test(session, *map(_lowest, PYPROJECT["project"]["dependencies"]))
+
+
+@nox.session(python=TESTED, requires=["build"])
+def real(session: nox.Session) -> None:
+    """Test beside the software that users have: SQLAlchemy, asyncpg, greenback, Django. Arguments go to pytest."""
+    _test_in(session, *_group("real"), paths=[REAL_TESTS])
 
 
 def _test_shell(session: nox.Session, *pins: str) -> None:

@@ -1,0 +1,1 @@
+"""Fixtures of the tests beside other people's software: the servers that they need."""
