@@ -18,6 +18,7 @@ from __future__ import annotations
 import socket
 from asyncio import events
 from collections.abc import Callable
+from contextvars import Context
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from typing import Any, ClassVar, cast
 
@@ -130,13 +131,15 @@ class StreamLoop(BridgeLoop):
             handle._context = handle._context.copy()
         self._ready.append(handle)
 
-    def _add_reader(self, fd: Any, callback: Any, *args: Any) -> events.Handle:
+    # CPython 3.15 runs all callbacks of a connection in one context, which it passes to these two.
+
+    def _add_reader(self, fd: Any, callback: Any, *args: Any, context: Context | None = None) -> events.Handle:
         if callback == self._take_posts:  # it starts what was posted, and is no stream
             return cast(Any, super())._add_reader(fd, callback, *args)  # type: ignore[no-any-return]
-        return self._add(fd, ReaderHandle(callback, args, self, _number(fd)))
+        return self._add(fd, ReaderHandle(callback, args, self, _number(fd), context))
 
-    def _add_writer(self, fd: Any, callback: Any, *args: Any) -> events.Handle:
-        return self._add(fd, WriterHandle(callback, args, self, _number(fd)))
+    def _add_writer(self, fd: Any, callback: Any, *args: Any, context: Context | None = None) -> events.Handle:
+        return self._add(fd, WriterHandle(callback, args, self, _number(fd), context))
 
     def _add(self, fd: Any, handle: WatchHandle) -> events.Handle:
         self._check_closed()  # type: ignore[attr-defined]
@@ -169,8 +172,15 @@ class WatchHandle(events.Handle):
     __slots__ = ("fd", "is_queued", "loop", "stream")
     event: ClassVar[int]
 
-    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], loop: StreamLoop, fd: int) -> None:
-        super().__init__(callback, args, loop)
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: StreamLoop,
+        fd: int,
+        context: Context | None = None,
+    ) -> None:
+        super().__init__(callback, args, loop, context)
         self.loop = loop
         self.fd = fd
         self.stream = callback, args  # of which cancel() would rob the handle
