@@ -21,8 +21,8 @@ from typing import Any
 from ._adapt import describe
 from ._errors import DeadlockError
 from .loop import home
-from .loop.inline import is_task
 from .loop.life import Life
+from .loop.task import is_task
 from .loop.watch import watchdog
 from .strategies.event import EventWaiter
 from .strategies.lock import LockWaiter

@@ -39,7 +39,7 @@ from .. import _native
 from .._errors import BridgeClosed
 from . import home
 from .colocate import Colocation
-from .task import NO_CANCELS, BridgeTask, _driver, _steps, contained, drive
+from .task import NO_CANCELS, BridgeTask, EagerTask, _driver, _steps, contained, drive
 from .workers import has_real_threads, pool_for, prepare, shut_down_executor
 
 
@@ -182,7 +182,8 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         if name is None and context is None and not options:
             task = BridgeTask(driver, loop=self)
         else:
-            task = BridgeTask(driver, loop=self, name=name, context=context, **options)
+            kind = EagerTask if options.get("eager_start") else BridgeTask
+            task = kind(driver, loop=self, name=name, context=context, **options)
         task.user_coro = coro
         return task
 
