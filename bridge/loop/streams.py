@@ -63,6 +63,8 @@ class StreamLoop(BridgeLoop):
         held.remove(watch)
         if not held:
             del streams.held[watch.fd]
+        if watch._cancelled:
+            watch.stream = None
 
     def is_held(self, handle: WatchHandle) -> bool:
         """Return whether a stack is blocked in this callback, or in one of the same stream."""
@@ -183,8 +185,15 @@ class WatchHandle(events.Handle):
         super().__init__(callback, args, loop, context)
         self.loop = loop
         self.fd = fd
-        self.stream = callback, args  # of which cancel() would rob the handle
+        # Of these cancel() robs the handle, which may be compared with another one for as long as it is held.
+        self.stream: tuple[Callable[..., object], tuple[Any, ...]] | None = (callback, args)
         self.is_queued = False
+
+    def cancel(self) -> None:
+        """Let the callback go, with what it refers to; where a stack is blocked in it, when that goes on."""
+        super().cancel()
+        if self not in self.loop._streams.held.get(self.fd, ()):
+            self.stream = None
 
     def continues(self, other: WatchHandle) -> bool:
         """Return whether this is called for the same stream and event as the other."""
