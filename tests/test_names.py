@@ -252,6 +252,10 @@ def test_swap_names(loop: Any) -> None:
     check(False, "BaseEventLoop._run_once", "loop/swap.py", "it raises IndexError where its handles are gone")
 
 
+def test_task_of_python() -> None:
+    check(hasattr(tasks, "_PyTask"), "asyncio.tasks._PyTask", "loop/foreign.py", "it steps on a loop that does not run")
+
+
 @pytest.mark.parametrize("name", ["_run", "_context", "_loop", "_callback", "_args", "_cancelled", "_source_traceback"])
 def test_handle_names(loop: asyncio.AbstractEventLoop, name: str) -> None:
     check(hasattr(loop.call_soon(print), name), f"Handle.{name}", "loop/swap.py")
@@ -436,6 +440,8 @@ def test_guard_names(reactor: Any) -> None:
     call.cancel()
 
 
+# A terminal's child is forked, beside the threads of the test runner.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_child_names(reactor: Any) -> None:
     user = "loop/children.py"
     child = reactor.spawnProcess(ProcessProtocol(), "sleep", ["sleep", "1000"], env=None)
@@ -746,6 +752,26 @@ def test_threading_atexit() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
     assert (ended.stdout.split(), ended.stderr) == (["begun", "joined", "handlers"], "")
+
+
+def test_asyncio_asks_a_future_for_a_snapshot() -> None:
+    called: list[str] = []
+
+    class Noting(concurrent.futures.Future[None]):
+        def _get_snapshot(self) -> Any:
+            called.append("_get_snapshot")
+            return super()._get_snapshot()  # type: ignore[misc]
+
+    future = Noting()
+
+    async def main() -> None:
+        future.set_result(None)
+        await asyncio.wrap_future(future)
+
+    asyncio.run(main())
+    relied_on = "from CPython 3.15 on wrap_future() takes the outcome by it"
+    is_so = bool(called) == (sys.version_info >= (3, 15))
+    check(is_so, "concurrent.futures.Future._get_snapshot", "_submit.py", relied_on)
 
 
 def test_concurrent_future_names() -> None:
