@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-# Whether profile functions are called where the __enter__ of a with statement returns, though no signal is handled there.
+# Whether profile functions are called as the __enter__ of a with statement returns, though no signal is handled there.
 _NO_POINT = sys.version_info >= (3, 15)
 
 

@@ -703,7 +703,6 @@ def help_of(x: object) -> str:
     return re.sub(r"(: |-> )'([^']*)'", r"\1\2", pydoc.plain(pydoc.render_doc(x)))
 
 
-
 def test_repr_shows_what_it_is_a_view_of(client: Any) -> None:
     assert repr(client) == f"<blocking view of {client.__wrapped__!r}>"
     assert str(client) == repr(client)

@@ -194,7 +194,6 @@ def _check_cycle(waited: Any, task: asyncio.Task[Any]) -> None:
     )
 
 
-
 def _by_task(loop: SwapLoop, coro: Any) -> Any:
     """Run a coroutine as a task of its own, as none is current, and block until it is done."""
     try:
