@@ -25,7 +25,7 @@ from ._native import WITH_MAY_LEAVE_HELD, allocate_lock, get_ident, is_patched, 
 from ._seconds import wait_looking_up
 
 if TYPE_CHECKING:
-    _RLock = threading._RLock
+    _RLock = threading.RLock
     _Lock = threading.Condition
 else:
 
@@ -48,7 +48,7 @@ else:
         """A lock whose methods are those of C, with ``notify()`` besides."""
 
 
-def new_lock() -> threading._RLock:
+def new_lock() -> threading.RLock:
     """Return a re-entrant lock that Ctrl-C does not leave held; of gevent's in a process that it has patched."""
     return _RLock() if WITH_MAY_LEAVE_HELD and not is_patched() else threading.RLock()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import importlib
+import inspect
 import os
 import re
 import select
@@ -310,6 +311,22 @@ def test_executor_threads() -> None:
         thread = one.block_on(asyncio.to_thread(threading.current_thread))
         assert thread.is_alive()
         assert thread not in executor_threads._threads_queues  # type: ignore[attr-defined]
+
+
+def test_worker_of_an_executor() -> None:
+    """Its arguments are passed in a process that gevent has patched, where the worker runs in a thread of ours."""
+    parameters = list(inspect.signature(executor_threads._worker).parameters)  # type: ignore[attr-defined]
+    if sys.version_info >= (3, 14):
+        expected = ["executor_reference", "ctx", "work_queue"]
+    else:
+        expected = ["executor_reference", "work_queue", "initializer", "initargs"]
+    check(parameters == expected, "concurrent.futures.thread._worker", "loop/workers.py", "it takes these arguments")
+    names = ["_work_queue", "_shutdown_lock", "_idle_semaphore", "_max_workers", "_thread_name_prefix"]
+    if sys.version_info >= (3, 14):
+        names.append("_create_worker_context")
+    with ThreadPoolExecutor(1) as executor:
+        for name in names:
+            check(hasattr(executor, name), f"ThreadPoolExecutor.{name}", "loop/workers.py")
 
 
 # --- Twisted

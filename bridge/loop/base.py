@@ -162,7 +162,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         self._ours.posts = deque()
         self._ours.alarm.close()
 
-    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:  # type: ignore[override]
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         """Schedule a coroutine and return its task.
 
         A task factory that was set by :meth:`set_task_factory` gets a coroutine of ours with the given one inside.

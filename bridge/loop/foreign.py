@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from types import FrameType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
 
@@ -30,7 +30,10 @@ from .task import BridgeTask, driven_by, is_task
 
 # From CPython 3.14 on a task of C takes a step only where its loop is the thread's running one, and a stand-in never
 # is. The class of Python has no such rule; it lets a coroutine see no current task, as there is no running loop.
-_Task: Any = BridgeTask if sys.version_info < (3, 14) else asyncio.tasks._PyTask  # type: ignore[attr-defined]
+if TYPE_CHECKING or sys.version_info < (3, 14):
+    _Task = BridgeTask
+else:
+    _Task = asyncio.tasks._PyTask
 
 log = logging.getLogger("bridge")
 
@@ -137,10 +140,8 @@ def stand_in(reactor: Any) -> ReactorLoop:
     return loop
 
 
-class _ReactorTask(_Task):  # type: ignore[misc]
+class _ReactorTask(_Task):
     """A task on a :class:`ReactorLoop`; what asyncio raises for the lack of a loop comes out with the reason."""
-
-    user_coro: Any
 
     def get_coro(self) -> Any:
         """Return the coroutine that the user passed."""
