@@ -152,7 +152,7 @@ CELLS = {
         "async with asyncio.timeout(9):\n    pass\n    await bad()\n",
         (r"LookupError: badly", r"Cell In\[\d+\], line 3", r"not:bridge/ext"),
     ),
-    "await_of_what_is_not_awaitable": Cell("await 42", (r"TypeError: .*int.* can't be used in 'await'",)),
+    "await_of_what_is_not_awaitable": Cell("await 42", (r"TypeError: .*int.* can't be (used in 'await'|awaited)",)),
     "return_stays_a_mistake": Cell(
         "async with asyncio.timeout(9):\n    return 1\n", (r"SyntaxError: 'return' outside",)
     ),
