@@ -1,7 +1,8 @@
 """submit: start a call, and hand out a Future of its outcome.
 
 The private names that this module stands on (test_names.py::test_concurrent_future_names), in CPython 3.4 to 3.14:
-``concurrent.futures.Future._condition``, ``_waiters`` and ``_done_callbacks``; ``threading.Condition._waiters``.
+``concurrent.futures.Future._condition``, ``_waiters``, ``_exception`` and ``_done_callbacks``;
+``threading.Condition._waiters``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from asyncio import _get_running_loop
 from collections.abc import Callable, Collection
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
@@ -17,13 +19,16 @@ from ._adapt import Kind, describe, discard, kind_of
 from ._call import ROUTED, Call, end_of, kept_traceback, route_of
 from ._errors import BridgeClosed
 from ._greenlets import PatientFuture
+from ._native import get_ident
 from ._origin import Origin, origin_of, shown
 from ._outcome import set_traceback, trim
+from ._waiting import check_place
 from .loop.base import never_raise
 from .loop.home import loop_here
 from .loop.life import Life
 from .loop.logs import twisted_log
 from .loop.task import is_cancellation
+from .strategies import Strategy
 
 if TYPE_CHECKING:
     from ._bridge import Bridge
@@ -103,21 +108,65 @@ class WorkFuture(PatientFuture):
         if unseen is not None:
             _log_unseen(*unseen)
 
+    def wait_by(self, strategy: Strategy) -> None:
+        """Let those who wait do it by the strategy, wherever it can be used."""
+        condition: Any = self._condition
+        condition.strategy = strategy
+
     def forget(self) -> None:
         """Let go of the call, which has ended."""
         self._call = None
 
     def result(self, timeout: float | None = None) -> Any:
-        """Return the result of the work or raise its error, as any Future; the traceback does not grow."""
+        """Return the result of the work or raise its error, as any Future; the traceback does not grow.
+
+        It waits in the way of ``block_on``. The time-out, Ctrl-C or a cancellation that ends the wait ends nothing else.
+
+        :raises DeadlockError: the work needs the stack that would wait.
+        :raises StrategyUnavailable: it needs this very thread, whose loop cannot go on meanwhile.
+        """
         try:
+            self._check_place("result", timeout)
             return super().result(timeout)
         except BaseException as error:
             trim(error)
-            if self.done():
+            if self._exception is error:  # type: ignore[attr-defined]
                 self.unseen = None
-            if self.done() and not self.cancelled() and self.exception() is error:
                 set_traceback(error, kept_traceback(self, error))
             raise
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the error of the work, as any Future; None if it returned. It waits as :meth:`result` does."""
+        try:
+            self._check_place("exception", timeout)
+            error = super().exception(timeout)
+        except BaseException as raised:
+            trim(raised)
+            raise
+        self.unseen = None
+        return error
+
+    def check_place(self, call: str) -> None:
+        """Refuse to wait for this here, if that would keep the work from going on.
+
+        :param call: the wait, as it is written.
+        """
+        own = self._call
+        if own is not None and not self.done():
+            check_place(own.life, call)
+
+    def _check_place(self, method: str, timeout: float | None) -> None:
+        own = self._call
+        if own is None or (_get_running_loop() is None and get_ident() != own.life.ident):
+            return
+        if timeout is None or timeout > 0:
+            self.check_place(f"{method}() of {describe(self)}")
+
+    @property
+    def work(self) -> Any:
+        """What the loop has made of x, such as a task; None before it has begun and when it has ended."""
+        own = self._call
+        return None if own is None else own.work
 
     def is_waited_for(self) -> bool:
         """Return whether a thread waits for the result, in ``result()`` or in ``concurrent.futures.wait()``."""
@@ -131,12 +180,6 @@ class WorkFuture(PatientFuture):
         self._call = None
         if not self.done():
             self.set_exception(error)
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Return the error of the work, as any Future; None if it returned."""
-        error = super().exception(timeout)
-        self.unseen = None
-        return error
 
     def running(self) -> bool:
         """Return whether the work has not ended; it starts at once."""
@@ -171,6 +214,8 @@ def submit(bridge: Bridge | None, find: Find, x: Any) -> WorkFuture:
             route = life.post if kind not in ROUTED else route_of(life, x, kind)
             call = SubmittedCall(life, x, kind, route, context)
             future = call.future
+            if bridge.strategy.name != "auto":
+                future.wait_by(bridge.strategy)
             try:
                 life.open.add(call)
                 if life.over is None and (life.accepts or bridge.life() is life):  # as in block_on

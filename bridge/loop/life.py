@@ -119,10 +119,13 @@ class Life(Watched):
         """Return the error for the caller, as calling x on the loop's thread has raised one: most often that one."""
         return error
 
-    def refusal_here(self, what: str) -> BridgeError:
-        """Return the error for a call on the loop's own thread, at a time when the loop does not run there."""
+    def refusal_here(self, call: str) -> BridgeError:
+        """Return the error for a call on the loop's own thread, at a time when the loop does not run there.
+
+        :param call: as it is written, for the message.
+        """
         return DeadlockError(
-            f"block_on({what}) was called on the thread of a loop that does not run: it is starting or ending; call it "
+            f"{call} was called on the thread of a loop that does not run: it is starting or ending; call it "
             "before or after"
         )
 

@@ -39,6 +39,12 @@ class AutoStrategy:
             return self._special() or LockWaiter()
         return LockWaiter()
 
+    def special(self, modules: dict[str, ModuleType] = sys.modules) -> Waiter | None:
+        """Return the waiter of the strategy that runs what this thread has to do meanwhile; None if that is nothing."""
+        if _PYSIDE in modules or _PYQT in modules or "tkinter" in modules or "gevent" in modules:
+            return self._special()
+        return None
+
     def _special(self) -> Waiter | None:
         waiter = self._in_gui()
         if waiter is None and self._gevent.serves_here():
