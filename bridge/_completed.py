@@ -142,7 +142,7 @@ class Listener:
     def begin(self) -> None:
         """Stand among the waiters of every Future, and see which have ended already."""
         for future in self.futures:
-            future._waiters.append(self)  # type: ignore[attr-defined]
+            _waiters_of(future).append(self)
         for future in self.futures:
             if _has_ended(future):
                 self._unfinished.discard(future)
@@ -191,20 +191,18 @@ class Listener:
             self.futures.discard(future)
 
     def _remove_from(self, future: _Future) -> None:
-        waiters: list[Any] = future._waiters  # type: ignore[attr-defined]
+        waiters = _waiters_of(future)
         if self in waiters:
             condition = future._condition
             try:
-                # In one call of C, between whose parts no signal is handled.
-                deque(
-                    map(
-                        operator.call,
-                        (condition.acquire, functools.partial(waiters.remove, self), condition.release),
-                    ),
-                    0,
-                )
+                _in_one_go(condition.acquire, functools.partial(waiters.remove, self), condition.release)
             except ValueError:  # a fork has let go of the waiters just then
                 condition.release()
+
+
+def _in_one_go(*steps: Callable[[], object]) -> None:
+    """Call functions of C one after the other, between which no signal is handled."""
+    deque(map(operator.call, steps), 0)
 
 
 def _waiter(verb: str, find: Find, futures: Iterable[_Future]) -> Waiter:
@@ -254,4 +252,9 @@ def _has_ended(future: _Future) -> bool:
 
 def _has_failed(future: _Future) -> bool:
     """Return whether it has an error. To ask for that by ``exception()`` would count as having seen it."""
-    return future._exception is not None  # type: ignore[attr-defined]
+    return future._exception is not None
+
+
+def _waiters_of(future: Any) -> list[Any]:
+    waiters: list[Any] = future._waiters
+    return waiters

@@ -56,23 +56,25 @@ class Condition(_Lock):
             waiter.acquire()
         else:
             waiter = _Notified(other)
-        self._waiters.append(waiter)
         saved: list[Any] = []
         try:
+            self._waiters.append(waiter)
             if self.on_wait is not None:
                 self.on_wait()
             # In one call of C: once the lock is free, it is known how often it was held.
             saved.extend(map(operator.call, (lock._release_save,)))
             if other is not None:
-                return other.wait(None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX))
+                return bool(other.wait(None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)))
             if get_ident() == threading.main_thread().ident:
                 return wait_looking_up(lambda seconds: waiter.acquire(timeout=seconds), timeout)
-            return waiter.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+            return bool(waiter.acquire(timeout=-1 if timeout is None else max(0.0, timeout)))
         finally:
-            if saved:
-                lock._acquire_restore(saved[0])
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+            try:
+                if saved:
+                    lock._acquire_restore(saved[0])
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
 
 
 class _Notified:

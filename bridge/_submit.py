@@ -28,7 +28,6 @@ from .loop.home import loop_here
 from .loop.life import Life
 from .loop.logs import twisted_log
 from .loop.task import is_cancellation
-from .strategies import Strategy
 
 if TYPE_CHECKING:
     from ._bridge import Bridge
@@ -108,11 +107,6 @@ class WorkFuture(PatientFuture):
         if unseen is not None:
             _log_unseen(*unseen)
 
-    def wait_by(self, strategy: Strategy) -> None:
-        """Let those who wait do it by the strategy, wherever it can be used."""
-        condition: Any = self._condition
-        condition.strategy = strategy
-
     def forget(self) -> None:
         """Let go of the call, which has ended."""
         self._call = None
@@ -120,17 +114,19 @@ class WorkFuture(PatientFuture):
     def result(self, timeout: float | None = None) -> Any:
         """Return the result of the work or raise its error, as any Future; the traceback does not grow.
 
-        It waits in the way of ``block_on``. The time-out, Ctrl-C or a cancellation that ends the wait ends nothing else.
+        It waits in the way of ``block_on``. A time-out, Ctrl-C or a cancellation ends the wait and nothing else.
 
         :raises DeadlockError: the work needs the stack that would wait.
         :raises StrategyUnavailable: it needs this very thread, whose loop cannot go on meanwhile.
         """
         try:
-            self._check_place("result", timeout)
+            own = self._call
+            if own is not None and (_get_running_loop() is not None or get_ident() == own.life.ident):
+                self._check_place("result", timeout)
             return super().result(timeout)
         except BaseException as error:
             trim(error)
-            if self._exception is error:  # type: ignore[attr-defined]
+            if self._exception is error:
                 self.unseen = None
                 set_traceback(error, kept_traceback(self, error))
             raise
@@ -156,10 +152,7 @@ class WorkFuture(PatientFuture):
             check_place(own.life, call)
 
     def _check_place(self, method: str, timeout: float | None) -> None:
-        own = self._call
-        if own is None or (_get_running_loop() is None and get_ident() != own.life.ident):
-            return
-        if timeout is None or timeout > 0:
+        if timeout is None or timeout > 0:  # else it only looks
             self.check_place(f"{method}() of {describe(self)}")
 
     @property
@@ -214,8 +207,8 @@ def submit(bridge: Bridge | None, find: Find, x: Any) -> WorkFuture:
             route = life.post if kind not in ROUTED else route_of(life, x, kind)
             call = SubmittedCall(life, x, kind, route, context)
             future = call.future
-            if bridge.strategy.name != "auto":
-                future.wait_by(bridge.strategy)
+            condition: Any = future._condition
+            condition.strategy = bridge.strategy
             try:
                 life.open.add(call)
                 if life.over is None and (life.accepts or bridge.life() is life):  # as in block_on

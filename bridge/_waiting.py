@@ -43,13 +43,16 @@ def waiter_here(strategy: Strategy | None) -> Waiter | None:
     :param strategy: the bridge's; where it cannot be used, and for None, the one that fits the place.
     """
     running = _get_running_loop()
-    if isinstance(running, SwapLoop):
+    if running is None:
+        if home.scope_of_this_thread() is not None:
+            waiter = _in_scope()
+            if waiter is not None:
+                return waiter
+    elif isinstance(running, SwapLoop):
         return StackWaiter(running)
-    if running is None and home.scope_of_this_thread() is not None:
-        waiter = _in_scope()
-        if waiter is not None:
-            return waiter
-    if strategy is None or (type(strategy) is not AutoStrategy and strategy.unavailable() is not None):
+    if type(strategy) is AutoStrategy:
+        return strategy.special()
+    if strategy is None or strategy.unavailable() is not None:
         strategy = resolve("auto")
     if isinstance(strategy, AutoStrategy):
         return strategy.special()
@@ -87,7 +90,10 @@ class PatientCondition(Condition):
 
     def waiter(self) -> Waiter | None:
         """Return what waits here."""
-        return waiter_here(self.strategy)
+        strategy = self.strategy
+        if type(strategy) is AutoStrategy and _get_running_loop() is None and home.scope_of_this_thread() is None:
+            return strategy.special()  # the commonest place, without one more call
+        return waiter_here(strategy)
 
 
 def check_place(life: Life, call: str) -> None:
