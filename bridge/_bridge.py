@@ -66,6 +66,7 @@ def _load() -> ModuleType:
             from .loop.watch import watchdog
 
             watchdog.report = _stacks.report
+            watchdog.is_held_up = _stacks.is_held_up
             _waiting.set_home(_find_bridge)
             # After the imports, because what those modules do in a forked child has to be done before ours.
             os.register_at_fork(after_in_child=_forked)
@@ -228,8 +229,10 @@ class Bridge(Facade):
             pages = [future.result() for future in futures]
 
         The work sees the caller's context variables; what it sets in them stays with it. ``cancel()`` of the Future
-        asks for the work to be cancelled, and the Future is cancelled when the work has ended. May be called in any
-        thread, the loop's own included.
+        asks for the work to be cancelled, and the Future is cancelled when the work has ended. ``result()`` and
+        ``exception()`` wait in the way of :meth:`block_on`; a time-out or Ctrl-C there leaves the work running. For
+        several Futures there are :func:`bridge.wait` and :func:`bridge.as_completed`. May be called in any thread, the
+        loop's own included.
 
         :param x: as for :meth:`block_on`.
         :raises TypeError: x cannot be waited for.
@@ -536,6 +539,7 @@ class _AttachedBridge(Bridge):
         self.strategy = other.strategy
         self.stall_after = other.stall_after
         self.exit_grace = other.exit_grace
+        self._life.watch(self.stall_after, self._meter)
 
     def _attach(self) -> Life:
         from .loop.alone import attach

@@ -1,8 +1,8 @@
 """submit: start a call, and hand out a Future of its outcome.
 
 The private names that this module stands on (test_names.py::test_concurrent_future_names), in CPython 3.4 to 3.14:
-``concurrent.futures.Future._condition``, ``_waiters``, ``_exception`` and ``_done_callbacks``;
-``threading.Condition._waiters``.
+``concurrent.futures.Future._condition``, ``_waiters`` and ``_done_callbacks``; ``threading.Condition._waiters``. And
+``Future._exception`` (test_names.py::test_waiters_of_a_future).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from .loop.home import loop_here
 from .loop.life import Life
 from .loop.logs import twisted_log
 from .loop.task import is_cancellation
+from .loop.watch import watchdog
 
 if TYPE_CHECKING:
     from ._bridge import Bridge
@@ -214,6 +215,8 @@ def submit(bridge: Bridge | None, find: Find, x: Any) -> WorkFuture:
                 if life.over is None and (life.accepts or bridge.life() is life):  # as in block_on
                     call.origin = origin_of(sys._getframe(2))
                     call.begin()
+                    if life.unwatched:
+                        watchdog.wake(life)
                     return future
                 life.open.discard(call)
             except BaseException:  # Ctrl-C, or a refusal; nobody has the Future

@@ -144,3 +144,42 @@ def test_the_end_of_the_application_ends_the_wait_and_leaves_the_work(toolkit: s
     assert "the work goes on" in message
     assert not future.done()
     future.cancel()
+
+
+@isolated
+def test_a_window_that_stands_still_for_submitted_work_is_reported(toolkit: str) -> None:
+    import asyncio
+    import concurrent.futures
+    import logging
+    from typing import Any
+
+    from guis import make_gui
+
+    import bridge
+
+    gui = make_gui(toolkit)
+    texts: list[str] = []
+    reported = asyncio.Event()
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            texts.append(record.getMessage())
+            bridge.submit(reported.set)
+
+    logging.getLogger("bridge").addHandler(Handler())
+    logging.getLogger("bridge").propagate = False
+    bridge.configure(stall_after=0.1)
+    waits: list[Any] = [concurrent.futures.wait, lambda fs: list(concurrent.futures.as_completed(fs))]
+
+    def press() -> None:
+        waits[len(texts)]([bridge.submit(reported.wait())])
+
+    for name, instead in (("wait", "bridge.wait(futures)"), ("as_completed", "bridge.as_completed(futures)")):
+        reported.clear()
+        gui.after(10, lambda: (press(), gui.stop()))
+        gui.run()
+        kind = "Tk" if toolkit == "tk" else "Qt"
+        (text,) = texts[-1:]
+        expected = f"(MainThread), which runs the events of {kind}, stands still for it in concurrent.futures.{name}; "
+        assert f"{expected}write {instead}" in text, text
+    assert len(texts) == 2, texts

@@ -155,7 +155,7 @@ WHERE = ["lock", "event", "queue", "greenlet", "auto", "iterate", "enter", "run"
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("where", WHERE)
 def test_interrupts_at_random(where: str, tmp_path: Path) -> None:
-    rounds = times(8, 112)  # in nine places: 1,008
+    rounds = times(8, 112)  # in ten places: 1,120
     choose = random.Random(SEED)
     (tmp_path / "script.py").write_text("import faulthandler; faulthandler.register(12, chain=True)\n" + RANDOM)
     # It may come after the last line of __enter__ and before the block; or when the arguments of a call have been

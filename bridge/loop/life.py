@@ -95,6 +95,10 @@ class Life(Watched):
         """Return the open calls that a thread waits for."""
         return [call for call in list(self.open) if call.waits]
 
+    def watched(self) -> list[OpenCall]:
+        """Return the open calls, those too that no thread waits for in one of our ways."""
+        return list(self.open)
+
     @property
     def switches(self) -> int:
         """How often a stack of the loop's thread has blocked, while the loop is not closed."""

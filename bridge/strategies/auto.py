@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import gui
 from .gevent import GeventStrategy
@@ -74,3 +74,12 @@ class AutoStrategy:
             if strategy.unavailable() is None:
                 return strategy.waiter()
         return None
+
+
+def name_of_gui(modules: dict[str, ModuleType] = sys.modules) -> str | None:
+    """Return the name of the GUI whose events the main thread runs, most likely; None if there is none. Any thread."""
+    for name in BINDINGS:
+        application: Any = getattr(modules.get(name), "QCoreApplication", None)
+        if application is not None and application.instance() is not None:
+            return "Qt"
+    return None if getattr(modules.get("tkinter"), "_default_root", None) is None else "Tk"
