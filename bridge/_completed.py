@@ -212,7 +212,7 @@ def _waiter(verb: str, find: Find, futures: Iterable[_Future]) -> Waiter:
     """
     for future in futures:
         if isinstance(future, WorkFuture):
-            future.check_place(f"bridge.{verb}() of {describe(future)}")
+            future.check_place(f"bridge.{verb}")
     return waiter_here(find(loop_here()).strategy) or SleepingWaiter()
 
 

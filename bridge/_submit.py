@@ -135,7 +135,9 @@ class WorkFuture(PatientFuture):
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return the error of the work, as any Future; None if it returned. It waits as :meth:`result` does."""
         try:
-            self._check_place("exception", timeout)
+            own = self._call
+            if own is not None and (_get_running_loop() is not None or get_ident() == own.life.ident):
+                self._check_place("exception", timeout)
             error = super().exception(timeout)
         except BaseException as raised:
             trim(raised)
@@ -143,18 +145,20 @@ class WorkFuture(PatientFuture):
         self.unseen = None
         return error
 
-    def check_place(self, call: str) -> None:
+    def check_place(self, verb: str) -> None:
         """Refuse to wait for this here, if that would keep the work from going on.
 
-        :param call: the wait, as it is written.
+        :param verb: what waits, for the message.
         """
         own = self._call
-        if own is not None and not self.done():
-            check_place(own.life, call)
+        if own is None or (_get_running_loop() is None and get_ident() != own.life.ident):
+            return
+        if not self.done():
+            check_place(own.life, f"{verb}() of {describe(self)}")
 
     def _check_place(self, method: str, timeout: float | None) -> None:
         if timeout is None or timeout > 0:  # else it only looks
-            self.check_place(f"{method}() of {describe(self)}")
+            self.check_place(method)
 
     @property
     def work(self) -> Any:
