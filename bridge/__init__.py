@@ -9,6 +9,7 @@ The two functions that are not in ``__all__`` are for IPython, which looks for t
 from ._border import as_deferred, as_future, deferring, in_thread, serialized
 from ._bridge import (
     Bridge,
+    as_completed,
     block_on,
     blocking,
     configure,
@@ -19,6 +20,7 @@ from ._bridge import (
     new_event_loop,
     run,
     submit,
+    wait,
 )
 from ._dump import dump
 from ._errors import BridgeClosed, BridgeError, DeadlockError, ReactorConflict, StrategyUnavailable, WrongThreadError
@@ -39,6 +41,7 @@ __all__ = [
     "Waiter",
     "WrongThreadError",
     "__version__",
+    "as_completed",
     "as_deferred",
     "as_future",
     "block_on",
@@ -57,4 +60,5 @@ __all__ = [
     "serialized",
     "strategies",
     "submit",
+    "wait",
 ]

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
-from ._bridge import block_on, bridge_here
+from ._bridge import block_on, bridge_here, life_of_this_thread
 from ._errors import BridgeError
 
 if TYPE_CHECKING:
@@ -192,16 +192,28 @@ def serialized(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S
     others, those that the owner started included: a method that blocks on a ``gather`` whose parts call the same
     instance waits for ever. On the loop's thread a call in the queue switches stacks, as ``block_on`` does. In any
     other thread it waits as for an ``RLock``, and both kinds stand in the same queue. A call that is cancelled or
-    interrupted leaves the queue.
+    interrupted leaves the queue. A callback on the loop to which the owner's thread has posted a call that has not
+    begun is another caller.
 
     It needs neither weak references to the instance nor its hash, and nothing is stored in it.
 
     :param method: a sync method; of a class, if ``@classmethod`` stands above. Its first argument is the instance.
     :raises TypeError: method is no sync function.
     :raises DeadlockError: by the method: it was called on the loop's root stack, where it would have to wait.
+    :raises StrategyUnavailable: by the method: it would have to wait on the thread of a loop that is not of ours, which
+        cannot go on meanwhile.
     :raises BaseException: by the method: what ended the wait, as from :func:`block_on`.
     """
     _check_sync(method, "serialized", "an async method has asyncio.Lock for this")
+
+    def refuse(thread: int) -> None:
+        """Refuse to stand still until a thread goes on that waits for what this very thread has to run.
+
+        It is the thread of a reactor that has no asyncio loop, most often; elsewhere a stack switches.
+        """
+        life = life_of_this_thread()
+        if life is not None and any(getattr(each, "caller", None) == thread for each in list(life.open)):
+            raise life.refusal_here(f"the serialized method {getattr(method, '__qualname__', method)}")
 
     @functools.wraps(method)
     def call(instance: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -210,7 +222,7 @@ def serialized(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S
         turn = turns.Turn(instance)
         try:
             try:
-                turn.enter(block_on, _calls_for)
+                turn.enter(block_on, _calls_for, refuse)
                 return method(instance, *args, **kwargs)
             finally:
                 turn.leave()
@@ -220,8 +232,12 @@ def serialized(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S
     return call
 
 
-def _calls_for(thread: int) -> bool:
-    """Return whether the caller, on a loop, runs for a call that is open on it and that the thread waits for."""
+def _calls_for(thread: int, stack: object) -> bool:
+    """Return whether the caller, on a loop, runs for a call that is open on it and that the thread waits for.
+
+    :param stack: the greenlet of the thread that waits for the call. Of several that wait in one thread each has its
+        own calls.
+    """
     import asyncio
 
     from . import _call
@@ -230,7 +246,10 @@ def _calls_for(thread: int) -> bool:
     if bridge is None:
         return False
     calls = [call for call in list(bridge._life.open) if getattr(call, "caller", None) == thread]
-    if any(call.work is asyncio.current_task() for call in calls):
+    calls = [call for call in calls if getattr(call.waiter, "greenlet", stack) in (stack, None)]
+    # One that is posted and has not begun has no work. No task is no task of its either: a plain callback is another.
+    task = asyncio.current_task()
+    if task is not None and any(call.work is task for call in calls):
         return True
     # The call has no task yet while the first step of that is running, inside the very call.
     frame: Any = sys._getframe() if calls else None

@@ -10,7 +10,7 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from types import CoroutineType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -19,7 +19,7 @@ from ._dump import checked_signal, dump_on, no_dump_on
 from ._errors import BridgeClosed, BridgeError
 from ._exit import Exit
 from ._facade import Caller, Facade
-from ._native import is_patched
+from ._native import get_ident
 from ._outcome import trim
 from ._seconds import checked_seconds
 from ._stats import Meter, Stats
@@ -28,6 +28,7 @@ from .strategies import renew_after_fork, resolve
 if TYPE_CHECKING:
     import asyncio
     import concurrent.futures
+    from concurrent.futures._base import DoneAndNotDoneFutures
 
     from anyio.from_thread import BlockingPortal
 
@@ -62,10 +63,12 @@ def _load() -> ModuleType:
     with _lock:
         if _loaded is None:
             _exit.watch()
-            from . import _stacks, _verbs
+            from . import _stacks, _verbs, _waiting
             from .loop.watch import watchdog
 
             watchdog.report = _stacks.report
+            watchdog.is_held_up = _stacks.is_held_up
+            _waiting.set_home(_find_bridge)
             # After the imports, because what those modules do in a forked child has to be done before ours.
             os.register_at_fork(after_in_child=_forked)
             _loaded = _verbs
@@ -227,8 +230,10 @@ class Bridge(Facade):
             pages = [future.result() for future in futures]
 
         The work sees the caller's context variables; what it sets in them stays with it. ``cancel()`` of the Future
-        asks for the work to be cancelled, and the Future is cancelled when the work has ended. May be called in any
-        thread, the loop's own included.
+        asks for the work to be cancelled, and the Future is cancelled when the work has ended. ``result()`` and
+        ``exception()`` wait in the way of :meth:`block_on`; a time-out or Ctrl-C there leaves the work running. For
+        several Futures there are :func:`bridge.wait` and :func:`bridge.as_completed`. May be called in any thread, the
+        loop's own included.
 
         :param x: as for :meth:`block_on`.
         :raises TypeError: x cannot be waited for.
@@ -347,10 +352,9 @@ class Bridge(Facade):
             from .loop.border import open_portal
 
             opened = self.block_on(open_portal())
-            if is_patched():
-                from ._greenlets import serve_greenlets
+            from ._greenlets import serve_portal
 
-                serve_greenlets(opened, self.block_on)
+            serve_portal(opened, self.block_on)
             with self._starting:
                 if life.portal is None:
                     life.portal = opened
@@ -536,6 +540,7 @@ class _AttachedBridge(Bridge):
         self.strategy = other.strategy
         self.stall_after = other.stall_after
         self.exit_grace = other.exit_grace
+        self._life.watch(self.stall_after, self._meter)
 
     def _attach(self) -> Life:
         from .loop.alone import attach
@@ -722,6 +727,16 @@ def bridge_here(loop: asyncio.AbstractEventLoop | None) -> Bridge | None:
     return None
 
 
+def life_of_this_thread() -> Life | None:
+    """Return the life of the loop or reactor whose thread this is, None if it is no bridge's."""
+    ident = get_ident()
+    for bridge in list(_bridges):
+        life: Life | None = bridge._life
+        if life is not None and life.over is None and life.ident == ident:
+            return life
+    return None
+
+
 def _find_bridge(loop: asyncio.AbstractEventLoop | None) -> Bridge:
     """Return the bridge of that loop, which runs in this thread or handed it its work; else the default one."""
     found = bridge_here(loop)
@@ -850,6 +865,65 @@ def submit(x: Any) -> concurrent.futures.Future[Any]:
         trim(error)
         raise
     return future
+
+
+def wait(
+    fs: Iterable[concurrent.futures.Future[T]], timeout: float | None = None, return_when: str = "ALL_COMPLETED"
+) -> DoneAndNotDoneFutures[T]:
+    """Wait for Futures, as ``concurrent.futures.wait`` does, in the way of :func:`block_on`.
+
+    On a loop's own thread the stack switches and the loop goes on, in a GUI's thread its events run, in a process that
+    gevent has patched the greenlet blocks only. ``concurrent.futures.wait`` stops the thread, and waits for ever for
+    work that needs it. What ends the wait (the time-out, Ctrl-C, a cancellation) leaves every Future as it is. ::
+
+        done, not_done = bridge.wait([bridge.submit(fetch(url)) for url in urls], timeout=10)
+
+    :param fs: Futures of ``concurrent.futures`` from anywhere, those of :func:`submit` among them.
+    :param timeout: seconds, None to wait for ever.
+    :param return_when: ``FIRST_COMPLETED``, ``FIRST_EXCEPTION`` or ``ALL_COMPLETED`` of ``concurrent.futures``.
+    :returns: the named tuple ``(done, not_done)`` of two sets; duplicates are left out.
+    :raises TypeError: one of fs is no such Future.
+    :raises ValueError: there is no such return_when.
+    :raises DeadlockError: it would have to wait on the loop's root stack, outside any callback.
+    :raises StrategyUnavailable: work of one of fs needs this very thread, whose loop cannot go on meanwhile.
+    """
+    try:
+        _engine()
+        from . import _completed
+
+        return _completed.wait(_find_bridge, fs, timeout, return_when)
+    except BaseException as error:
+        trim(error)
+        raise
+
+
+def as_completed(
+    fs: Iterable[concurrent.futures.Future[T]], timeout: float | None = None
+) -> Iterator[concurrent.futures.Future[T]]:
+    """Yield Futures as they end, as ``concurrent.futures.as_completed`` does, in the way of :func:`block_on`.
+
+    It waits as :func:`wait` does, takes the same Futures, and leaves nothing behind in them when it is left early. ::
+
+        for future in bridge.as_completed(bridge.submit(fetch(url)) for url in urls):
+            print(future.result())
+
+    :param fs: as for :func:`wait`; duplicates are yielded once.
+    :param timeout: seconds that all of it may take, from the first item on; None for no limit.
+    :raises TimeoutError: the time is up.
+    :raises TypeError: as for :func:`wait`.
+    :raises DeadlockError: as for :func:`wait`.
+    :raises StrategyUnavailable: as for :func:`wait`.
+    """
+    try:
+        _engine()
+        from . import _completed
+
+        futures = _completed.as_completed(_find_bridge, fs, timeout)
+        del fs  # which would keep alive what has been yielded
+        yield from futures
+    except BaseException as error:
+        trim(error)
+        raise
 
 
 class _Plain(Facade):

@@ -86,7 +86,10 @@ def _next(each: Any, link: Link) -> list[Any]:
         return [child for child in children if not child.done()]
     if isinstance(each, asyncio.Future):
         return _behind_shield(each)
-    if isinstance(each, concurrent.futures.Future) or each is None:
+    if isinstance(each, concurrent.futures.Future):  # of submit: what the loop has made of it
+        work: Any = getattr(each, "work", None)
+        return [] if work is None else [work]
+    if each is None:
         return []
     link.frames, last = frames_of(each)
     return [] if last is None else [last]

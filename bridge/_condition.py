@@ -60,7 +60,11 @@ class Condition(_Lock):
     on_wait: Callable[[], object] | None = None
 
     def __init__(self) -> None:
-        self._waiters: deque[threading.Lock] = deque()
+        self._waiters: deque[Any] = deque()
+
+    def waiter(self) -> Any:
+        """Return what waits in this thread in the place of a lock, a ``Waiter``; None for the lock."""
+        return None
 
     def wait(self, timeout: float | None = None) -> bool:
         """Let the lock go, wait to be notified, take the lock again, and return whether it was not the time that ended.
@@ -71,20 +75,37 @@ class Condition(_Lock):
         lock: Any = self
         if not lock._is_owned():
             raise RuntimeError("cannot wait on un-acquired lock")
-        waiter = allocate_lock()
-        waiter.acquire()
-        self._waiters.append(waiter)
+        other = self.waiter()
+        if other is None:
+            waiter: Any = allocate_lock()
+            waiter.acquire()
+        else:
+            waiter = _Notified(other)
         saved: list[Any] = []
         try:
+            self._waiters.append(waiter)
             if self.on_wait is not None:
                 self.on_wait()
             # In one call of C: once the lock is free, it is known how often it was held.
             saved.extend(map(operator.call, (lock._release_save,)))
+            if other is not None:
+                return bool(other.wait(None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)))
             if get_ident() == threading.main_thread().ident:
                 return wait_looking_up(lambda seconds: waiter.acquire(timeout=seconds), timeout)
-            return waiter.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+            return bool(waiter.acquire(timeout=-1 if timeout is None else max(0.0, timeout)))
         finally:
-            if saved:
-                lock._acquire_restore(saved[0])
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+            try:
+                if saved:
+                    lock._acquire_restore(saved[0])
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+
+
+class _Notified:
+    """A waiter among the locks that a condition releases, each once."""
+
+    __slots__ = ("release",)
+
+    def __init__(self, waiter: Any) -> None:
+        self.release = waiter.notify

@@ -14,6 +14,9 @@ name                                                        versions
 ``ThreadPool._team.statistics().backloggedWorkCount``       Twisted 15 to 26
 ``CapacityLimiter.acquire_on_behalf_of`` (its code) of
 ``anyio._backends._asyncio``                                anyio 4.0 to 4.16
+the code of ``concurrent.futures.wait``, of
+``as_completed``, ``Future.result`` and ``exception``,
+and the variable ``fs`` of the first two                    CPython 3.2 to 3.14
 ==========================================================  =====================
 """
 
@@ -21,18 +24,21 @@ from __future__ import annotations
 
 import _thread
 import ast
+import concurrent.futures
 import inspect
 import linecache
 import sys
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from opcode import opmap
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from ._condition import Condition
 from ._seconds import wait_looking_up
+from ._waiting import PatientCondition
 from .loop.home import HomeThread
 
 _BEFORE_WITH = opmap.get("BEFORE_WITH")
@@ -69,6 +75,41 @@ def waited_for(frame: FrameType | None) -> str | None:
     if not isinstance(lock, _LOCKS) or "unlocked" in repr(lock):
         return None
     return f"{lock!r}, in {code.co_filename}:{line}: {source}"
+
+
+def standing_in(frame: FrameType | None) -> Standing | None:
+    """Return the wait of the standard library's for Futures that the thread of this innermost frame stands still in."""
+    while frame is not None and frame.f_globals.get("__name__") in _OF_LOCKS:
+        frame = frame.f_back
+    if frame is None or frame.f_code not in _STANDING:
+        return None
+    name, instead = _STANDING[frame.f_code]
+    one: Any = frame.f_locals.get("self")
+    if one is None:
+        return Standing(name, instead, list(frame.f_locals.get("fs", ())))
+    if isinstance(one._condition, PatientCondition):  # of ours, which waits as block_on does
+        return None
+    return Standing(name, instead, [one])
+
+
+@dataclass
+class Standing:
+    """A wait that keeps its thread from everything else."""
+
+    name: str
+    instead: str  # what to write
+    futures: list[Any]  # that it waits for
+
+
+_STANDING: dict[Any, tuple[str, str]] = {
+    cast(Any, concurrent.futures.wait).__code__: ("concurrent.futures.wait", "bridge.wait(futures)"),
+    cast(Any, concurrent.futures.as_completed).__code__: (
+        "concurrent.futures.as_completed",
+        "bridge.as_completed(futures)",
+    ),
+    cast(Any, concurrent.futures.Future.result).__code__: ("result() of a Future", "block_on(future)"),
+    cast(Any, concurrent.futures.Future.exception).__code__: ("exception() of a Future", "bridge.wait([future])"),
+}
 
 
 def _line(frame: FrameType) -> str:

@@ -5,6 +5,7 @@ For the watchdog's warnings and for :func:`bridge.dump`. It only looks, in any t
 
 from __future__ import annotations
 
+import concurrent.futures
 import linecache
 import logging
 import threading
@@ -22,7 +23,9 @@ from ._origin import shown
 from ._outcome import is_machinery
 from .loop.life import Life
 from .loop.swap import OnLoopCall, Stacks, SwapLoop
+from .loop.waiter import Told
 from .loop.watch import Watched, watchdog
+from .strategies.auto import name_of_gui
 
 log = logging.getLogger("bridge")
 
@@ -32,11 +35,13 @@ Frames = list[tuple[FrameType, int]]
 _SHOWN = 10
 # The same for the stacks that are blocked on a loop whose thread stands still.
 _NAMED = 20
+# The module of bridge.wait and bridge.as_completed, which stands above this one.
+_COMPLETED = f"{__package__}._completed"
 
 
 def report(target: Watched, calls: list[Any]) -> None:
     """Log one warning for each call that has waited too long. Called by the watchdog."""
-    is_open = {call.key for call in target.calls()}
+    is_open = {call.key for call in target.watched()}
     calls = [call for call in calls if call.key in is_open]  # some may have ended since the watchdog looked
     for call in calls[:_SHOWN]:
         text = [_call(target, call, target.stall_after or 0.0), *_loop_thread(target)]
@@ -83,6 +88,8 @@ def _all_calls(target: Watched) -> list[Any]:
 def _call(target: Watched, call: Any, seconds: float) -> str:
     """Return one call with its stacks."""
     waited = f"has waited for {seconds:.6g} seconds"
+    if isinstance(call, OnLoopCall) and isinstance(call.work, Told):
+        return _waiting_stack(target, call, seconds)
     if isinstance(call, OnLoopCall):
         where = "in a callback" if call.task is None else f"in {_shown(call.task)}"
         waited = "waits" if call.seen is None else f"has waited for more than {seconds:.6g} seconds"
@@ -97,8 +104,67 @@ def _call(target: Watched, call: Any, seconds: float) -> str:
             return "\n".join((head, _formatted(caller), "it waits for its first step:", _formatted(stack)))
     else:
         head = f"submit({describe(call.x)}) was called {seconds:.6g} seconds ago, at:"
-        return "\n".join((head, shown(call.origin), "it waits for:", work_stack(call.work)))
+        return "\n".join((head, shown(call.origin), *_held_up(call), "it waits for:", work_stack(call.work)))
     return "\n".join((head, _formatted(caller) or "  (the thread has ended)", "it waits for:", work_stack(work)))
+
+
+def _waiting_stack(target: Watched, call: Any, seconds: float) -> str:
+    """Return a stack that waits for Futures, by ``result()`` or :func:`bridge.wait`, with what it waits for."""
+    waited = "waits" if call.seen is None else f"has waited for more than {seconds:.6g} seconds"
+    where = "in a callback" if call.task is None else f"in {_shown(call.task)}"
+    stack = frames_of_stack(call.stack)
+    verb, futures = _futures_of(stack)
+    head = f"{verb} {waited}, on the loop's own thread, {where}:"
+    parts = [head, _formatted(stack or _frames_of_thread(_ident_of(target))), "it waits for:"]
+    for future in [each for each in futures if not each.done()][:_SHOWN]:
+        parts.append(work_stack(future))
+    return "\n".join(parts)
+
+
+def _futures_of(stack: Frames) -> tuple[str, list[Any]]:
+    """Return how a stack waits for Futures, and for which."""
+    for frame, _ in reversed(stack):
+        name, held = frame.f_code.co_name, frame.f_locals
+        if isinstance(held.get("self"), concurrent.futures.Future) and name in ("result", "exception"):
+            return f"{name}() of a Future", [held["self"]]
+        if frame.f_globals.get("__name__") == _COMPLETED and name in ("_wait", "as_completed"):
+            listener: Any = held.get("listener")
+            return f"bridge.{name.lstrip('_')}()", list(getattr(listener, "futures", ()))
+    return "a Future", []
+
+
+def is_held_up(call: Any) -> bool:
+    """Return whether a thread that has something to run stands still for work of submit. For the watchdog."""
+    return bool(_standing_for(call))
+
+
+def _held_up(call: Any) -> list[str]:
+    lines: list[str] = []
+    for ident, why, standing in _standing_for(call):
+        lines.append(
+            f"{_thread(ident)}, {why}, stands still for it in {standing.name}; write {standing.instead}, which lets it "
+            "go on:"
+        )
+        lines.append(_formatted(_frames_of_thread(ident)))
+    return lines
+
+
+def _standing_for(call: Any) -> list[tuple[int, str, _locks.Standing]]:
+    """Return the threads that run a loop or a GUI and stand still for the Future of a submitted call."""
+    future = getattr(call, "future", None)
+    if future is None or not future._waiters:
+        return []
+    threads = {_ident_of(target): "which runs a loop" for target in watchdog.targets}
+    gui = name_of_gui()
+    if gui is not None:
+        threads.setdefault(threading.main_thread().ident, f"which runs the events of {gui}")
+    frames = _native.current_frames()
+    found: list[tuple[int, str, _locks.Standing]] = []
+    for ident, why in threads.items():
+        standing = None if ident is None else _locks.standing_in(frames.get(ident))
+        if ident is not None and standing is not None and future in standing.futures:
+            found.append((ident, why, standing))
+    return found
 
 
 def _first_step(target: Watched, call: Any) -> Frames | None:
@@ -156,6 +222,12 @@ def _loop_thread(target: Watched) -> list[str]:
     lock = _locks.waited_for(frame)
     if lock is not None:
         lines.append(f"it waits for {lock}")
+    standing = _locks.standing_in(frame)
+    if standing is not None:
+        lines.append(
+            f"{standing.name} stops the thread, and the loop with it; write {standing.instead}, which lets the loop "
+            "go on"
+        )
     loop: Any = _loop_of(target)
     stacks = loop.stacks.calls() if isinstance(loop, SwapLoop) else []
     if stacks:

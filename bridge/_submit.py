@@ -2,7 +2,8 @@
 
 The private names that this module stands on (test_names.py::test_concurrent_future_names), in CPython 3.4 to 3.14:
 ``concurrent.futures.Future._condition``, ``_waiters`` and ``_done_callbacks``; ``threading.Condition._waiters``; in
-CPython 3.15 ``concurrent.futures.Future._get_snapshot``.
+CPython 3.15 ``concurrent.futures.Future._get_snapshot``. And ``Future._exception``
+(test_names.py::test_waiters_of_a_future).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from asyncio import _get_running_loop
 from collections.abc import Callable, Collection
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
@@ -18,13 +20,16 @@ from ._adapt import Kind, describe, discard, kind_of
 from ._call import ROUTED, Call, end_of, kept_traceback, route_of
 from ._errors import BridgeClosed
 from ._greenlets import PatientFuture
+from ._native import get_ident
 from ._origin import Origin, origin_of, shown
 from ._outcome import set_traceback, trim
+from ._waiting import check_place
 from .loop.base import never_raise
 from .loop.home import loop_here
 from .loop.life import Life
 from .loop.logs import twisted_log
 from .loop.task import is_cancellation
+from .loop.watch import watchdog
 
 if TYPE_CHECKING:
     from ._bridge import Bridge
@@ -109,16 +114,58 @@ class WorkFuture(PatientFuture):
         self._call = None
 
     def result(self, timeout: float | None = None) -> Any:
-        """Return the result of the work or raise its error, as any Future; the traceback does not grow."""
+        """Return the result of the work or raise its error, as any Future; the traceback does not grow.
+
+        It waits in the way of ``block_on``. A time-out, Ctrl-C or a cancellation ends the wait and nothing else.
+
+        :raises DeadlockError: the work needs the stack that would wait.
+        :raises StrategyUnavailable: it needs this very thread, whose loop cannot go on meanwhile.
+        """
         try:
+            own = self._call
+            if own is not None and (_get_running_loop() is not None or get_ident() == own.life.ident):
+                self._check_place("result", timeout)
             return super().result(timeout)
         except BaseException as error:
             trim(error)
-            if self.done():
+            if self._exception is error:
                 self.unseen = None
-            if self.done() and not self.cancelled() and self.exception() is error:
                 set_traceback(error, kept_traceback(self, error))
             raise
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the error of the work, as any Future; None if it returned. It waits as :meth:`result` does."""
+        try:
+            own = self._call
+            if own is not None and (_get_running_loop() is not None or get_ident() == own.life.ident):
+                self._check_place("exception", timeout)
+            error = super().exception(timeout)
+        except BaseException as raised:
+            trim(raised)
+            raise
+        self.unseen = None
+        return error
+
+    def check_place(self, verb: str) -> None:
+        """Refuse to wait for this here, if that would keep the work from going on.
+
+        :param verb: what waits, for the message.
+        """
+        own = self._call
+        if own is None or (_get_running_loop() is None and get_ident() != own.life.ident):
+            return
+        if not self.done():
+            check_place(own.life, f"{verb}() of {describe(self)}")
+
+    def _check_place(self, method: str, timeout: float | None) -> None:
+        if timeout is None or timeout > 0:  # else it only looks
+            self.check_place(method)
+
+    @property
+    def work(self) -> Any:
+        """What the loop has made of x, such as a task; None before it has begun and when it has ended."""
+        own = self._call
+        return None if own is None else own.work
 
     def is_waited_for(self) -> bool:
         """Return whether a thread waits for the result, in ``result()`` or in ``concurrent.futures.wait()``."""
@@ -132,12 +179,6 @@ class WorkFuture(PatientFuture):
         self._call = None
         if not self.done():
             self.set_exception(error)
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Return the error of the work, as any Future; None if it returned."""
-        error = super().exception(timeout)
-        self.unseen = None
-        return error
 
     def running(self) -> bool:
         """Return whether the work has not ended; it starts at once."""
@@ -177,11 +218,15 @@ def submit(bridge: Bridge | None, find: Find, x: Any) -> WorkFuture:
             route = life.post if kind not in ROUTED else route_of(life, x, kind)
             call = SubmittedCall(life, x, kind, route, context)
             future = call.future
+            condition: Any = future._condition
+            condition.strategy = bridge.strategy
             try:
                 life.open.add(call)
                 if life.over is None and (life.accepts or bridge.life() is life):  # as in block_on
                     call.origin = origin_of(sys._getframe(2))
                     call.begin()
+                    if life.unwatched:
+                        watchdog.wake(life)
                     return future
                 life.open.discard(call)
             except BaseException:  # Ctrl-C, or a refusal; nobody has the Future

@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any
 from . import _deadlock
 from ._adapt import Kind, describe, discard, kind_of
 from ._call import ROUTED, BlockedCall, end_of, route_of
-from ._errors import BridgeClosed, DeadlockError, StrategyUnavailable
+from ._errors import BridgeClosed, DeadlockError
 from ._native import get_ident
 from ._seconds import checked_seconds, wait_looking_up
 from ._submit import submit
+from ._waiting import cannot_switch
 from .loop import home, inline
 from .loop.base import is_ours
 from .loop.colocate import LONGEST, Colocation, Pair
 from .loop.home import loop_here
-from .loop.swap import SwapLoop, missing
+from .loop.swap import SwapLoop
 from .loop.task import is_cancellation
 from .loop.variables import take_variables
 from .loop.watch import watchdog
@@ -80,7 +81,7 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
         if running is life.loop:
             return _block_here(running, x, kind, timeout, how)
         if get_ident() == life.ident:
-            raise life.refusal_here(describe(x))
+            raise life.refusal_here(f"block_on({describe(x)})")
         strategy = bridge.strategy if how is None else resolve(how)
         if isinstance(running, SwapLoop) and strategy.name == "greenlet":
             # The greenlets of a loop's thread are the loop's: none of them runs a hub for others.
@@ -230,13 +231,7 @@ def _block_here(loop: Any, x: Any, kind: Kind, timeout: float | None, how: str |
             "way for what it has to run itself; leave the strategy out, and the stack switches"
         )
     if not isinstance(loop, SwapLoop):
-        lacking = ", ".join(missing())
-        raise StrategyUnavailable(
-            f"block_on({describe(x)}) was called on the loop's own thread, where only a loop of ours can switch "
-            f"stacks, and this is {type(loop).__module__}.{type(loop).__name__}"
-            + (f": this Python lacks {lacking}" if lacking else ", from the user's loop_factory")
-            + "; write 'await' in a coroutine, or call the blocking code in a thread: await asyncio.to_thread(function)"
-        )
+        raise cannot_switch(loop, f"block_on({describe(x)})")
     try:
         return inline.block(loop, x, kind, timeout)
     finally:

@@ -568,6 +568,75 @@ def test_futures_are_waited_for_where_the_hub_has_nothing_else_to_do() -> None:
     assert "not running" in str(refused)
 
 
+@pytest.mark.process
+@isolated
+def test_greenlets_go_on_while_futures_are_waited_for() -> None:
+    from gevent import monkey
+
+    monkey.patch_all()
+    import asyncio
+    import concurrent.futures
+    import threading
+    from typing import Any
+
+    import gevent
+
+    import bridge
+
+    ways: list[Any] = [
+        lambda future: future.result(),
+        lambda future: future.exception() or future.result(),
+        lambda future: next(iter(bridge.wait([future]).done)).result(),
+        lambda future: next(iter(bridge.as_completed([future]))).result(),
+    ]
+    done = asyncio.Event()
+
+    async def work() -> str:
+        await done.wait()
+        return "value"
+
+    # Each in a greenlet of its own, and another greenlet lets the work end when all of them wait.
+    futures: Any = [bridge.submit(work()) for _ in ways]
+    waiting = [gevent.spawn(way, future) for way, future in zip(ways, futures, strict=True)]
+
+    def all_wait() -> bool:
+        return all(future._waiters or future._condition._waiters for future in futures)
+
+    def end() -> None:
+        while not all_wait():
+            gevent.sleep(0.001)
+        bridge.block_on(lambda: done.set())
+
+    ending = gevent.spawn(end)
+    gevent.joinall([*waiting, ending], timeout=20, raise_error=True)
+    assert [each.value for each in waiting] == ["value"] * 4
+
+    # A Future of the standard library's, which another greenlet ends.
+    for wait in ways[2:]:
+        by_hand: concurrent.futures.Future[str] = concurrent.futures.Future()
+        gevent.spawn_later(0.01, by_hand.set_result, "by hand")
+        assert wait(by_hand) == "by hand"
+
+    # Where the hub has nothing else to do, a time-out comes all the same, and kill() ends a wait; the work goes on.
+    future: Any = bridge.submit(asyncio.sleep(1000))
+    assert bridge.wait([future], 0.01).not_done == {future}
+    for way in ways:
+        greenlet = gevent.spawn(way, future)
+        gevent.sleep(0.01)
+        greenlet.kill()
+        assert not future.done()
+        assert not future._waiters
+        assert not future._condition._waiters
+    future.cancel()
+
+    # On the loop's own thread, a real one, the stack switches.
+    async def main() -> list[str]:
+        assert threading.current_thread() is not threading.main_thread()
+        return [way(bridge.submit(asyncio.sleep(0.01, "value"))) for way in ways]
+
+    assert bridge.block_on(main()) == ["value"] * 4
+
+
 @isolated
 def test_sockets_of_both_worlds_talk_to_each_other() -> None:
     from gevent import monkey

@@ -593,10 +593,12 @@ def test_anyio_takes_its_workers_from_a_list_of_ours() -> None:
     )
 
 
-def test_portal_names() -> None:
-    """Every call of a portal goes through a method for which we have another in a process that gevent has patched."""
-    from bridge._greenlets import serve_greenlets
+@pytest.mark.parametrize("is_patched", [False, True])
+def test_portal_names(is_patched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call of a portal goes through a method for which we have another."""
+    from bridge import _greenlets
 
+    monkeypatch.setattr(_greenlets, "is_patched", lambda: is_patched)
     started: list[Any] = []
 
     async def main() -> int:
@@ -606,10 +608,12 @@ def test_portal_names() -> None:
                 started.append(coro)
                 anyio.from_thread.run(lambda: coro)
 
-            serve_greenlets(portal, block_on)
+            _greenlets.serve_portal(portal, block_on)
+            future = await anyio.to_thread.run_sync(portal.start_task_soon, len, "seven")
+            assert type(future) is _greenlets.PatientFuture
             return await anyio.to_thread.run_sync(portal.call, len, "seven")
 
-    holds = anyio.run(main) == 5 and len(started) == 1
+    holds = anyio.run(main) == 5 and len(started) == (2 if is_patched else 0)
     check(holds, "BlockingPortal._spawn_task_from_thread", "_greenlets.py", "every call of a portal is started by it")
 
 
@@ -809,6 +813,46 @@ def test_concurrent_future_names() -> None:
     future.set_result(None)
     waiting.join()
     other.join()
+
+
+def test_waiters_of_a_future() -> None:
+    """bridge/_completed.py stands among the waiters of a Future, and reads its state without the lock."""
+
+    class Waiter:
+        def __init__(self) -> None:
+            self.told: list[tuple[str, object, str, bool]] = []
+
+        def _tell(self, kind: str, future: Any) -> None:
+            self.told.append((kind, future, future._state, future._condition._is_owned()))
+
+        def add_result(self, future: Any) -> None:
+            self._tell("result", future)
+
+        def add_exception(self, future: Any) -> None:
+            self._tell("exception", future)
+
+        def add_cancelled(self, future: Any) -> None:
+            self._tell("cancelled", future)
+
+    waiter = Waiter()
+    futures: list[Any] = [concurrent.futures.Future() for _ in range(3)]
+    for future in futures:
+        future._waiters.append(waiter)
+        assert future._state == "PENDING"
+        assert future._exception is None
+    error = LookupError()
+    futures[0].set_result(None)
+    futures[1].set_exception(error)
+    futures[2].cancel()
+    futures[2].set_running_or_notify_cancel()
+    assert waiter.told == [
+        ("result", futures[0], "FINISHED", True),
+        ("exception", futures[1], "FINISHED", True),
+        ("cancelled", futures[2], "CANCELLED_AND_NOTIFIED", True),
+    ]
+    assert futures[1]._exception is error
+    # One call of C each, though a Condition of the standard library's is entered in Python.
+    assert {type(futures[0]._condition.acquire), type(futures[0]._condition.release)} == {type(len)}
 
 
 def test_condition_names() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import gc
 import io
 import logging
@@ -248,16 +249,124 @@ def test_loop_whose_thread_waits_for_submitted_work(stalling: Bridge, records: R
             await gate.future
 
         def hogging() -> None:
-            other.submit(waits()).result(30)
+            concurrent.futures.wait([other.submit(waits())], 30)
 
         stalling.loop.call_soon_threadsafe(hogging)
         thread = in_background(lambda: stalling.block_on(asyncio.sleep(0)))
-        lose_patience(stalling, "in hogging", "has not started it", "self._condition.wait(timeout)")
+        lose_patience(stalling, "in hogging", "has not started it", "waiter.event.wait(timeout)")
         (text,) = records.wait_for(1)
         gate.open()
         thread.join(30)
     assert "in hogging" in text
-    assert re.search(r"it waits for <.*Condition.*>, in .*_base.py:\d+: self._condition.wait\(timeout\)", text), text
+    assert re.search(r"it waits for <.*Event.*>, in .*_base.py:\d+: waiter.event.wait\(timeout\)", text), text
+    assert "concurrent.futures.wait stops the thread, and the loop with it; write bridge.wait(futures)" in text
+
+
+STANDING: dict[str, tuple[Callable[[Any], object], str]] = {
+    "concurrent.futures.wait": (lambda future: concurrent.futures.wait([future]), "bridge.wait(futures)"),
+    "concurrent.futures.as_completed": (
+        lambda future: list(concurrent.futures.as_completed([future])),
+        "bridge.as_completed(futures)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STANDING)
+def test_a_loop_that_stands_still_for_its_own_work_is_reported(name: str, stalling: Bridge, records: Records) -> None:
+    """Nobody is blocked in a call of ours there, and without this nobody would hear of it."""
+    wait, instead = STANDING[name]
+    gate = Gate(stalling)
+    futures: list[Any] = []
+    ended = threading.Event()
+
+    async def work() -> None:
+        await gate.future
+
+    async def stuck() -> None:
+        futures.append(stalling.submit(work()))
+        wait(futures[0])
+        ended.set()
+
+    stalling.loop.call_soon_threadsafe(lambda: stalling.loop.create_task(stuck()))
+    lose_patience(stalling, "in stuck", f"stands still for it in {name}")
+    (text,) = records.wait_for(1)
+    stalling.life().fail(futures[0]._call, LookupError())  # nothing else can end it
+    assert ended.wait(30)
+    futures[0].exception()
+    gate.open()
+    assert "submit(coroutine" in text
+    assert f"which runs a loop, stands still for it in {name}; write {instead}, which lets it go on:" in text
+    assert f"{name} stops the thread, and the loop with it; write {instead}" in text
+
+
+@pytest.mark.parametrize(
+    ("method", "instead"), [("result", "block_on(future)"), ("exception", "bridge.wait([future])")]
+)
+def test_a_loop_that_stands_still_for_a_future_of_the_standard_library_is_shown(
+    method: str, instead: str, stalling: Bridge, records: Records
+) -> None:
+    future: concurrent.futures.Future[None] = concurrent.futures.Future()
+    stalling.loop.call_soon_threadsafe(lambda: getattr(future, method)(30))
+    thread = in_background(lambda: stalling.block_on(asyncio.sleep(0)))
+    lose_patience(stalling, "has not started it", "self._condition.wait(timeout)")
+    (text,) = records.wait_for(1)
+    future.set_result(None)
+    thread.join(30)
+    assert f"{method}() of a Future stops the thread, and the loop with it; write {instead}, which lets" in text
+
+
+def test_submitted_work_that_holds_nobody_up_is_not_reported(stalling: Bridge, records: Records) -> None:
+    gate = Gate(stalling)
+
+    async def work() -> None:
+        await gate.future
+
+    futures: list[Any] = [stalling.submit(work()) for _ in range(3)]
+    waiting = in_background(lambda: (futures[0].result(), concurrent.futures.wait(futures), package.wait(futures)))
+
+    def call() -> None:
+        stalling.block_on(gate.future)
+
+    thread = in_background(call)
+    lose_patience(stalling, "in call", "work()")
+    (text,) = records.wait_for(1)  # the call in the thread, and nothing else
+    gate.open()
+    thread.join(30)
+    waiting.join(30)
+    assert text.startswith("block_on("), text
+    assert len(records.wait_for(1)) == 1
+
+
+@pytest.mark.parametrize("verb", ["result", "exception", "wait", "as_completed"])
+def test_a_stack_that_waits_for_futures_is_reported_with_the_work(
+    verb: str, stalling: Bridge, records: Records
+) -> None:
+    gate = Gate(stalling)
+    ended = threading.Event()
+
+    async def work() -> None:
+        await gate.future
+
+    async def patient() -> None:
+        future: Any = stalling.submit(work())
+        if verb in ("result", "exception"):
+            getattr(future, verb)()
+        elif verb == "wait":
+            package.wait([future])
+        else:
+            list(package.as_completed([future]))
+        ended.set()
+
+    stalling.loop.call_soon_threadsafe(lambda: stalling.loop.create_task(patient()))
+    head = f"{verb}() of a Future" if verb in ("result", "exception") else f"bridge.{verb}()"
+    lose_patience(stalling, head, "in patient", "in work")
+    (text,) = records.wait_for(1)
+    gate.open()
+    assert ended.wait(30)
+    assert text.startswith(f"{head} has waited for more than")
+    assert "on the loop's own thread" in text
+    assert re.search(r"in patient\n.*it waits for:\n  <WorkFuture at .*\n.*in work\n", text, re.DOTALL), text
+    assert IDLE in text
 
 
 def test_what_a_future_is_waited_for_by_in_the_main_thread_is_found() -> None:

@@ -229,10 +229,10 @@ class AttachedReactor(Life):
             return explained
         return error
 
-    def refusal_here(self, what: str) -> BridgeError:
+    def refusal_here(self, call: str) -> BridgeError:
         """Return the error for a call on the reactor's own thread."""
         return StrategyUnavailable(
-            f"block_on({what}) was called on the thread of the {type(self.reactor).__name__} that the bridge is "
+            f"{call} was called on the thread of the {type(self.reactor).__name__} that the bridge is "
             "attached to, and only on a loop of ours can a stack be put aside; await the Deferred or return it, or "
             "call the blocking code in a thread: deferToThread(function)"
         )

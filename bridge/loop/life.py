@@ -95,6 +95,10 @@ class Life(Watched):
         """Return the open calls that a thread waits for."""
         return [call for call in list(self.open) if call.waits]
 
+    def watched(self) -> list[OpenCall]:
+        """Return the open calls, those too that no thread waits for in one of our ways."""
+        return list(self.open)
+
     @property
     def switches(self) -> int:
         """How often a stack of the loop's thread has blocked, while the loop is not closed."""
@@ -119,10 +123,13 @@ class Life(Watched):
         """Return the error for the caller, as calling x on the loop's thread has raised one: most often that one."""
         return error
 
-    def refusal_here(self, what: str) -> BridgeError:
-        """Return the error for a call on the loop's own thread, at a time when the loop does not run there."""
+    def refusal_here(self, call: str) -> BridgeError:
+        """Return the error for a call on the loop's own thread, at a time when the loop does not run there.
+
+        :param call: as it is written, for the message.
+        """
         return DeadlockError(
-            f"block_on({what}) was called on the thread of a loop that does not run: it is starting or ending; call it "
+            f"{call} was called on the thread of a loop that does not run: it is starting or ending; call it "
             "before or after"
         )
 

@@ -427,8 +427,8 @@ class SwapLoop(StreamLoop):
             self._refuse(getcurrent(), self._stacks.refusals)
         if self._stacks.root is None or getcurrent() is self._stacks.root:
             raise DeadlockError(
-                "block_on was called on the loop's root stack, outside any callback, where nothing else can run the "
-                "loop; call it in a task or a callback: loop.call_soon(function)"
+                "block_on, or another wait for the loop, was called on the loop's root stack, outside any callback, "
+                "where nothing else can run the loop; call it in a task or a callback: loop.call_soon(function)"
             )
 
     def _refuse(self, stack: greenlet, refusals: dict[greenlet, int]) -> None:

@@ -53,11 +53,18 @@ class Turn:
         self._thread = _native.get_ident()
         self._loop = _get_running_loop()
 
-    def enter(self, block_on: Callable[[Any], object], calls_for: Callable[[int], bool]) -> None:
+    def enter(
+        self,
+        block_on: Callable[[Any], object],
+        calls_for: Callable[[int, greenlet], bool],
+        refuse: Callable[[int], object],
+    ) -> None:
         """Wait until it is the caller's turn. :meth:`leave` has to follow, whatever this raises.
 
         :param block_on: waits for a Future where the caller's thread must not simply stand still.
-        :param calls_for: tells whether the caller, who stands on a loop, works for a thread that waits for it.
+        :param calls_for: tells whether the caller, who stands on a loop, works for a greenlet of a thread that waits
+            for it.
+        :param refuse: raises an error if that thread waits for what this very thread has to run.
         """
         with _guard:
             queue = _queues.get(self._key)
@@ -70,6 +77,7 @@ class Turn:
                 owner._inside.add(self)
                 return
             if self._loop is None and getcurrent().parent is None and not _native.is_patched():
+                refuse(owner._thread)
                 self._lock = _native.allocate_lock()
                 self._lock.acquire()
             else:
@@ -113,7 +121,7 @@ class Turn:
             with contextlib.suppress(RuntimeError):
                 self._lock.release()
 
-    def _is_callers(self, calls_for: Callable[[int], bool]) -> bool:
+    def _is_callers(self, calls_for: Callable[[int, greenlet], bool]) -> bool:
         """Return whether the caller has this turn, or is what the stack that has it waits for."""
         stack = self._stack()
         if stack is getcurrent():
@@ -122,7 +130,7 @@ class Turn:
         if stack is None or loop is None:
             return False
         if self._thread != _native.get_ident():
-            return calls_for(self._thread)
+            return calls_for(self._thread, stack)
         return isinstance(loop, SwapLoop) and _waits_for(loop, stack, asyncio.current_task(loop))
 
     def _is_abandoned(self) -> bool:

@@ -37,15 +37,21 @@ class Watched:
         """Return the open calls, in any thread. Each has ``started``, of the monotonic clock, and a ``key``."""
         raise NotImplementedError
 
+    def watched(self) -> Iterable[Any]:
+        """Return the calls to look at: the open ones, and work that nobody blocks on, whose ``waits`` is false."""
+        return self.calls()
+
 
 class Watchdog:
     """Reports each call once, when it has waited for the ``stall_after`` seconds of what it belongs to.
 
-    ``report`` is called in the watchdog's thread, with what was watched and with its calls that are due.
+    ``report`` is called in the watchdog's thread, with what was watched and with its calls that are due. Work that
+    nobody blocks on is due when ``is_held_up`` says so: a thread that has something to run stands still for it.
     """
 
     def __init__(self, report: Callable[[Watched, list[Any]], object]) -> None:
         self.report = report
+        self.is_held_up: Callable[[Any], bool] = lambda call: False
         self._targets: set[Watched] = set()
         self.after_fork()
 
@@ -110,12 +116,12 @@ class Watchdog:
         for target in self.targets:
             if target.stall_after is None:
                 continue
-            calls = list(target.calls())
+            calls = list(target.watched())
             reported.update(each.key for each in calls if each.key in self._reported)
             next_due = self._report_due(target, calls, target.stall_after, reported)
             if next_due == inf:
                 target.unwatched = True
-                next_due = self._report_due(target, list(target.calls()), target.stall_after, reported)
+                next_due = self._report_due(target, list(target.watched()), target.stall_after, reported)
                 if next_due == inf:
                     continue
                 target.unwatched = False
@@ -133,6 +139,8 @@ class Watchdog:
             left = call.started + stall_after - now
             if left > 0:
                 next_due = min(next_due, left)
+            elif not getattr(call, "waits", True) and not self.is_held_up(call):
+                next_due = min(next_due, stall_after)  # it may be later
             else:
                 reported.add(call.key)
                 due.append(call)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import gui
 from .gevent import GeventStrategy
@@ -39,6 +39,12 @@ class AutoStrategy:
             return self._special() or LockWaiter()
         return LockWaiter()
 
+    def special(self, modules: dict[str, ModuleType] = sys.modules) -> Waiter | None:
+        """Return the waiter of the strategy that runs what this thread has to do meanwhile; None if that is nothing."""
+        if _PYSIDE in modules or _PYQT in modules or "tkinter" in modules or "gevent" in modules:
+            return self._special()
+        return None
+
     def _special(self) -> Waiter | None:
         waiter = self._in_gui()
         if waiter is None and self._gevent.serves_here():
@@ -68,3 +74,12 @@ class AutoStrategy:
             if strategy.unavailable() is None:
                 return strategy.waiter()
         return None
+
+
+def name_of_gui(modules: dict[str, ModuleType] = sys.modules) -> str | None:
+    """Return the name of the GUI whose events the main thread runs, most likely; None if there is none. Any thread."""
+    for name in BINDINGS:
+        application: Any = getattr(modules.get(name), "QCoreApplication", None)
+        if application is not None and application.instance() is not None:
+            return "Qt"
+    return None if getattr(modules.get("tkinter"), "_default_root", None) is None else "Tk"

@@ -55,7 +55,7 @@ class GreenletWaiter:
         self._hub = hub
         self.notified = False
         self.stack: greenlet | None = None  # the one that is blocked here, never the main greenlet
-        self.greenlet: greenlet | None = None  # for those who look: the one that waits here, the main one included
+        self.greenlet = getcurrent()  # for those who look: the one that waits here, the main one included
         self.deadline = math.inf
 
     def wait(self, timeout: float | None) -> bool:

@@ -213,8 +213,9 @@ class _Windows:
 def _ended(waiter: gui.GuiWaiter) -> BridgeError:
     waiter.was_told = True
     return BridgeError(
-        "the last window was closed, or the application was told to quit, while block_on() waited in Qt's thread; the "
-        "call was cancelled. To let calls go on without a window write app.setQuitOnLastWindowClosed(False)"
+        "the last window was closed, or the application was told to quit, while block_on() waited in Qt's thread; its "
+        "call was cancelled, or if it was a Future's result() the work goes on. To let calls go on without a window "
+        "write app.setQuitOnLastWindowClosed(False)"
     )
 
 

@@ -136,8 +136,9 @@ class TkPump:
 def _ended(waiter: gui.GuiWaiter) -> BridgeError:
     waiter.was_told = True
     return BridgeError(
-        "the root window of Tk was destroyed while block_on() waited in its thread; the call was cancelled. Disable "
-        "what destroys it while a call is open, or hide it by withdraw() until the call has ended"
+        "the root window of Tk was destroyed while block_on() waited in its thread; its call was cancelled, or "
+        "if it was a Future's result() the work goes on. Disable what destroys it while a call is open, or hide it by "
+        "withdraw() until the call has ended"
     )
 
 

@@ -1,4 +1,7 @@
-"""What type checkers make of block_on() and submit(). Checked by mypy and pyright; nothing here runs."""
+"""What type checkers make of block_on(), submit(), wait() and as_completed().
+
+Checked by mypy and pyright; nothing here runs.
+"""
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 
@@ -16,7 +19,7 @@ import anyio.to_thread
 from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 
 import bridge
-from bridge import Bridge, BridgeClosed, BridgeError, block_on, configure, default_bridge, submit
+from bridge import Bridge, BridgeClosed, BridgeError, as_completed, block_on, configure, default_bridge, submit, wait
 
 
 async def coroutine() -> str:
@@ -117,6 +120,22 @@ def things_to_submit(future: asyncio.Future[str], awaitable: Awaitable[int]) -> 
     assert_type(submit(plain), concurrent.futures.Future[int])
     assert_type(submit(coroutine()).result(1), str)
     assert_type([each.result() for each in [submit(coroutine()), submit(coroutine)]], list[str])
+
+
+def futures_to_wait_for(pool: concurrent.futures.Executor) -> None:
+    futures = [submit(coroutine()), pool.submit(str)]
+    done, not_done = wait(futures, 10, return_when=concurrent.futures.FIRST_COMPLETED)
+    assert_type(done, set[concurrent.futures.Future[str]])
+    assert_type(not_done, set[concurrent.futures.Future[str]])
+    of_the_standard_library = concurrent.futures.wait(futures)
+    of_the_standard_library = wait(iter(futures))  # the same type
+    assert_type(of_the_standard_library.done, set[concurrent.futures.Future[str]])
+    assert_type(wait(futures, timeout=None).done, set[concurrent.futures.Future[str]])
+    assert_type([each.result() for each in as_completed(futures, timeout=1.5)], list[str])
+    assert_type(next(iter(as_completed(submit(plain) for _ in "ab"))), concurrent.futures.Future[int])
+    wait([coroutine()])  # type: ignore[arg-type]
+    as_completed(1)  # type: ignore[arg-type]
+    wait(futures, "soon")  # type: ignore[arg-type]
 
 
 def methods_of_a_bridge() -> None:
