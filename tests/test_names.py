@@ -457,8 +457,6 @@ def test_guard_names(reactor: Any) -> None:
     call.cancel()
 
 
-# A terminal's child is forked, beside the threads of the test runner.
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_child_names(reactor: Any) -> None:
     user = "loop/children.py"
     child = reactor.spawnProcess(ProcessProtocol(), "sleep", ["sleep", "1000"], env=None)
