@@ -5,7 +5,8 @@ greenlets that iterate the loop. A callback that blocks stays where it is, on it
 runner that is parked or, where there is none, to the root, which starts a new one. When a wait is over, its callback
 (:class:`Wait` itself) parks the runner that it stands in and switches to the blocked stack: the stack goes on in the
 very place in the queue where a task would take its next step, and becomes the runner. So every runner is started by the
-root, stacks never nest, however many are blocked, and they end in any order.
+root, stacks never nest, however many are blocked, and they end in any order. :mod:`~bridge.loop.charge` has what is due
+to greenlets that are not ours.
 
 While nobody is blocked one runner iterates the loop, and an iteration costs what the standard library's costs.
 
