@@ -128,6 +128,19 @@ class BridgeTask(asyncio.Task[Any]):
 _PLAIN = frozenset({type(None), asyncio.Future, asyncio.Task, BridgeTask})
 
 
+def cancel_now(loop: asyncio.AbstractEventLoop) -> None:
+    """Hand over to the current task the cancellation that it asked for itself. Called as its step ends."""
+    task = _current_task(loop)
+    noted = _cancels_noted_by(loop)
+    if isinstance(task, BridgeTask) and task in noted:
+        message = noted.pop(task)
+        asyncio.Task.cancel(task, message)
+        if task.cancels:
+            task.cancels -= 1
+        else:  # it was taken back, which from CPython 3.13 on undoes it only if it was the last one
+            asyncio.Task.uncancel(task)
+
+
 class _Replaced(Exception):
     """Thrown into the driver of a task that is suspended: from now on it drives another coroutine."""
 
@@ -148,19 +161,6 @@ def _replaced(task: object) -> Any:
 def _take_replaced(coro: Any, loop: asyncio.AbstractEventLoop) -> Any:
     """Return the coroutine of the current task's next step. Called as a step ends."""
     return _cancels_noted_by(loop).pop(_replaced(_current_task(loop)), coro)
-
-
-def cancel_now(loop: asyncio.AbstractEventLoop) -> None:
-    """Hand over to the current task the cancellation that it asked for itself. Called as its step ends."""
-    task = _current_task(loop)
-    noted = _cancels_noted_by(loop)
-    if isinstance(task, BridgeTask) and task in noted:
-        message = noted.pop(task)
-        asyncio.Task.cancel(task, message)
-        if task.cancels:
-            task.cancels -= 1
-        else:  # it was taken back, which from CPython 3.13 on undoes it only if it was the last one
-            asyncio.Task.uncancel(task)
 
 
 def _wait_of(task: Any) -> Any:
