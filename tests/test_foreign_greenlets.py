@@ -17,10 +17,12 @@ from typing import Any
 import greenlet as greenlets
 import pytest
 from greenlet import GreenletExit, getcurrent, greenlet
+from points import interrupt
 from twisted.internet.defer import Deferred
 
 from bridge import Bridge, BridgeClosed, DeadlockError, block_on, dump, serialized
 from bridge.loop.base import BridgeLoop, deferring_factory
+from bridge.loop.charge import Charge
 from bridge.loop.swap import SwapLoop
 from bridge.loop.task import NO_CANCELS
 
@@ -891,6 +893,42 @@ def test_in_a_thread_without_a_loop(bridge: Bridge, strategy: str | None) -> Non
     inner = greenlet(work)
     assert inner.switch(1) == 1
     assert inner.switch("again") == 2
+
+
+def test_an_interrupt_leaves_no_trace_function() -> None:
+    def work(loop: SwapLoop) -> None:
+        for _ in range(2):
+            future = loop.create_future()
+            loop.call_soon(future.set_result, None)
+            block_on(future)
+            getcurrent().parent.switch()  # type: ignore[union-attr]
+
+    def begin(loop: SwapLoop) -> None:
+        inner = greenlet(work)
+        inner.switch(loop)
+        loop.call_soon(resume, inner)
+
+    def resume(inner: greenlet) -> None:
+        if not inner.dead:
+            inner.switch()
+
+    def main(loop: SwapLoop) -> None:
+        loop.call_soon(begin, loop)
+        loop.call_soon(begin, loop)
+        loop.call_later(0.002, loop.stop)
+        loop.run_forever()
+
+    for within in (Charge.go_inside, Charge.come_out, Charge.trace_no_more):
+        at, point = 0, "the first"
+        while point:
+            at += 1
+            each = SwapLoop()
+            each.set_exception_handler(lambda *_: None)
+            point = interrupt(functools.partial(main, each), at, within)
+            each.close()
+            assert greenlets.gettrace() is None, point
+            assert not each.waits
+        assert at > 1, within
 
 
 # --- a task whose coroutine is replaced

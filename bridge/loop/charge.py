@@ -140,6 +140,10 @@ class Charge:
     def come_out(self, stack: greenlet) -> None:
         """Undo :meth:`go_inside`."""
         self.inside.discard(stack)
+        self.trace_no_more()
+
+    def trace_no_more(self) -> None:
+        """Put back the trace function that was there before, if no greenlet of somebody else's is blocked."""
         if not self.inside and gettrace() == self._tracer:
             before, self._before = self._before, None
             settrace(before)

@@ -267,6 +267,8 @@ class SwapLoop(StreamLoop):
             watchdog.remove(stacks)
             self._retire(0)
             stacks.root = None
+            stacks.inside.intersection_update(self._streams.waits)  # Ctrl-C may have cut off come_out()
+            stacks.trace_no_more()
 
     def _adopt_stacks(self, root: greenlet) -> None:
         """Let the stacks that are blocked since an earlier run end in this one's root."""
