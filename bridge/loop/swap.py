@@ -106,19 +106,20 @@ class Wait:
             self.stacks = None
             runner = stacks.active
             stacks.parked.append(runner)
-            value = error = None
             stacks.active = self.base
             try:
                 value = switch(self.stack)
-            except BaseException as raised:
-                error = raised
-            if error is not None or stacks.active is not runner:
+            except BaseException as error:
                 try:
-                    stacks.hand_on(runner, value, error)
+                    stacks.hand_on(runner, None, error)
                 except GreenletExit:  # it was thrown away as a signal handler has cut off the line that would use it
                     raise Retired from None
-                finally:
-                    del error
+            else:
+                if stacks.active is not runner:
+                    try:
+                        stacks.hand_on(runner, value, None)
+                    except GreenletExit:
+                        raise Retired from None
 
     def _run(self) -> None:
         try:
@@ -370,7 +371,6 @@ class SwapLoop(StreamLoop):
             self._take_back(wait, watch, contexts)
             raise
         stacks.switches += 1
-        value = error = None
         try:
             if stack is not base:
                 stacks.go_inside(stack)
@@ -378,12 +378,12 @@ class SwapLoop(StreamLoop):
             stacks.active = target
             try:
                 value = switch(target)
-            except BaseException as raised:
-                error = raised
-            if error is not None or stacks.active is not base:
-                stacks.hand_on(base, value, error)
+            except BaseException as error:
+                stacks.hand_on(base, None, error)
+            else:
+                if stacks.active is not base:
+                    stacks.hand_on(base, value, None)
         finally:
-            del value, error
             wait.stacks = None  # should a signal handler have raised before the switch
             del streams.waits[stack]
             if task is not None:
