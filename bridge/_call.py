@@ -269,12 +269,13 @@ class Call:
         """
         loop = self.life.loop
         if isinstance(loop, SwapLoop):
-            for stack, wait in list(loop.waits.items()):
-                frame = stack.gr_frame
-                while frame is not None:
-                    if frame.f_code is Call.start.__code__ and frame.f_locals.get("self") is self:
-                        return wait.future if wait.task is None else wait.task
-                    frame = frame.f_back
+            for wait in list(loop.waits.values()):
+                for stack in wait.greenlets():
+                    frame = stack.gr_frame
+                    while frame is not None:
+                        if frame.f_code is Call.start.__code__ and frame.f_locals.get("self") is self:
+                            return wait.future if wait.task is None else wait.task
+                        frame = frame.f_back
         return None
 
     # On any thread.

@@ -98,7 +98,7 @@ def _next(each: Any, link: Link) -> list[Any]:
 def _after_task(task: Any, link: Link) -> list[Any]:
     wait: Any = getattr(task, "wait", None) or getattr(task, "_bridge_wait", None)
     if wait is not None:
-        link.frames = frames_of_stack(wait.stack)
+        link.frames = frames_of_stacks(wait.greenlets())
         return [] if wait.future is None else [wait.future]
     try:
         coro = task.get_coro()
@@ -207,6 +207,11 @@ def frames_of(awaited: Any) -> tuple[list[tuple[FrameType, int]], Any]:
         frames.append((frame, frame.f_lineno))
         awaited = following
     return frames, None
+
+
+def frames_of_stacks(stacks: list[Any]) -> list[tuple[FrameType, int]]:
+    """Return the frames of greenlets of which each runs under the one before it, and the last is blocked."""
+    return [frame for stack in stacks for frame in frames_of_stack(stack)]
 
 
 def frames_of_stack(stack: Any) -> list[tuple[FrameType, int]]:

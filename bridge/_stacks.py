@@ -18,7 +18,7 @@ from typing import Any
 
 from . import _locks, _native
 from ._adapt import describe
-from ._chains import Link, chain_of, frames_of_stack, walked
+from ._chains import Link, chain_of, frames_of_stack, frames_of_stacks, walked
 from ._origin import shown
 from ._outcome import is_machinery
 from .loop.life import Life
@@ -94,7 +94,7 @@ def _call(target: Watched, call: Any, seconds: float) -> str:
         where = "in a callback" if call.task is None else f"in {_shown(call.task)}"
         waited = "waits" if call.seen is None else f"has waited for more than {seconds:.6g} seconds"
         head = f"block_on({_asked(call.work)}) {waited}, on the loop's own thread, {where}:"
-        caller = frames_of_stack(call.stack) or _frames_of_thread(_ident_of(target))
+        caller = frames_of_stacks(call.wait.greenlets()) or _frames_of_thread(_ident_of(target))
         work = call.work
     elif call.waits:
         head = f"block_on({describe(call.x)}) {waited}, in {_thread(call.caller)}:"
@@ -170,7 +170,8 @@ def _standing_for(call: Any) -> list[tuple[int, str, _locks.Standing]]:
 def _first_step(target: Watched, call: Any) -> Frames | None:
     """Return where the first step of a call's work stands, while that has not returned; None if it has not begun."""
     loop: Any = _loop_of(target)
-    stacks = [frames_of_stack(each.stack) for each in loop.stacks.calls()] if isinstance(loop, SwapLoop) else []
+    calls: list[OnLoopCall] = loop.stacks.calls() if isinstance(loop, SwapLoop) else []
+    stacks = [frames_of_stacks(each.wait.greenlets()) for each in calls]
     code = call.start.__func__.__code__
     for frames in [*stacks, _frames_of_thread(_ident_of(target))]:
         for depth, (frame, _) in enumerate(frames):
@@ -235,7 +236,7 @@ def _loop_thread(target: Watched) -> list[str]:
             f"meanwhile {_count(len(stacks), 'call')} blocked on its stacks cannot go on; if one of them holds what "
             "the thread waits for, neither ever will:"
         )
-        lines += [f"  {_place(frames_of_stack(call.stack))}" for call in stacks[:_NAMED]]
+        lines += [f"  {_place(frames_of_stack(call.wait.stack))}" for call in stacks[:_NAMED]]
     return lines + _full_pools(target)
 
 

@@ -37,7 +37,7 @@ _RAISED = (
 
 def blocked(task: Any, wait: Any) -> None:
     """Let the task be cancelled while it is blocked in the wait; its first moment is now."""
-    below = _task_below(task)
+    below = _task_below(task, wait)
     task._bridge_wait = wait
     for name, function in _METHODS.items():
         setattr(task, name, types.MethodType(function, task))
@@ -65,18 +65,21 @@ def unblocked(task: Any) -> None:
         del task.cancel, task.cancelling, task.uncancel
 
 
-def _task_below(task: Any) -> Any:
+def _task_below(task: Any, wait: Any) -> Any:
     """Return the task in whose step the first step of the given one runs, as it was started eagerly; else None.
 
     It stands still for as long as that blocks, and cannot be cancelled by what it awaits, for it has not come so far.
     """
     frame: types.FrameType | None = sys._getframe(2)
+    stacks = wait.greenlets()[:-1]  # that this one runs under, if it is a greenlet of somebody else's
     while frame is not None:
         if frame.f_code is events.Handle._run.__code__:
             below: Any = getattr(frame.f_locals["self"]._callback, "__self__", None)
             is_task = isinstance(below, asyncio.Task)
             return cast(Any, below) if is_task and below is not task and not below.done() else None
         frame = frame.f_back
+        if frame is None and stacks:
+            frame = stacks.pop().gr_frame
     return None
 
 

@@ -5,7 +5,8 @@ greenlets that iterate the loop. A callback that blocks stays where it is, on it
 runner that is parked or, where there is none, to the root, which starts a new one. When a wait is over, its callback
 (:class:`Wait` itself) parks the runner that it stands in and switches to the blocked stack: the stack goes on in the
 very place in the queue where a task would take its next step, and becomes the runner. So every runner is started by the
-root, stacks never nest, however many are blocked, and they end in any order.
+root, stacks never nest, however many are blocked, and they end in any order. :mod:`~bridge.loop.charge` has what is due
+to greenlets that are not ours.
 
 While nobody is blocked one runner iterates the loop, and an iteration costs what the standard library's costs.
 
@@ -42,7 +43,9 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from twisted.python import context as twisted_context
 
 from .._errors import BridgeClosed, DeadlockError
+from .._native import get_ident
 from .base import BridgeLoop
+from .charge import Charge, Retired, start_runner, switch, throw
 from .plain import blocked, unblocked
 from .streams import StreamLoop, WatchHandle
 from .task import BridgeTask
@@ -83,29 +86,44 @@ class Wait:
     In the latter case it stands in the loop's queue itself, at a third of the cost of a Handle for a callback.
     """
 
-    __slots__ = ("coro", "error", "future", "parked", "stack", "task")
+    __slots__ = ("base", "coro", "error", "future", "stack", "stacks", "task")
     # What the loop reads of a Handle, in its debug mode as well. To be one would take half as much memory again.
     _cancelled = False
     _callback = _source_traceback = None
     _args = ()
 
     def __init__(
-        self, stack: greenlet, future: asyncio.Future[Any] | None, task: Any, parked: list[greenlet], coro: Any
+        self, stack: greenlet, base: Any, future: asyncio.Future[Any] | None, task: Any, stacks: Stacks, coro: Any
     ) -> None:
         self.stack = stack
+        self.base: greenlet = base  # the runner that the stack is, or that a greenlet of somebody else's runs under
         self.future = future
         self.task = task
-        self.parked: list[greenlet] | None = parked  # None: it is over
+        self.stacks: Stacks | None = stacks  # None: it is over
         self.coro = coro  # that is driven in the stack, None if it waits for the Future
         self.error: BaseException | None = None
 
     def __call__(self, _: object = None) -> None:
         """Let the stack go on. A callback of the loop: the runner that it stands in is parked here."""
-        parked = self.parked
-        if parked is not None:
-            self.parked = None
-            parked.append(getcurrent())
-            self.stack.switch()
+        stacks = self.stacks
+        if stacks is not None:
+            self.stacks = None
+            runner = stacks.active
+            stacks.parked.append(runner)
+            stacks.active = self.base
+            try:
+                value = switch(self.stack)
+            except BaseException as error:
+                try:
+                    stacks.hand_on(runner, None, error)
+                except GreenletExit:  # it was thrown away as a signal handler has cut off the line that would use it
+                    raise Retired from None
+            else:
+                if stacks.active is not runner:
+                    try:
+                        stacks.hand_on(runner, value, None)
+                    except GreenletExit:
+                        raise Retired from None
 
     def _run(self) -> None:
         try:
@@ -128,6 +146,18 @@ class Wait:
         if self.error is None:
             self.error = asyncio.CancelledError() if message is None else asyncio.CancelledError(message)
 
+    def greenlets(self) -> list[greenlet]:
+        """Return the runner and those of others that run under it, up to the one that is blocked; for those who look.
+
+        Two greenlets of others are seen to stand on each other if one is the other one's parent.
+        """
+        found: list[greenlet] = []
+        each: greenlet | None = self.stack
+        while each is not None and each is not self.base and each not in found:
+            found.insert(0, each)
+            each = each.parent
+        return [self.base, *found]
+
 
 class OnLoopCall:
     """A call that a stack is blocked in, for those who look at it."""
@@ -142,19 +172,20 @@ class OnLoopCall:
         self.seen = first_seen.get(self.key)
         self.started: float = monotonic() if self.seen is None else self.seen
         self.task = wait.task
-        self.stack = wait.stack
+        self.wait = wait
 
 
-class Stacks(Watched):
+class Stacks(Charge, Watched):
     """The stacks of a loop; apart from the loop for the reason that ``base.Ours`` is."""
 
     __slots__ = (
         "closed_error", "context", "context_updates", "first_seen", "interrupted", "iterate", "last_root",
-        "loop", "parked", "refusals", "root", "run_once", "stall_after", "switches", "thread", "tracker", "unwatched",
+        "loop", "refusals", "run_once", "stall_after", "switches", "thread", "tracker", "unwatched",
     )  # fmt: skip
     look_every = 0.25
 
     def __init__(self, loop: SwapLoop, run_once: Callable[[], None]) -> None:
+        super().__init__()
         self.loop = loop
         # Methods of the loop's that are bound once, not for each runner.
         self.run_once = run_once
@@ -162,17 +193,19 @@ class Stacks(Watched):
         self.stall_after = None  # until a bridge is on the loop: then only is there a second thread, which may look
         self.unwatched = False
         self.first_seen: dict[Hashable, float] = {}
-        self.root: greenlet | None = None  # while the loop runs
         self.last_root: greenlet | None = None
         self.thread: threading.Thread | None = None  # that the stacks belong to
         self.context = Context()  # of runners, outside any callback
-        self.parked: list[greenlet] = []
         self.switches = 0
         self.closed_error: Callable[[], BaseException] = _closed
         self.refusals: dict[greenlet, int] | None = None  # how often each stack was refused, while the loop closes
         self.tracker: Any = None  # Twisted's, of the thread
         self.context_updates: dict[int, tuple[Context, dict[Any, Any]]] = {}
         self.interrupted: Any = None  # the task whose wait Ctrl-C has cancelled, of a program that shares the thread
+
+    def is_kept(self, each: greenlet) -> bool:
+        """Return whether somebody is going to switch to this one, also because it is blocked."""
+        return super().is_kept(each) or each in self.loop.waits
 
     def calls(self) -> list[OnLoopCall]:
         """Return the calls that stacks of the loop's thread are blocked in, of several in one stack the innermost.
@@ -183,10 +216,6 @@ class Stacks(Watched):
         calls = [OnLoopCall(wait, self.first_seen) for wait in list(self.loop.waits.values())]
         self.first_seen = {call.key: call.started for call in calls}
         return calls
-
-
-class _Retired(SystemExit, GreenletExit):
-    """Ends a runner that is parked in a callback: asyncio lets a SystemExit pass, a greenlet ends by a GreenletExit."""
 
 
 class SwapLoop(StreamLoop):
@@ -235,13 +264,15 @@ class SwapLoop(StreamLoop):
         try:
             has_blocked: Any = True
             while has_blocked is not False:  # that is what a runner returns; a stack that blocks passes nothing
-                runner = greenlet(stacks.iterate)
-                runner.gr_context = stacks.context
-                has_blocked = runner.switch()
+                runner = start_runner(stacks, stacks.iterate, stacks.context)
+                has_blocked = stacks.give(root, runner, runner)
         finally:
+            stacks.active = root
             watchdog.remove(stacks)
             self._retire(0)
             stacks.root = None
+            stacks.inside.intersection_update(self._streams.waits)  # Ctrl-C may have cut off come_out()
+            stacks.trace_no_more()
 
     def _adopt_stacks(self, root: greenlet) -> None:
         """Let the stacks that are blocked since an earlier run end in this one's root."""
@@ -253,12 +284,12 @@ class SwapLoop(StreamLoop):
                 "run it there again, or close it there"
             )
         if waits and root is not stacks.last_root:
-            for stack in waits:
-                while stack.parent is not None and stack.parent is not stacks.last_root:  # a greenlet of the user's
-                    stack = stack.parent
-                stack.parent = root
+            stacks.adopt(root)
+            for wait in waits.values():
+                wait.base.parent = root
         stacks.thread = thread
-        stacks.last_root = root
+        stacks.ident = get_ident()
+        stacks.last_root = stacks.active = root
 
     def _iterate(self) -> bool:
         """Iterate the loop: what a runner does."""
@@ -284,10 +315,13 @@ class SwapLoop(StreamLoop):
 
     def _retire(self, keep: int) -> None:
         """End parked runners, so that no more than so many are left."""
-        while len(self._stacks.parked) > keep:
-            runner = self._stacks.parked.pop()
-            runner.parent = getcurrent()
-            runner.throw(_Retired)
+        stacks = self._stacks
+        parked, here = stacks.parked, getcurrent()
+        while len(parked) > keep:
+            runner = parked.pop()
+            runner.parent = here
+            throw(runner, Retired)
+            runner.parent = stacks.root or here  # where others end whose parent it is
 
     def wait(self, future: asyncio.Future[Any] | None, task: asyncio.Task[Any] | None, coro: Any) -> None:
         """Block the calling stack until the Future is done; None for one turn of the loop.
@@ -300,15 +334,16 @@ class SwapLoop(StreamLoop):
         """
         stacks, streams, ours = self._stacks, self._streams, self._ours
         stack = getcurrent()
-        if stacks.root is None or stack is stacks.root or stacks.refusals is not None:
+        base = stacks.active
+        if base is stacks.last_root or stacks.refusals is not None:  # None as well, of a loop that has not run
             self.check_wait()
-        if task is None and stack.gr_context is stacks.context:
+        if task is None and base.own_context is stacks.context:
             # A signal handler or a finalizer blocks a runner between two callbacks, which may hold what the selector
             # has reported and it has not looked at: the alarm, that is reported once.
             self.ring_again()
         if future is None and type(task) is BridgeTask and not self._ready and self._take_turn():
             return
-        wait = Wait(stack, future, task, stacks.parked, coro)
+        wait = Wait(stack, base, future, task, stacks, coro)
         watch = streams.watch
         contexts = None  # Twisted's
         try:
@@ -340,12 +375,19 @@ class SwapLoop(StreamLoop):
             raise
         stacks.switches += 1
         try:
-            if stacks.parked:
-                stacks.parked.pop().switch()
+            if stack is not base:
+                stacks.go_inside(stack)
+            target: Any = stacks.parked.pop() if stacks.parked else stacks.root
+            stacks.active = target
+            try:
+                value = switch(target)
+            except BaseException as error:
+                stacks.hand_on(base, None, error)
             else:
-                stacks.root.switch()  # type: ignore[union-attr]
+                if stacks.active is not base:
+                    stacks.hand_on(base, value, None)
         finally:
-            wait.parked = None  # should a signal handler have raised before the switch
+            wait.stacks = None  # should a signal handler have raised before the switch
             del streams.waits[stack]
             if task is not None:
                 _enter_task(self, task)
@@ -359,10 +401,12 @@ class SwapLoop(StreamLoop):
                 stacks.tracker.contexts = contexts
             if stacks.context_updates:
                 self._take_context_updates()
-            if task is None and stack.gr_context is stacks.context:
+            if task is None and base.own_context is stacks.context:
                 # A signal handler or a finalizer has blocked a runner between two callbacks: it sleeps for a time that
                 # was computed before.
                 self.post(_nothing)
+            if stack is not base:
+                stacks.come_out(stack)
         if wait.error is not None:
             try:
                 raise wait.error
@@ -376,13 +420,13 @@ class SwapLoop(StreamLoop):
         parked = self._stacks.parked
         if getcurrent() in parked:
             parked.remove(getcurrent())
-        wait.parked = parked
+        wait.stacks = self._stacks
         self.call_soon(wait)
 
     def _take_back(self, wait: Wait, watch: WatchHandle | None, contexts: Any) -> None:
         """Undo what :meth:`wait` has done so far, for a stack that does not block after all."""
         streams, task = self._streams, wait.task
-        wait.parked = None  # what was to end it may come yet, when the stack is blocked for something else
+        wait.stacks = None  # what was to end it may come yet, when the stack is blocked for something else
         streams.waits.pop(wait.stack, None)
         if task is not None:
             if asyncio.current_task(self) is not task:
@@ -423,9 +467,10 @@ class SwapLoop(StreamLoop):
         :raises DeadlockError: as for :meth:`wait`.
         :raises BridgeClosed: as for :meth:`wait`.
         """
-        if self._stacks.refusals is not None:
-            self._refuse(getcurrent(), self._stacks.refusals)
-        if self._stacks.root is None or getcurrent() is self._stacks.root:
+        stacks = self._stacks
+        if stacks.refusals is not None:
+            self._refuse(getcurrent(), stacks.refusals)
+        if stacks.root is None or stacks.root in (stacks.active, getcurrent()):
             raise DeadlockError(
                 "block_on, or another wait for the loop, was called on the loop's root stack, outside any callback, "
                 "where nothing else can run the loop; call it in a task or a callback: loop.call_soon(function)"
@@ -438,13 +483,15 @@ class SwapLoop(StreamLoop):
         is left where it stands after a while, for good, and the loop closes.
         """
         refusals[stack] = refusals.get(stack, 0) + 1
-        while refusals[stack] > _REFUSALS and self._stacks.root is not None and stack is not self._stacks.root:
+        stacks = self._stacks
+        while refusals[stack] > _REFUSALS and stacks.root is not None and stacks.active is not stacks.root:
             _forsaken.append(stack)
             task = asyncio.current_task(self)
             if task is not None:
                 _leave_task(self, task)
-            self._stacks.root.switch()
-        raise self._stacks.closed_error()
+            stacks.active = stacks.root
+            switch(stacks.root)
+        raise stacks.closed_error()
 
     def end_waits(self, error: Callable[[], BaseException]) -> None:
         """Raise a new error in every stack that is blocked now, and at the loop's end in every stack that is then.
@@ -466,10 +513,11 @@ class SwapLoop(StreamLoop):
         if self.is_closed():
             # The main greenlet of a thread: left to the garbage collector of another thread after this one's end, as
             # part of the cycle that loop and stacks are, it crashes the process.
-            self._stacks.last_root = self._stacks.root = None
+            self._stacks.last_root = self._stacks.root = self._stacks.active = None
 
     def _end_stacks(self) -> None:
         if threading.current_thread() is not self._stacks.thread:
+            self._stacks.active = None
             self._streams.waits.clear()  # their own thread ends them as soon as it sees that nobody refers to them
             return
         root = getcurrent()
@@ -483,10 +531,10 @@ class SwapLoop(StreamLoop):
         exits: list[BaseException] = []
         try:
             for stack, wait in list(self._streams.waits.items()):
-                wait.parked = None
+                wait.stacks = None
                 wait.error = self._stacks.closed_error()
                 try:
-                    stack.switch()
+                    self._stacks.give(root, wait.base, stack)
                 except BaseException as error:  # SystemExit, as out of any callback
                     exits.append(error)
             self._streams.waits.clear()

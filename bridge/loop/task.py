@@ -70,6 +70,16 @@ class BridgeTask(asyncio.Task[Any]):
     def _coro(self) -> Coroutine[Any, Any, Any]:
         return self.get_coro()
 
+    @_coro.setter
+    def _coro(self, coro: Coroutine[Any, Any, Any]) -> None:
+        """Take the next steps in another coroutine, which drives the one before, as greenback's portals do."""
+        driver: Any = super().get_coro()
+        self.user_coro = coro
+        if driver.cr_running:
+            _cancels_noted_by(self.get_loop())[_replaced(self)] = coro
+        elif not self.done():
+            driver.throw(_Replaced(coro))
+
     @property
     def _fut_waiter(self) -> Any:
         wait = _wait_of(self)
@@ -144,6 +154,28 @@ def cancel_now(loop: asyncio.AbstractEventLoop) -> None:
             asyncio.Task.uncancel(task)
 
 
+class _Replaced(Exception):
+    """Thrown into the driver of a task that is suspended: from now on it drives another coroutine."""
+
+    def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
+        self.coro = coro
+        self.waited: Any = None  # what the task waits for
+
+    def resume(self, send: object) -> Any:
+        """Return what the driver has yielded before, and yields once more, to whom has thrown this."""
+        return self.waited
+
+
+def _replaced(task: object) -> Any:
+    """Return under what the coroutine is noted that replaces the one of a task, which is in a step now."""
+    return "coro", task
+
+
+def _take_replaced(coro: Any, loop: asyncio.AbstractEventLoop) -> Any:
+    """Return the coroutine of the current task's next step. Called as a step ends."""
+    return _cancels_noted_by(loop).pop(_replaced(_current_task(loop)), coro)
+
+
 def _wait_of(task: Any) -> Any:
     return getattr(task, "wait", None)
 
@@ -152,7 +184,9 @@ def _cancels_of(task: Any) -> int:
     return getattr(task, "cancels", 0)
 
 
-NO_CANCELS: dict[Any, Any] = {}  # of loops that cannot be blocked; stays empty
+# Of loops that cannot be blocked, whose tasks note no cancellations. It is empty, but while a task is in the step in
+# which its coroutine was replaced.
+NO_CANCELS: dict[Any, Any] = {}
 
 
 def _self_cancels(task: asyncio.Task[Any]) -> dict[Any, Any]:
@@ -236,12 +270,14 @@ def _steps(
     # Few names: a task has this frame, and one that blocks has it twice.
     value: Any = None
     error: BaseException | None = None
-    overtaken: DeferredFuture | None = None
+    overtaken: DeferredFuture | _Replaced | None = None
     waited: Any
     try:
         yield
     except GeneratorExit:  # dropped before its first step: Python itself warns of the user's coroutine
         raise
+    except _Replaced as raised:
+        coro, overtaken = raised.coro, raised
     except BaseException as raised:
         error = raised
     while True:
@@ -260,6 +296,7 @@ def _steps(
         except StopIteration as raised:
             if noted:
                 cancel_now(loop)
+                _take_replaced(coro, loop)
             return raised.value
         except (SystemExit, KeyboardInterrupt) as raised:
             if contain:
@@ -268,15 +305,19 @@ def _steps(
         except BaseException:
             if noted:
                 noted.pop(_current_task(loop), None)
+                _take_replaced(coro, loop)
             raise
         if noted:
             cancel_now(loop)
+            coro = _take_replaced(coro, loop)
         if type(waited) in _PLAIN or is_plain(waited):
             try:
                 value = yield waited
             except GeneratorExit:
                 coro.close()
                 raise
+            except _Replaced as raised:
+                coro, overtaken, raised.waited = raised.coro, raised, waited
             except BaseException as raised:
                 error = raised
                 waited = None  # a failed task has the error, and the frames of the error are called by this one
@@ -289,6 +330,8 @@ def _steps(
         except GeneratorExit:
             coro.close()
             raise
+        except _Replaced as raised:
+            coro, overtaken, raised.waited = raised.coro, raised, waited
         except BaseException as raised:
             error = raised
             if fired.cancelled():

@@ -129,6 +129,8 @@ class Turn:
         loop = _get_running_loop()
         if stack is None or loop is None:
             return False
+        if isinstance(loop, SwapLoop) and stack is loop.stacks.active:
+            return True  # the caller is a greenlet of somebody else's, which the stack runs
         if self._thread != _native.get_ident():
             return calls_for(self._thread, stack)
         return isinstance(loop, SwapLoop) and _waits_for(loop, stack, asyncio.current_task(loop))
@@ -141,7 +143,8 @@ class Turn:
 
 def _waits_for(loop: SwapLoop, stack: greenlet, task: Any) -> bool:
     """Return whether a blocked stack waits for the task, or for a task that does."""
-    wait = loop._streams.waits.get(stack)
+    waits = loop._streams.waits
+    wait = waits.get(stack) or next((each for each in waits.values() if each.base is stack), None)
     waited: Any = None if wait is None else wait.future
     while task is not None and waited is not None:
         if waited is task:
