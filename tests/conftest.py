@@ -7,9 +7,11 @@ import gc
 import os
 import signal
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from guis import make_gui, unseen_screen
+from sockets import socket_folder
 from twisted.logger import LogEvent, globalLogPublisher
 
 from bridge import Bridge
@@ -65,6 +67,13 @@ def unhandled() -> Iterator[list[LogEvent]]:
     yield events
     gc.collect()
     globalLogPublisher.removeObserver(observe)
+
+
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    """A folder for sockets of AF_UNIX."""
+    with socket_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
