@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import atexit
 import concurrent.futures
 import os
 import shutil
@@ -42,20 +43,25 @@ FOUND = [version for version in SUPPORTED if _is_here(version)]
 # Nox passes when every session was skipped. So without any supported Python these sessions run on nox's own, and fail.
 TESTED = SUPPORTED if FOUND else None
 OLDEST = FOUND[0] if FOUND else None
-# What the session check runs, so many at a time: tests wait more than they compute. The longest begin first.
-LANES = 3
+# Tests that are marked any_python run on these only: with more Pythons between them they would find nothing more.
+ENDS = {*FOUND[:1], *FOUND[-1:]}
+# What the session check runs, as many at a time as there are cores, each with one process that runs tests. The longest
+# begin first.
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 SIDE_BY_SIDE = [
     "tests_lowest",
-    *(f"{name}-{version}" for name in ("tests", "gui", "real", "shell", "chaos") for version in FOUND),
+    *(f"{name}-{version}" for name in ("tests", "tests_bench", "gui", "shell", "chaos", "real") for version in FOUND),
+    "types",
     "gui_lowest",
     "shell_lowest",
-    "types",
     "lint",
 ]
-# These measure, so they have the machine for themselves.
+# These measure, so they have the machine for themselves. The same sessions have made their environments before.
 ALONE = [f"tests_bench-{version}" for version in FOUND]
+MEASURES = ["--no-install", "--", "-mmeasures", "tests/test_benchmarks.py"]
 # Set for the sessions that check runs, which finds the wheel built.
 BUILT = "BRIDGE_WHEEL_IS_BUILT"
+CHAOS_SECONDS = "BRIDGE_CHAOS_SECONDS"
 
 
 def _group(name: str) -> tuple[str, ...]:
@@ -70,8 +76,9 @@ def _lowest(requirement: str) -> str:
 
 def _install_wheel(session: nox.Session, *others: str) -> None:
     (wheel,) = _wheel_dir(session).glob("*.whl")
-    # In an environment that is used again pip takes a wheel of the same version for the one that is there.
-    session.install("--force-reinstall", "--no-deps", str(wheel))
+    if any(Path(session.virtualenv.location).glob("[Ll]ib/**/site-packages/bridge_interop-*")):
+        # In an environment that is used again pip takes a wheel of the same version for the one that is there.
+        session.install("--force-reinstall", "--no-deps", str(wheel))
     session.install(str(wheel), *others)
 
 
@@ -80,8 +87,14 @@ def _wheel_dir(session: nox.Session) -> Path:
 
 
 def _leave_checkout(session: nox.Session) -> None:
-    """Change to an empty directory, so that no subprocess imports the checkout's bridge/ instead of the wheel."""
-    session.chdir(session.create_tmp())
+    """Change to an empty directory, so that no subprocess imports the checkout's bridge/ instead of the wheel.
+
+    It is one of the system's, where tests find their temporary files too: a socket's path may have some 100 bytes.
+    """
+    folder = tempfile.mkdtemp(prefix="bridge-", dir="/tmp" if os.path.isdir("/tmp") else None)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    session.env["TMPDIR"] = folder
+    session.chdir(folder)
 
 
 def _test(session: nox.Session, *pins: str, ignored: list[str] | None = None) -> None:
@@ -90,7 +103,7 @@ def _test(session: nox.Session, *pins: str, ignored: list[str] | None = None) ->
     _test_in(session, *pins, *_group("test"), paths=[*options, str(ROOT / "tests")])
 
 
-def _test_in(session: nox.Session, *requirements: str, paths: list[str]) -> None:
+def _test_in(session: nox.Session, *requirements: str, paths: list[str], marked: str = "", workers: int = CORES) -> None:
     if not FOUND:
         session.error(f"none of Python {', '.join(SUPPORTED)} was found on this machine")
     _install_wheel(session, *requirements)
@@ -98,8 +111,15 @@ def _test_in(session: nox.Session, *requirements: str, paths: list[str]) -> None
     given = [str(ROOT / each) if each.startswith("tests/") else each for each in session.posargs]
     if given != session.posargs:
         paths = []
+    elif session.python not in {None, False, *ENDS}:
+        marked = " and ".join(filter(None, [marked, "not any_python"]))
+    # Workers, though it be one: a test that hangs ends its worker, and the next one goes on with the others.
+    options = [f"-n{1 if BUILT in os.environ else workers}", "--dist=worksteal", "--max-worker-restart=20"]
+    if marked:
+        options.append(f"-m{marked}")
     _leave_checkout(session)
-    session.run("pytest", f"--config-file={ROOT / 'pyproject.toml'}", *given, *paths, env={"BRIDGE_TEST_WHEEL": "1"})
+    config = f"--config-file={ROOT / 'pyproject.toml'}"
+    session.run("pytest", config, *options, *given, *paths, env={"BRIDGE_TEST_WHEEL": "1"})
 
 
 @nox.session(requires=["build"], venv_backend="none")
@@ -109,14 +129,14 @@ def check(session: nox.Session) -> None:
     failed: list[str] = []
     printing = threading.Lock()
 
-    def run(name: str) -> None:
+    def run(name: str, *options: str) -> None:
         session.log(f"{name} begins")
         began = time.monotonic()
         # Not a pipe, whose end a process that a test has left could hold open.
         with tempfile.TemporaryFile() as printed:
             done = subprocess.run(
-                [sys.executable, "-m", "nox", f"--noxfile={__file__}", f"--session={name}"],
-                env=os.environ | {BUILT: "1"},
+                [sys.executable, "-m", "nox", f"--noxfile={__file__}", f"--session={name}", *options],
+                env={CHAOS_SECONDS: "20"} | os.environ | {BUILT: "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=subprocess.STDOUT,
@@ -131,9 +151,10 @@ def check(session: nox.Session) -> None:
             print(text, end="", flush=True)
             session.log(f"{outcome}; {len(outcomes)} of {len(SIDE_BY_SIDE) + len(ALONE)} have ended")
 
-    for names, lanes in ((SIDE_BY_SIDE, LANES), (ALONE, 1)):
-        with concurrent.futures.ThreadPoolExecutor(lanes) as pool:
-            list(pool.map(run, names))  # which raises what run() has raised
+    with concurrent.futures.ThreadPoolExecutor(CORES) as pool:
+        list(pool.map(run, SIDE_BY_SIDE))  # which raises what run() has raised
+    for name in ALONE:
+        run(name, *MEASURES)
     for outcome in outcomes:
         session.log(f"* {outcome}")
     if failed:
@@ -176,7 +197,8 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=TESTED, requires=["build"])
 def tests_bench(session: nox.Session) -> None:
     """Test the benchmarks with every library that they compare with, and the ratios. Arguments go to pytest."""
-    _test_in(session, *_group("test"), *_group("bench"), paths=BENCH_TESTS)
+    marked = "not measures" if BUILT in os.environ else ""  # check runs the others alone
+    _test_in(session, *_group("test"), *_group("bench"), paths=BENCH_TESTS, marked=marked, workers=1)
 
 
 @nox.session(python=OLDEST, requires=["build"])
@@ -245,10 +267,10 @@ def gui_lowest(session: nox.Session) -> None:
 
 @nox.session(python=TESTED, requires=["build"])
 def chaos(session: nox.Session) -> None:
-    """Run tests/chaos.py on the wheel for 60 seconds, or BRIDGE_CHAOS_SECONDS. Arguments go to it."""
+    """Run tests/chaos.py on the wheel for 60 seconds, or BRIDGE_CHAOS_SECONDS (check: 20). Arguments go to it."""
     _install_wheel(session, "psutil")
     _leave_checkout(session)
-    seconds = f"--seconds={os.environ.get('BRIDGE_CHAOS_SECONDS', '60')}"
+    seconds = f"--seconds={os.environ.get(CHAOS_SECONDS, '60')}"
     session.run("python", "-P", str(ROOT / "tests" / "chaos.py"), seconds, *session.posargs)
 
 

@@ -73,7 +73,9 @@ def isolated(
             assert re.fullmatch(stdout, ended.stdout.strip(), re.DOTALL), shown
             assert re.fullmatch(stderr, ended.stderr.strip(), re.DOTALL), shown
 
-        return run
+        import pytest  # not in the child, which it would take time
+
+        return pytest.mark.process(run)
 
     return decorate if test is None else decorate(test)
 

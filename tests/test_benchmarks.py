@@ -365,6 +365,7 @@ def test_suite_measures_reports_and_compares(tmp_path: Path) -> None:
     assert "Nothing changed" in ended.stdout
 
 
+@pytest.mark.measures
 @pytest.mark.timeout(PATIENCE + 20)
 def test_no_ratio_has_doubled() -> None:
     ended = subprocess.run(

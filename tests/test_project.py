@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata, resources
@@ -138,23 +139,107 @@ def _sh_blocks(heading: str) -> Iterator[str]:
     return (match[1] for match in re.finditer(r"^```sh\n(.*?)^```$", section[1], re.DOTALL | re.MULTILINE))
 
 
-def test_a_test_that_never_lets_go_of_the_gil_ends_too(tmp_path):
-    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
-    (tmp_path / "test_hang.py").write_text(
-        "import ctypes, pytest\n\n"
-        "@pytest.mark.timeout(0.1)\n"
-        "def test_hang():\n    ctypes.PyDLL(None).sleep(100)\n"  # ctypes keeps the GIL for a PyDLL
+# --- tests that run out of time, and others that break a rule
+
+
+def test_a_hang_takes_no_other_tests_report_with_it(tmp_path):
+    ended = _pytest(
+        tmp_path,
+        """
+        import ctypes, time, pytest
+        from hypothesis import given, strategies
+
+        @pytest.mark.timeout(0.1)
+        def test_hang():
+            print("said before")
+            time.sleep(100)
+
+        @pytest.mark.timeout(0.1)
+        def test_hang_with_the_gil():
+            ctypes.PyDLL(None).sleep(100)  # ctypes keeps the GIL for a PyDLL
+
+        @given(strategies.lists(strategies.integers()))
+        def test_property(numbers):
+            time.sleep(0.5)
+            assert False, "no shrinking"
+
+        def test_failure():
+            assert False, "another failure"
+
+        def test_success():
+            pass
+        """,
+        "-n1",
+        "--durations=0",
     )
+    assert ended.returncode == 1, ended.stdout
+    assert re.search(r"^=+ 4 failed, 1 passed in [\d.]+s.* =+$", ended.stdout, re.MULTILINE), ended.stdout
+    for name in ("hang", "hang_with_the_gil", "property", "failure"):
+        assert re.search(rf"^FAILED test_it.py::test_{name} - ", ended.stdout, re.MULTILINE), ended.stdout
+    assert "crashed while running 'test_it.py::test_hang'" in ended.stdout
+    # A second time, to see whether it fails again, and no more.
+    assert re.search(r"^(0\.[5-9]|1\.\d|2\.\d)\d*s call +test_it.py::test_property$", ended.stdout, re.MULTILINE)
+    _has_stacks(ended.stderr)
+    assert "said before" in ended.stderr
+    gil = r'Timeout \(.*\)!.*File ".*test_it.py", line \d+ in test_hang_with_the_gil'
+    assert re.search(gil, ended.stderr, re.DOTALL), ended.stderr
+
+
+def test_without_workers_a_hang_ends_the_run_with_the_report_of_what_was_before(tmp_path):
+    ended = _pytest(
+        tmp_path,
+        """
+        import os, subprocess, sys, time, pytest
+
+        def test_failure():
+            assert False, "another failure"
+
+        def test_unmarked_process():
+            subprocess.run([sys.executable, "-c", ""])
+
+        def test_unmarked_fork():
+            if not os.fork():
+                os._exit(0)
+            os.wait()
+
+        @pytest.mark.process
+        def test_marked_process():
+            subprocess.run([sys.executable, "-c", ""])
+
+        @pytest.mark.timeout(0.1)
+        def test_hang():
+            time.sleep(100)
+
+        def test_later(): pass
+        """,
+    )
+    assert ended.returncode == 1
+    assert re.search(r"^=+ 2 failed, 3 passed, 2 errors in [\d.]+s.* =+$", ended.stdout, re.MULTILINE), ended.stdout
+    assert re.search(r"^FAILED test_it.py::test_failure - .*another failure$", ended.stdout, re.MULTILINE)
+    assert re.search(r"^FAILED test_it.py::test_hang - ", ended.stdout, re.MULTILINE)
+    _has_stacks(ended.stderr)
+    assert re.search(r"^ERROR test_it.py::test_unmarked_process - .*it starts processes", ended.stdout, re.MULTILINE)
+    assert re.search(r"^ERROR test_it.py::test_unmarked_fork - .*it starts processes", ended.stdout, re.MULTILINE)
+
+
+def _pytest(folder: Path, tests: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run tests under our conftest.py and settings in another process."""
+    (folder / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "test_it.py").write_text(textwrap.dedent(tests))
     path = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
-    ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-c", os.devnull, "-o", "timeout_method=thread", str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": path},
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", f"-c{ROOT / 'pyproject.toml'}", f"--rootdir={folder}", *options, str(folder)],
+        env=os.environ | {"PYTHONPATH": path, "COLUMNS": "200"},
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=50,
     )
-    assert ended.returncode == 1
-    assert re.search(r'Timeout \(.*\)!.*File ".*test_hang.py", line 5 in test_hang', ended.stderr, re.DOTALL)
+
+
+def _has_stacks(text: str) -> None:
+    line = r"^\++ Timeout \++\n"
+    assert re.search(rf'{line}.*File ".*test_it.py", line \d+, in test_hang\n.*{line}', text, re.DOTALL | re.MULTILINE), text
 
 
 # --- the order of the layers

@@ -1184,7 +1184,7 @@ def test_twisted_log_context_is_right_in_every_resumed_stack(shared: Bridge) -> 
 # --- anything, in any order
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     streams=st.lists(
         st.tuples(
@@ -1228,7 +1228,7 @@ def test_every_message_of_every_stream_arrives_once_and_in_order(streams: Any, m
             for stream in streams:
                 group.create_task(one(*stream))
 
-    shared.block_on(main(), timeout=20)
+    shared.block_on(main(), timeout=10)
 
 
 # --- deferring
