@@ -103,7 +103,9 @@ def _test(session: nox.Session, *pins: str, ignored: list[str] | None = None) ->
     _test_in(session, *pins, *_group("test"), paths=[*options, str(ROOT / "tests")])
 
 
-def _test_in(session: nox.Session, *requirements: str, paths: list[str], marked: str = "", workers: int = CORES) -> None:
+def _test_in(
+    session: nox.Session, *requirements: str, paths: list[str], marked: str = "", workers: int = CORES
+) -> None:
     if not FOUND:
         session.error(f"none of Python {', '.join(SUPPORTED)} was found on this machine")
     _install_wheel(session, *requirements)

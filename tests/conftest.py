@@ -42,7 +42,7 @@ sys.addaudithook(_unseen.pop)
 def pytest_configure(config: pytest.Config) -> None:
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
-        config.stash[_stderr] = open(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")
+        config.stash[_stderr] = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")
     if not config.getoption("--hypothesis-profile", None):
         _bound_hypothesis()
 

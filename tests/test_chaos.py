@@ -12,6 +12,8 @@ import pytest
 
 import bridge
 
+pytestmark = pytest.mark.process
+
 
 def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

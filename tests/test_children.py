@@ -22,6 +22,8 @@ from twisted.internet.utils import getProcessOutput, getProcessOutputAndValue
 from bridge import Bridge
 from bridge.loop import children
 
+pytestmark = pytest.mark.process
+
 PATIENCE = 30.0
 MANY = 200
 

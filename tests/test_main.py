@@ -9,6 +9,8 @@ import textwrap
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 
 def python(*arguments):
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=40)

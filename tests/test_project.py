@@ -66,6 +66,7 @@ def test_installed_package_is_what_gets_tested():
     assert Path(bridge.__file__).resolve().is_relative_to(Path(sysconfig.get_path("purelib")).resolve())
 
 
+@pytest.mark.process
 @needs_wheel
 def test_subprocesses_import_the_installed_package_too():
     code = "import bridge; print(bridge.__file__)"
@@ -101,6 +102,7 @@ def _names(requirements):
     return {re.match(r"[\w.-]+", each)[0].lower() for each in requirements}
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs a git checkout")
 def test_top_level_holds_the_agreed_names():
     # The owner of a checkout may be another user, as in a container; git refuses to look at it until told.
@@ -110,6 +112,7 @@ def test_top_level_holds_the_agreed_names():
     assert {Path(file).parts[0] for file in files} == TOP_LEVEL
 
 
+@pytest.mark.process
 def test_import_leaves_heavy_libraries_alone():
     heavy = {"aiohttp", "httpx", "hypothesis", "matplotlib", "psutil", "pyperf", "pytest", "treq", "twisted"}
     code = "import sys, bridge; print(*sys.modules)"
@@ -127,6 +130,7 @@ def test_readme_has_one_command_of_one_line(heading):
     assert len(commands[0].splitlines()) == 1
 
 
+@pytest.mark.process
 def test_ci_runs_the_test_command_of_the_readme():
     shown = subprocess.run([str(ROOT / ".ci" / "run"), "--show"], capture_output=True, text=True, check=True).stdout
     assert [shown] == list(_sh_blocks("Test it"))
@@ -142,6 +146,7 @@ def _sh_blocks(heading: str) -> Iterator[str]:
 # --- tests that run out of time, and others that break a rule
 
 
+@pytest.mark.process
 def test_a_hang_takes_no_other_tests_report_with_it(tmp_path):
     ended = _pytest(
         tmp_path,
@@ -185,6 +190,7 @@ def test_a_hang_takes_no_other_tests_report_with_it(tmp_path):
     assert re.search(gil, ended.stderr, re.DOTALL), ended.stderr
 
 
+@pytest.mark.process
 def test_without_workers_a_hang_ends_the_run_with_the_report_of_what_was_before(tmp_path):
     ended = _pytest(
         tmp_path,
@@ -239,7 +245,8 @@ def _pytest(folder: Path, tests: str, *options: str) -> subprocess.CompletedProc
 
 def _has_stacks(text: str) -> None:
     line = r"^\++ Timeout \++\n"
-    assert re.search(rf'{line}.*File ".*test_it.py", line \d+, in test_hang\n.*{line}', text, re.DOTALL | re.MULTILINE), text
+    stack = r'File ".*test_it.py", line \d+, in test_hang\n'
+    assert re.search(f"{line}.*{stack}.*{line}", text, re.DOTALL | re.MULTILINE), text
 
 
 # --- the order of the layers
@@ -278,6 +285,7 @@ def test_nothing_imports_an_extension():
     assert not [(module, each) for module in others for each in IMPORTS[module] if _is_in(each, "bridge.ext")]
 
 
+@pytest.mark.process
 def test_extensions_are_loaded_by_name_when_they_are_asked_for():
     # %load_ext bridge looks for its functions in the package, which must not import what may not be installed.
     code = "import sys, bridge; bridge.load_ipython_extension; print(*sys.modules)"

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from sockets import socket_folder
 
+pytestmark = pytest.mark.process
+
 NOTEBOOK = Path(__file__).resolve().parent.parent / "docs" / "tour.ipynb"
 VARIES = "varies"  # the tag of a cell whose output differs from run to run
 

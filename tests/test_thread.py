@@ -586,6 +586,7 @@ def test_a_bridge_that_was_never_started_is_dropped_in_silence() -> None:
 # --- what is left behind
 
 
+@pytest.mark.process
 def test_ten_thousand_calls_leave_nothing_behind() -> None:
     process = psutil.Process()
 
