@@ -81,9 +81,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, None, None]:
     """Fail a test that starts a process and is not marked, so that the fast half stays what it says."""
     yield
+    if nextitem is not None and nextitem.path != item.path:
+        pytest_collection_finish()  # reports, too, are no garbage
     started = [event for event in _STARTS if event not in _unseen]
     if started and item.get_closest_marker("process") is None:
         pytest.fail(f"it starts processes ({', '.join(started)}), so it needs @pytest.mark.process", pytrace=False)

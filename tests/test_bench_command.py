@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 # The limit is for what takes some ten seconds where nothing else runs.
-pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.process, pytest.mark.any_python, pytest.mark.timeout(300)]
 
 FEWER = """
 import sys

@@ -294,6 +294,7 @@ def test_pyperf_reads_the_file(tmp_path: Path) -> None:
     assert list(benchmark.get_values()) == results.batches(table.rows[2].name, ONE_CORE)
 
 
+@pytest.mark.process  # to find fonts
 def test_pictures_say_what_was_measured_and_where(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed; pip install --group bench")
     results, table, curves = made()
@@ -352,6 +353,7 @@ def test_pages_have_their_places() -> None:
 # --- the programs
 
 
+@pytest.mark.any_python
 @pytest.mark.process
 @pytest.mark.timeout(2 * PATIENCE + 20)
 def test_suite_measures_reports_and_compares(tmp_path: Path) -> None:

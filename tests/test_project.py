@@ -146,6 +146,7 @@ def _sh_blocks(heading: str) -> Iterator[str]:
 # --- tests that run out of time, and others that break a rule
 
 
+@pytest.mark.any_python
 @pytest.mark.process
 def test_a_hang_takes_no_other_tests_report_with_it(tmp_path):
     ended = _pytest(
@@ -190,6 +191,7 @@ def test_a_hang_takes_no_other_tests_report_with_it(tmp_path):
     assert re.search(gil, ended.stderr, re.DOTALL), ended.stderr
 
 
+@pytest.mark.any_python
 @pytest.mark.process
 def test_without_workers_a_hang_ends_the_run_with_the_report_of_what_was_before(tmp_path):
     ended = _pytest(
