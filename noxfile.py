@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures
+import contextlib
 import os
 import shutil
 import subprocess
@@ -47,8 +48,8 @@ TESTED = SUPPORTED if FOUND else None
 OLDEST = FOUND[0] if FOUND else None
 # Tests that are marked any_python run on these only: with more Pythons between them they would find nothing more.
 ENDS = {*FOUND[:1], *FOUND[-1:]}
-# What the session check runs, as many at a time as there are cores, each with one process that runs tests. The longest
-# begin first.
+# What the session check runs: with as many processes that run tests as there are cores, one for a session, while one
+# more session installs what it needs, or runs no tests. The longest begin first.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 SIDE_BY_SIDE = [
     "tests_lowest",
@@ -58,9 +59,10 @@ SIDE_BY_SIDE = [
     "shell_lowest",
     "lint",
 ]
+NO_TESTS = {"types", "lint"}
 # These measure, so they have the machine for themselves. The same sessions have made their environments before.
 ALONE = [f"tests_bench-{version}" for version in FOUND]
-MEASURES = ["--no-install", "--", "-mmeasures", "tests/test_benchmarks.py"]
+MEASURES = ["--", "-mmeasures", "tests/test_benchmarks.py"]
 # Set for the sessions that check runs, which finds the wheel built.
 BUILT = "BRIDGE_WHEEL_IS_BUILT"
 CHAOS_SECONDS = "BRIDGE_CHAOS_SECONDS"
@@ -132,30 +134,42 @@ def check(session: nox.Session) -> None:
     outcomes: list[str] = []
     failed: list[str] = []
     printing = threading.Lock()
+    cores = threading.Semaphore(CORES)
 
     def run(name: str, *options: str) -> None:
         session.log(f"{name} begins")
-        began = time.monotonic()
+        took, status = 0.0, 0
         # Not a pipe, whose end a process that a test has left could hold open.
         with tempfile.TemporaryFile() as printed:
-            done = subprocess.run(
-                [sys.executable, "-m", "nox", f"--noxfile={__file__}", f"--session={name}", *options],
-                env={CHAOS_SECONDS: "20"} | os.environ | {BUILT: "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-            )
+
+            def nox_does(*step: str) -> None:
+                nonlocal took, status
+                began = time.monotonic()
+                status = subprocess.run(
+                    [sys.executable, "-m", "nox", f"--noxfile={__file__}", f"--session={name}", *step],
+                    env={CHAOS_SECONDS: "20"} | os.environ | {BUILT: "1"},
+                    stdin=subprocess.DEVNULL,
+                    stdout=printed,
+                    stderr=subprocess.STDOUT,
+                ).returncode
+                took += time.monotonic() - began
+
+            if not options:
+                nox_does("--install-only")
+            if not status:
+                with contextlib.nullcontext() if name in NO_TESTS else cores:
+                    nox_does("--no-install", *options)
             printed.seek(0)
             text = printed.read().decode(errors="replace")
-        outcome = f"{name}: {'failed' if done.returncode else 'success'}, {time.monotonic() - began:.0f} s"
+        outcome = f"{name}: {'failed' if status else 'success'}, {took:.0f} s"
         with printing:
             outcomes.append(outcome)
-            if done.returncode:
+            if status:
                 failed.append(name)
             print(text, end="", flush=True)
             session.log(f"{outcome}; {len(outcomes)} of {len(SIDE_BY_SIDE) + len(ALONE)} have ended")
 
-    with concurrent.futures.ThreadPoolExecutor(CORES) as pool:
+    with concurrent.futures.ThreadPoolExecutor(CORES + 1) as pool:
         list(pool.map(run, SIDE_BY_SIDE))  # which raises what run() has raised
     for name in ALONE:
         run(name, *MEASURES)
