@@ -1,4 +1,4 @@
-"""Fixtures that several test modules share."""
+"""Fixtures that several test modules share, what happens when a test runs out of time, and the rule of the marks."""
 
 from __future__ import annotations
 

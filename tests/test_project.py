@@ -205,6 +205,7 @@ def test_without_workers_a_hang_ends_the_run_with_the_report_of_what_was_before(
         def test_unmarked_process():
             subprocess.run([sys.executable, "-c", ""])
 
+        @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # its time limit has a thread
         def test_unmarked_fork():
             if not os.fork():
                 os._exit(0)
