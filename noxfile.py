@@ -27,10 +27,14 @@ nox.options.reuse_venv = "yes"
 ROOT = Path(__file__).resolve().parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 GUI_TESTS = sorted(str(path) for pattern in ("gui", "gevent") for path in ROOT.glob(f"tests/test_{pattern}*.py"))
+SHELL_TESTS = sorted(str(path) for path in ROOT.glob("tests/test_shell*.py"))
 BENCH_TESTS = sorted(str(path) for path in ROOT.glob("tests/test_bench*.py"))
 REAL_TESTS = str(ROOT / "tests" / "real")
-# What no version of Twisted, anyio or greenlet changes: asyncio's own tests, and the project's files.
-SAME_WITH_LOWEST = [str(ROOT / "tests" / name) for name in ("test_cpython.py", "test_project.py")]
+# What no version of Twisted, anyio or greenlet changes: asyncio's own tests, where CPython looks for signals, and the
+# project's files. "tests" runs them on the same Python as "tests_lowest".
+SAME_WITH_LOWEST = [
+    str(ROOT / "tests" / name) for name in ("test_cpython.py", "test_life_interrupt.py", "test_project.py")
+]
 SUPPORTED = nox.project.python_versions(PYPROJECT)
 
 
@@ -55,7 +59,6 @@ SIDE_BY_SIDE = [
     "tests_lowest",
     *(f"{name}-{version}" for name in ("tests", "tests_bench", "gui", "shell", "chaos", "real") for version in FOUND),
     "types",
-    "gui_lowest",
     "shell_lowest",
     "lint",
 ]
@@ -101,10 +104,10 @@ def _leave_checkout(session: nox.Session) -> None:
     session.chdir(folder)
 
 
-def _test(session: nox.Session, *pins: str, ignored: list[str] | None = None) -> None:
+def _test(session: nox.Session, *pins: str, ignored: list[str], marked: str = "") -> None:
     # Other sessions run these, and have what they need.
-    options = [f"--ignore={path}" for path in [*GUI_TESTS, REAL_TESTS, *(ignored or [])]]
-    _test_in(session, *pins, *_group("test"), paths=[*options, str(ROOT / "tests")])
+    options = [f"--ignore={path}" for path in [*GUI_TESTS, *SHELL_TESTS, REAL_TESTS, *ignored]]
+    _test_in(session, *pins, *_group("test"), paths=[*options, str(ROOT / "tests")], marked=marked)
 
 
 def _test_in(
@@ -222,8 +225,8 @@ def tests_bench(session: nox.Session) -> None:
 @nox.session(python=OLDEST, requires=["build"])
 def tests_lowest(session: nox.Session) -> None:
     """Test the wheel with the lowest versions that its metadata admits. Arguments go to pytest."""
-    ignored = [*BENCH_TESTS, *SAME_WITH_LOWEST]  # the session "tests" runs these on the same Python
-    _test(session, *map(_lowest, PYPROJECT["project"]["dependencies"]), ignored=ignored)
+    pins = map(_lowest, PYPROJECT["project"]["dependencies"])
+    _test(session, *pins, ignored=[*BENCH_TESTS, *SAME_WITH_LOWEST], marked="not any_python")
 
 
 @nox.session(python=TESTED, requires=["build"])
@@ -232,24 +235,19 @@ def real(session: nox.Session) -> None:
     _test_in(session, *_group("real"), paths=[REAL_TESTS])
 
 
-def _test_shell(session: nox.Session, *pins: str) -> None:
-    _test_in(session, *pins, *_group("shell"), paths=sorted(str(path) for path in ROOT.glob("tests/test_shell*.py")))
-
-
 @nox.session(python=TESTED, requires=["build"])
 def shell(session: nox.Session) -> None:
     """Test the shells with the newest IPython and ipykernel. Arguments go to pytest."""
-    _test_shell(session)
+    _test_in(session, *_group("shell"), paths=SHELL_TESTS)
 
 
 @nox.session(python=OLDEST, requires=["build"])
 def shell_lowest(session: nox.Session) -> None:
-    """Test the shells with the oldest IPython and ipykernel that they work with. Arguments go to pytest."""
-    _test_shell(session, *_lowest_shells("shell"))
-
-
-def _lowest_shells(group: str) -> list[str]:
-    return [_lowest(each) for each in _group(group) if each.startswith(("ipython", "ipykernel"))]
+    """Test the shells, and GUIs in them, with the oldest IPython and ipykernel that they work with, as above."""
+    requirements = [*_group("shell"), *_group("gui")]
+    lowest = {_lowest(each) for each in requirements if each.startswith(("ipython", "ipykernel"))}
+    paths = [*SHELL_TESTS, str(ROOT / "tests" / "test_gui_ipython.py")]
+    _test_in(session, *sorted(lowest), *requirements, paths=paths)
 
 
 def _build_pygobject(session: nox.Session) -> None:
@@ -275,13 +273,6 @@ def gui(session: nox.Session) -> None:
     """Test what there is for GUIs, in the newest IPython too, and for gevent. Arguments go to pytest."""
     _build_pygobject(session)
     _test_in(session, *_group("gui"), paths=GUI_TESTS)
-
-
-@nox.session(python=OLDEST, requires=["build"])
-def gui_lowest(session: nox.Session) -> None:
-    """Test GUIs in the oldest IPython and ipykernel that they work with. Arguments go to pytest."""
-    path = str(ROOT / "tests" / "test_gui_ipython.py")
-    _test_in(session, *_lowest_shells("gui"), *_group("gui"), paths=[path])
 
 
 @nox.session(python=TESTED, requires=["build"])

@@ -1,7 +1,7 @@
 """``%gui qt`` and ``%gui tk`` in IPython as its users have it: the window lives at the prompt and while a cell blocks.
 
-The versions of IPython and ipykernel are those that are installed: the nox sessions ``gui`` and ``gui_lowest`` have the
-newest and the oldest.
+The versions of IPython and ipykernel are those that are installed: the nox sessions ``gui`` and ``shell_lowest`` have
+the newest and the oldest.
 """
 
 from __future__ import annotations
