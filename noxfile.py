@@ -123,7 +123,7 @@ def _test_in(
     elif session.python not in {None, False, *ENDS}:
         marked = " and ".join(filter(None, [marked, "not any_python"]))
     # Workers, though it be one: a test that hangs ends its worker, and the next one goes on with the others.
-    options = [f"-n{1 if BUILT in os.environ else workers}", "--dist=loadfile", "--max-worker-restart=20"]
+    options = [f"-n{1 if BUILT in os.environ else workers}", "--max-worker-restart=20"]
     if marked:
         options.append(f"-m{marked}")
     _leave_checkout(session)

@@ -148,6 +148,7 @@ def _sh_blocks(heading: str) -> Iterator[str]:
 
 @pytest.mark.any_python
 @pytest.mark.process
+@pytest.mark.timeout(170)
 def test_a_hang_takes_no_other_tests_report_with_it(tmp_path):
     ended = _pytest(
         tmp_path,
@@ -166,7 +167,8 @@ def test_a_hang_takes_no_other_tests_report_with_it(tmp_path):
 
         @given(strategies.lists(strategies.integers()))
         def test_property(numbers):
-            time.sleep(0.5)
+            with open("examples", "a") as examples:
+                examples.write(".")
             assert False, "no shrinking"
 
         def test_failure():
@@ -176,15 +178,13 @@ def test_a_hang_takes_no_other_tests_report_with_it(tmp_path):
             pass
         """,
         "-n1",
-        "--durations=0",
     )
     assert ended.returncode == 1, ended.stdout
     assert re.search(r"^=+ 4 failed, 1 passed in [\d.]+s.* =+$", ended.stdout, re.MULTILINE), ended.stdout
     for name in ("hang", "hang_with_the_gil", "property", "failure"):
         assert re.search(rf"^FAILED test_it.py::test_{name} - ", ended.stdout, re.MULTILINE), ended.stdout
     assert "crashed while running 'test_it.py::test_hang'" in ended.stdout
-    # A second time, to see whether it fails again, and no more.
-    assert re.search(r"^(0\.[5-9]|1\.\d|2\.\d)\d*s call +test_it.py::test_property$", ended.stdout, re.MULTILINE)
+    assert len((tmp_path / "examples").read_text()) <= 3  # it fails, and fails again
     _has_stacks(ended.stderr)
     assert "said before" in ended.stderr
     gil = r'Timeout \(.*\)!.*File ".*test_it.py", line \d+ in test_hang_with_the_gil'
@@ -193,6 +193,7 @@ def test_a_hang_takes_no_other_tests_report_with_it(tmp_path):
 
 @pytest.mark.any_python
 @pytest.mark.process
+@pytest.mark.timeout(170)
 def test_without_workers_a_hang_ends_the_run_with_the_report_of_what_was_before(tmp_path):
     ended = _pytest(
         tmp_path,
@@ -221,6 +222,7 @@ def test_without_workers_a_hang_ends_the_run_with_the_report_of_what_was_before(
 
         def test_later(): pass
         """,
+        "-n0",
     )
     assert ended.returncode == 1
     assert re.search(r"^=+ 2 failed, 3 passed, 2 errors in [\d.]+s.* =+$", ended.stdout, re.MULTILINE), ended.stdout
@@ -242,7 +244,7 @@ def _pytest(folder: Path, tests: str, *options: str) -> subprocess.CompletedProc
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
     )
 
 
