@@ -26,6 +26,8 @@ from ._hooks import load_ipython_extension as load_ipython_extension
 from ._hooks import unload_ipython_extension as unload_ipython_extension
 from .strategies import Strategy, Waiter, register_strategy, strategies
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Bridge",
     "BridgeClosed",
@@ -36,6 +38,7 @@ __all__ = [
     "StrategyUnavailable",
     "Waiter",
     "WrongThreadError",
+    "__version__",
     "as_deferred",
     "as_future",
     "block_on",

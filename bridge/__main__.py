@@ -11,6 +11,8 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from . import __version__
+
 
 class Command(NamedTuple):
     """A subcommand: what ``--help`` says of it, its arguments, and what runs it and returns the exit status.
@@ -35,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Call Twisted, asyncio and anyio code from sync code.",
         epilog="'python -m bridge <command> --help' says more about a command.",
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the versions and the abilities, and exit")
     commands = parser.add_subparsers(title="commands", metavar="<command>", required=True)
     for name, command in COMMANDS.items():
         subparser = commands.add_parser(
@@ -52,6 +55,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     status: int = arguments.run(arguments)
     return status
+
+
+class _Version(argparse.Action):
+    """Prints the report and exits, as argparse's own action for a version does with one line."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from ._versions import report
+
+        print(report(__version__))
+        parser.exit()
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from types import CoroutineType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from ._condition import new_lock
 from ._dump import checked_signal, dump_on, no_dump_on
 from ._errors import BridgeClosed, BridgeError
 from ._exit import Exit
@@ -38,7 +39,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _bridges: weakref.WeakSet[Bridge] = weakref.WeakSet()
-_lock = threading.RLock()
+_lock = new_lock()
 _exit = Exit(lambda: list(_bridges))
 
 
@@ -137,7 +138,7 @@ class Bridge(Facade):
         self._parents_life: Any = None  # in a forked child: the one of the parent
         self._closed = False
         # Re-entrant: a signal handler that interrupts the start of the loop may call block_on.
-        self._starting = threading.RLock()
+        self._starting = new_lock()
         self._begin_dumping()
 
     def _begin_dumping(self) -> None:
@@ -495,7 +496,7 @@ class Bridge(Facade):
         """Begin anew in a forked child: the loop is the parent's."""
         life = self._parents_life = self._life
         self._life = None
-        self._starting = threading.RLock()
+        self._starting = new_lock()
         if life is not None:
             life.forget()
 
@@ -615,7 +616,7 @@ class _AttachedBridge(Bridge):
 
     def forget_life(self) -> None:
         """Begin anew in a forked child, where the loop runs no more if it ran; one that did not may be run there."""
-        self._starting = threading.RLock()
+        self._starting = new_lock()
         self._is_parents = self._attached.is_running()
         self._life.forget()
 
@@ -623,7 +624,7 @@ class _AttachedBridge(Bridge):
 def _forked() -> None:
     """Begin anew in a forked child. Of the parent's threads there is only the one that has forked."""
     global _bridges, _default, _lock
-    _lock = threading.RLock()  # another thread may have held it
+    _lock = new_lock()  # another thread may have held it
     known = list(_bridges)
     _bridges = weakref.WeakSet(known)  # and have been iterating over this
     if isinstance(_default, _AttachedBridge):  # as under 'python -m bridge run'
@@ -673,7 +674,7 @@ def configure(**options: Any) -> None:
         if isinstance(_default, _AttachedBridge):  # under 'python -m bridge run' its loop runs from the beginning
             _default.take_options(_DefaultBridge(**options))
             return
-        starting = threading.RLock() if _default is None else _default._starting
+        starting = new_lock() if _default is None else _default._starting
         with starting:
             if _default is not None and _default.was_started:
                 raise BridgeError(

@@ -42,7 +42,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 
 from .loop.border import mirrored
-from .loop.task import DeferredFuture, inner_coroutine
+from .loop.task import DeferredFuture, inner_coroutine, is_task
 
 # Where there is more than this, it is cut off.
 _DEPTH = 50
@@ -77,7 +77,7 @@ def chain_of(awaited: Any) -> list[Link]:
 
 
 def _next(each: Any, link: Link) -> list[Any]:
-    if isinstance(each, asyncio.Task):
+    if is_task(each):
         return _after_task(each, link)
     if isinstance(each, Deferred):
         return _after_deferred(each, link)
@@ -93,7 +93,7 @@ def _next(each: Any, link: Link) -> list[Any]:
 
 
 def _after_task(task: Any, link: Link) -> list[Any]:
-    wait: Any = getattr(task, "wait", None)
+    wait: Any = getattr(task, "wait", None) or getattr(task, "_bridge_wait", None)
     if wait is not None:
         link.frames = frames_of_stack(wait.stack)
         return [] if wait.future is None else [wait.future]

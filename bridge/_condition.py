@@ -1,12 +1,16 @@
-"""Condition: what a Future waits on, where Ctrl-C never leaves the lock held.
+"""Locks that Ctrl-C never leaves held: an RLock, and the Condition that a Future waits on.
+
+In CPython 3.14, and in no other version, ``with lock:`` handles signals between the acquisition and the first line of
+the block (python/cpython#148874, mended in 3.15). A handler that raises there leaves any lock of the standard library's
+held, for ever. Ours are entered by a method in Python there, which undoes its acquisition.
 
 ``threading.Condition`` enters its lock in a method written in Python. A signal handler that raises between that and the
 first line of the ``with`` block, or as ``wait()`` has just let the lock go, leaves it held for ever or fails to release
 it. Whoever settles the Future then stands still, and for ours that is the loop's thread.
 
 The private names of the standard library that this module stands on (test_names.py::test_condition_names), in CPython
-3.2 to 3.14: ``threading.Condition._waiters``, and ``_release_save``, ``_acquire_restore`` and ``_is_owned`` of
-``_thread.RLock``.
+3.2 to 3.15: ``threading.Condition._waiters``, and ``_release_save``, ``_acquire_restore`` and ``_is_owned`` of
+``_thread.RLock``; in CPython 3.14 ``_thread.RLock._recursion_count`` besides.
 """
 
 from __future__ import annotations
@@ -17,15 +21,36 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ._native import allocate_lock, get_ident, original
+from ._native import WITH_MAY_LEAVE_HELD, allocate_lock, get_ident, is_patched, original
 from ._seconds import wait_looking_up
 
 if TYPE_CHECKING:
+    _RLock = threading.RLock
     _Lock = threading.Condition
 else:
 
-    class _Lock(original("_thread", "RLock"), threading.Condition):
+    class _RLock(original("_thread", "RLock")):
+        """A lock whose ``with`` statement undoes an acquisition that an exception cuts off."""
+
+        if WITH_MAY_LEAVE_HELD:
+
+            def __enter__(self) -> bool:
+                """Acquire the lock; no signal is handled between the end of this and the block."""
+                held = self._recursion_count()
+                try:
+                    return self.acquire()
+                except BaseException:
+                    if self._recursion_count() > held:
+                        self.release()
+                    raise
+
+    class _Lock(_RLock, threading.Condition):
         """A lock whose methods are those of C, with ``notify()`` besides."""
+
+
+def new_lock() -> threading.RLock:
+    """Return a re-entrant lock that Ctrl-C does not leave held; of gevent's in a process that it has patched."""
+    return _RLock() if WITH_MAY_LEAVE_HELD and not is_patched() else threading.RLock()
 
 
 class Condition(_Lock):

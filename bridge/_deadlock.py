@@ -19,10 +19,11 @@ import threading
 from typing import Any
 
 from ._adapt import describe
+from ._condition import new_lock
 from ._errors import DeadlockError
 from .loop import home
-from .loop.inline import is_task
 from .loop.life import Life
+from .loop.task import is_task
 from .loop.watch import watchdog
 from .strategies.event import EventWaiter
 from .strategies.lock import LockWaiter
@@ -32,13 +33,13 @@ from .strategies.queue import QueueWaiter
 _STANDS_STILL = (LockWaiter, EventWaiter, QueueWaiter)
 
 # Of two threads that close one cycle at the same time, one is refused, and the other one's call can end.
-_lock = threading.RLock()
+_lock = new_lock()
 
 
 def after_fork() -> None:
     """Make a new lock in a forked child: a thread of the parent's may have held it."""
     global _lock
-    _lock = threading.RLock()
+    _lock = new_lock()
 
 
 def check(call: Any) -> None:

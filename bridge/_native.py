@@ -22,6 +22,9 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
+# CPython 3.14 handles signals between the acquisition and the block of ``with lock:``; see bridge/_condition.py.
+WITH_MAY_LEAVE_HELD = sys.version_info[:2] == (3, 14)
+
 FOR_GREENLETS = (
     "gevent has patched this process, and what it waits on is for greenlets now; leave the strategy out, or write "
     "strategy='gevent'"
@@ -97,12 +100,46 @@ class Thread(threading.Thread):
         :raises RuntimeError: it was started before, or no more threads are to be had.
         """
         if not is_patched():
-            super().start()
+            if WITH_MAY_LEAVE_HELD and get_ident() == threading.main_thread().ident:
+                self._start_elsewhere()
+            else:
+                super().start()
             return
         if self._is_real:
             raise RuntimeError("threads can only be started once")
         _start_new_thread(self._run_for_real, ())
         self._is_real = True
+
+    def _start_elsewhere(self) -> None:
+        """Start the thread from another one, where no signal is handled.
+
+        ``start()`` enters a lock of all threads, without which none could start or end any more.
+        """
+        begun: list[int] = []
+        outcome: list[BaseException | None] = []
+        ended = allocate_lock()
+        ended.acquire()
+
+        def start() -> None:
+            try:
+                super(Thread, self).start()
+            except BaseException as error:
+                outcome.append(error)
+            else:
+                outcome.append(None)
+            finally:
+                ended.release()
+
+        try:
+            # In one call of C: no signal is handled between the start of that thread and the note of it.
+            begun.extend(map(_start_new_thread, (start,), ((),)))
+            ended.acquire()
+        except BaseException:  # Ctrl-C; whoever looks afterwards is to see whether the thread has started
+            if begun and not outcome:
+                ended.acquire()
+            raise
+        if outcome[0] is not None:
+            raise outcome[0]
 
     def _run_for_real(self) -> None:
         self._real_ident = get_ident()

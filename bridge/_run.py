@@ -75,7 +75,9 @@ class _Script:
         if not getattr(sys.flags, "safe_path", False):
             sys.path[0] = os.path.dirname(os.path.realpath(self.path))
         module = types.ModuleType("__main__")
-        module.__dict__.update(__file__=os.path.abspath(self.path), __builtins__=builtins, __cached__=None)
+        module.__dict__.update(__file__=os.path.abspath(self.path), __builtins__=builtins)
+        if sys.version_info < (3, 15):
+            module.__dict__["__cached__"] = None
         sys.modules["__main__"] = module  # for good: what the script pickles, or leaves to atexit, needs it
         with io.open_code(self.path) as file:
             code = compile(file.read(), module.__dict__["__file__"], "exec", dont_inherit=True)

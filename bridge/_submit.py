@@ -1,7 +1,8 @@
 """submit: start a call, and hand out a Future of its outcome.
 
 The private names that this module stands on (test_names.py::test_concurrent_future_names), in CPython 3.4 to 3.14:
-``concurrent.futures.Future._condition``, ``_waiters`` and ``_done_callbacks``; ``threading.Condition._waiters``.
+``concurrent.futures.Future._condition``, ``_waiters`` and ``_done_callbacks``; ``threading.Condition._waiters``; in
+CPython 3.15 ``concurrent.futures.Future._get_snapshot``.
 """
 
 from __future__ import annotations
@@ -149,6 +150,11 @@ class WorkFuture(PatientFuture):
             return False
         call.ask_to_cancel()
         return True
+
+    def _get_snapshot(self) -> Any:
+        """Return the outcome, as asyncio asks for it from CPython 3.15 on in the place of ``exception()``."""
+        self.unseen = None
+        return super()._get_snapshot()  # type: ignore[misc]
 
     def end_cancelled(self) -> None:
         """Set the Future cancelled. Called once, when the work has ended."""

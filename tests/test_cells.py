@@ -6,6 +6,7 @@ import ast
 import asyncio
 import builtins
 import gc
+import sys
 import textwrap
 import threading
 import traceback
@@ -190,6 +191,14 @@ def test_future_of_the_loop_that_runs_in_this_thread_is_refused_but_shown(shell)
         assert shell.run("future") is future
 
     asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="Python 3.15 has brought unpacking in comprehensions")
+def test_unpacking_in_comprehensions(shell):
+    each = "for n in (await asyncio.sleep(0, m) for m in range(3))"
+    assert shell.run(f"[*[n, n] async {each}]") == [0, 0, 1, 1, 2, 2]
+    assert shell.run(f"{{*[n, -n] async {each}}}") == {-2, -1, 0, 1, 2}
+    assert shell.run(f"{{**{{n: -n}} async {each}}}") == {0: 0, 1: -1, 2: -2}
 
 
 # --- async for and async with

@@ -469,7 +469,8 @@ assert block_on(asyncio.sleep(0.001, "parent")) == "parent"
     with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
         file.write(script)
         file.flush()
-        command = [sys.executable, "-W", "error", "-m", "bridge", "run", file.name]
+        options = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")  # of the fork, beside other threads
+        command = [sys.executable, *options, "-m", "bridge", "run", file.name]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=30, env=os.environ)
     assert (ended.returncode, ended.stderr) == (0, "")
 

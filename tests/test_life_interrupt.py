@@ -336,6 +336,37 @@ def test_two_signals_at_once_leave_no_work_running() -> None:
 
 
 @isolated
+def test_locks_that_real_signals_hit_are_never_left_held() -> None:
+    """CPython 3.14 leaves the standard library's locks held; see bridge/_condition.py."""
+    import random
+    import signal
+    import sys
+
+    from bridge import _condition
+
+    class Interrupt(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupt
+
+    signal.signal(signal.SIGALRM, interrupt)
+    sys.unraisablehook = lambda hook: None
+    hits = 0
+    for lock in (_condition.new_lock(), _condition.Condition()):
+        for _ in range(3000):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 1e-4))
+                while True:
+                    with lock:
+                        pass
+            except Interrupt:
+                hits += 1
+            assert "unlocked" in repr(lock)
+    assert hits == 6000
+
+
+@isolated
 def test_an_interrupt_at_every_point_of_a_serialized_method_leaves_it_to_others() -> None:
     import threading
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import subprocess
 import sys
 import textwrap
+from importlib import metadata
 
 import pytest
+
+import bridge as package
 
 pytestmark = [pytest.mark.process, pytest.mark.any_python]
 
@@ -52,6 +56,28 @@ def test_help_lists_the_commands():
     assert process.stderr == ""
     assert process.stdout.startswith("usage: python -m bridge ")
     assert re.findall(r"^    (\w+) ", process.stdout, re.MULTILINE) == ["bench", "demo", "run", "shell"]
+
+
+def test_version_tells_what_the_report_of_a_bug_needs():
+    process = bridge("--version")
+    assert process.returncode == 0
+    assert process.stderr == ""
+    assert process.stdout.startswith(f"bridge {package.__version__}\nPython {platform.python_version()} (CPython, ")
+    for distribution in ("Twisted", "anyio", "greenlet"):
+        assert f"{distribution} {metadata.version(distribution)}" in process.stdout
+    lines = process.stdout.splitlines()
+    assert "yes  block on the loop's own thread" in lines
+    assert "yes  strategy lock" in lines
+    assert "no   strategy tk: tkinter is not imported; import it and make its root window, Tk()" in lines
+
+
+def test_version_says_what_this_python_lacks():
+    code = (
+        "import asyncio; del asyncio.BaseEventLoop._run_once\nfrom bridge._versions import report\nprint(report('0'))"
+    )
+    process = python("-c", code)
+    assert process.stderr == ""
+    assert "no   block on the loop's own thread: this Python has no BaseEventLoop._run_once" in process.stdout
 
 
 def test_help_of_a_command_says_what_it_does():

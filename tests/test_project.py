@@ -37,6 +37,7 @@ LAYERS = [
     ["bridge._bench"],
     ["bridge._gui_demo"],
     ["bridge._windows", "bridge._demo", "bridge._run", "bridge._shell", "bridge._hooks", "bridge._border"],
+    ["bridge._versions"],
     ["bridge._bridge"],
     ["bridge._exit"],
     ["bridge._facade"],

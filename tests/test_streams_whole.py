@@ -1626,12 +1626,12 @@ def test_a_call_that_is_cancelled_as_its_turn_comes_hands_it_on(shared: Bridge) 
 
         def own() -> None:
             account.wait_for(gate)
+            queued[0].cancel()  # it has the turn, and has not gone on yet
 
-        owner = deferring(own)()
+        deferring(own)()
         await until(lambda: account.order)
         queued = [asyncio.create_task(add(amount)) for amount in range(10)]
         await turns(2)
-        owner.addCallback(lambda _: queued[0].cancel())
         gate.set_result(None)
         await asyncio.gather(*queued, return_exceptions=True)
         assert account.order[-9:] == list(range(1, 10))

@@ -160,9 +160,15 @@ class _Here(_Calls):
         """Wait for the whole of it, if it is asynchronous."""
         return self._comprehension(node, node.elt, "set")
 
-    def visit_DictComp(self, node: ast.DictComp) -> ast.expr:
+    def visit_DictComp(self, node: Any) -> ast.expr:
         """Wait for the whole of it, if it is asynchronous."""
-        return self._comprehension(node, ast.Tuple([node.key, node.value], ast.Load()), "dict")
+        item: ast.expr
+        if node.value is None:  # {**mapping for ...}, from Python 3.15 on: all items of a mapping
+            items = ast.Call(ast.Attribute(node.key, "items", ast.Load()), [], [])
+            item = ast.Starred(items, ast.Load())
+        else:
+            item = ast.Tuple([node.key, node.value], ast.Load())
+        return self._comprehension(node, item, "dict")
 
     def visit_GeneratorExp(self, node: ast.GeneratorExp) -> ast.expr:
         """Leave it: it is evaluated later, by whoever iterates. Only its first iterable is evaluated here."""

@@ -39,7 +39,7 @@ from .. import _native
 from .._errors import BridgeClosed
 from . import home
 from .colocate import Colocation
-from .task import NO_CANCELS, BridgeTask, _driver, _steps, contained, drive
+from .task import NO_CANCELS, BridgeTask, EagerTask, _driver, _steps, contained, drive
 from .workers import has_real_threads, pool_for, prepare, shut_down_executor
 
 
@@ -162,12 +162,12 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         self._ours.posts = deque()
         self._ours.alarm.close()
 
-    def create_task(
-        self, coro: Any, *, name: Any = None, context: Context | None = None, **options: Any
-    ) -> asyncio.Task[Any]:
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         """Schedule a coroutine and return its task.
 
         A task factory that was set by :meth:`set_task_factory` gets a coroutine of ours with the given one inside.
+
+        :param options: ``name`` and ``context``, and what this Python's tasks take besides.
         """
         if self._closed:  # type: ignore[attr-defined]
             self._check_closed()  # type: ignore[attr-defined]
@@ -177,12 +177,13 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         driver = _driver(_steps(coro, self, False, self._ours.self_cancels))
         driver.send(None)
         if self._task_factory is not None:  # type: ignore[attr-defined]
-            return super().create_task(_named(driver, coro), name=name, context=context, **options)
-        # Without the names and the mapping that come to nothing, which would take a tenth of the time.
-        if name is None and context is None and not options:
+            return super().create_task(_named(driver, coro), **options)
+        # Without the mapping that comes to nothing, which would take a tenth of the time.
+        if not options:
             task = BridgeTask(driver, loop=self)
         else:
-            task = BridgeTask(driver, loop=self, name=name, context=context, **options)
+            kind = EagerTask if options.get("eager_start") else BridgeTask
+            task = kind(driver, loop=self, **options)
         task.user_coro = coro
         return task
 

@@ -3,8 +3,8 @@
 Such a reactor has no asyncio loop. Coroutines that await Deferreds need none; they run in tasks all the same, for the
 sake of cancellation and context variables, on a stand-in that only knows how to call something soon.
 
-The private name of asyncio that this module stands on: ``Handle._run``, in CPython 3.4 to 3.14
-(test_names.py::test_handle_names).
+The private names of asyncio that this module stands on: ``Handle._run``, in CPython 3.4 to 3.15, and
+``asyncio.tasks._PyTask``, used from 3.14 on (test_names.py::test_handle_names, test_task_of_python).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from types import FrameType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
 
@@ -26,7 +26,14 @@ from .. import _native
 from .._adapt import describe
 from .._errors import BridgeError, StrategyUnavailable
 from .life import Life
-from .task import BridgeTask, driven_by
+from .task import BridgeTask, driven_by, is_task
+
+# From CPython 3.14 on a task of C takes a step only where its loop is the thread's running one, and a stand-in never
+# is. The class of Python has no such rule; it lets a coroutine see no current task, as there is no running loop.
+if TYPE_CHECKING or sys.version_info < (3, 14):
+    _Task = BridgeTask
+else:
+    _Task = asyncio.tasks._PyTask
 
 log = logging.getLogger("bridge")
 
@@ -133,10 +140,12 @@ def stand_in(reactor: Any) -> ReactorLoop:
     return loop
 
 
-class _ReactorTask(BridgeTask):
+class _ReactorTask(_Task):
     """A task on a :class:`ReactorLoop`; what asyncio raises for the lack of a loop comes out with the reason."""
 
-    __slots__ = ()
+    def get_coro(self) -> Any:
+        """Return the coroutine that the user passed."""
+        return self.user_coro
 
     def result(self) -> Any:
         """Return the result of the coroutine or raise its error."""
@@ -295,7 +304,7 @@ class AttachedReactor(Life):
 
 
 def _is_pending_task(work: Any) -> bool:
-    return isinstance(work, asyncio.Task) and not cast(Any, work).done()
+    return is_task(work) and not work.done()
 
 
 def runs_here(reactor: Any) -> bool:

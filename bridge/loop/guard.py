@@ -34,6 +34,7 @@ from twisted.internet.base import DelayedCall
 from twisted.internet.interfaces import IHostnameResolver
 from twisted.internet.posixbase import PosixReactorBase
 
+from .._condition import new_lock
 from .._native import get_ident
 from .trap import Target, wrong_thread
 
@@ -106,7 +107,7 @@ class GuardedReactor(AsyncioSelectorReactor):
     # The ident of the thread that the loop runs in, or last ran in. It is compared first, for that costs nothing.
     loop_thread: int | None = None
     _exempt: frozenset[int] = frozenset()
-    _pool_lock = threading.RLock()
+    _pool_lock = new_lock()
 
     def refuse_other_threads(self, method: str) -> None:
         """Raise WrongThreadError if the loop runs in another thread than this; called where the idents differ.
@@ -137,7 +138,7 @@ class GuardedReactor(AsyncioSelectorReactor):
         """Know of no thread any more, in a forked child. Another one may have held the lock."""
         self.loop_thread = None
         self._exempt = frozenset()
-        self._pool_lock = threading.RLock()
+        self._pool_lock = new_lock()
 
     def guard(self) -> None:
         """Guard what the reactor has had since before its class was ours: its timers and its name resolver."""

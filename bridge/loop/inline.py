@@ -14,7 +14,7 @@ from .._adapt import Kind, describe, discard, kind_of, returned_kind
 from .._errors import BridgeError, DeadlockError
 from .base import start_task
 from .swap import SwapLoop
-from .task import Contained, DeferredFuture, is_plain, mark_handled
+from .task import Contained, DeferredFuture, is_plain, is_task, mark_handled
 from .variables import take_variables
 
 _current_task = asyncio.current_task
@@ -192,11 +192,6 @@ def _check_cycle(waited: Any, task: asyncio.Task[Any]) -> None:
         + (f", by way of {len(tasks) - 1} others" if len(tasks) > 1 else "")
         + "; let one of them return, or wait for something else that both can wait for, such as an asyncio.Event"
     )
-
-
-def is_task(x: object) -> bool:
-    """Return whether x is a task of asyncio's."""
-    return isinstance(x, asyncio.Task)
 
 
 def _by_task(loop: SwapLoop, coro: Any) -> Any:

@@ -25,6 +25,7 @@ from twisted.logger import LogLevel, STDLibLogObserver, formatEvent, globalLogBe
 from twisted.python.log import PythonLoggingObserver
 
 from .. import _native
+from .._condition import new_lock
 from .gate import Gate
 
 _LEVELS: dict[Any, int] = {
@@ -49,7 +50,7 @@ class TwistedLog:
 
     def after_fork(self) -> None:
         """Forget the thread, which the child has not, and the records that the parent's one will handle."""
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         self._users: set[object] = set()
         self._records: SimpleQueue[logging.LogRecord | Gate | None] = SimpleQueue()
         self._thread: threading.Thread | None = None

@@ -18,6 +18,7 @@ from __future__ import annotations
 import socket
 from asyncio import events
 from collections.abc import Callable
+from contextvars import Context
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from typing import Any, ClassVar, cast
 
@@ -62,6 +63,8 @@ class StreamLoop(BridgeLoop):
         held.remove(watch)
         if not held:
             del streams.held[watch.fd]
+        if watch._cancelled:
+            watch.stream = None
 
     def is_held(self, handle: WatchHandle) -> bool:
         """Return whether a stack is blocked in this callback, or in one of the same stream."""
@@ -130,13 +133,15 @@ class StreamLoop(BridgeLoop):
             handle._context = handle._context.copy()
         self._ready.append(handle)
 
-    def _add_reader(self, fd: Any, callback: Any, *args: Any) -> events.Handle:
+    # CPython 3.15 runs all callbacks of a connection in one context, which it passes to these two.
+
+    def _add_reader(self, fd: Any, callback: Any, *args: Any, context: Context | None = None) -> events.Handle:
         if callback == self._take_posts:  # it starts what was posted, and is no stream
             return cast(Any, super())._add_reader(fd, callback, *args)  # type: ignore[no-any-return]
-        return self._add(fd, ReaderHandle(callback, args, self, _number(fd)))
+        return self._add(fd, ReaderHandle(callback, args, self, _number(fd), context))
 
-    def _add_writer(self, fd: Any, callback: Any, *args: Any) -> events.Handle:
-        return self._add(fd, WriterHandle(callback, args, self, _number(fd)))
+    def _add_writer(self, fd: Any, callback: Any, *args: Any, context: Context | None = None) -> events.Handle:
+        return self._add(fd, WriterHandle(callback, args, self, _number(fd), context))
 
     def _add(self, fd: Any, handle: WatchHandle) -> events.Handle:
         self._check_closed()  # type: ignore[attr-defined]
@@ -169,12 +174,26 @@ class WatchHandle(events.Handle):
     __slots__ = ("fd", "is_queued", "loop", "stream")
     event: ClassVar[int]
 
-    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], loop: StreamLoop, fd: int) -> None:
-        super().__init__(callback, args, loop)
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: StreamLoop,
+        fd: int,
+        context: Context | None = None,
+    ) -> None:
+        super().__init__(callback, args, loop, context)
         self.loop = loop
         self.fd = fd
-        self.stream = callback, args  # of which cancel() would rob the handle
+        # Of these cancel() robs the handle, which may be compared with another one for as long as it is held.
+        self.stream: tuple[Callable[..., object], tuple[Any, ...]] | None = (callback, args)
         self.is_queued = False
+
+    def cancel(self) -> None:
+        """Let the callback go, with what it refers to; where a stack is blocked in it, when that goes on."""
+        super().cancel()
+        if self not in self.loop._streams.held.get(self.fd, ()):
+            self.stream = None
 
     def continues(self, other: WatchHandle) -> bool:
         """Return whether this is called for the same stream and event as the other."""

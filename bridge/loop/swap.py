@@ -53,6 +53,10 @@ _POOL = 4
 # How often one stack may go on blocking while the loop closes; see SwapLoop._refuse.
 _REFUSALS = 1000
 
+# Stacks that no error has ended as their loop was closed. They are kept for good: what they stand in is executing, and
+# can be neither closed nor collected.
+_forsaken: list[greenlet] = []
+
 _run_handle = events.Handle._run
 _enter_task: Any = getattr(tasks, "_enter_task", None)
 _leave_task: Any = getattr(tasks, "_leave_task", None)
@@ -145,7 +149,7 @@ class Stacks(Watched):
     """The stacks of a loop; apart from the loop for the reason that ``base.Ours`` is."""
 
     __slots__ = (
-        "closed_error", "context", "context_updates", "first_seen", "forsaken", "interrupted", "iterate", "last_root",
+        "closed_error", "context", "context_updates", "first_seen", "interrupted", "iterate", "last_root",
         "loop", "parked", "refusals", "root", "run_once", "stall_after", "switches", "thread", "tracker", "unwatched",
     )  # fmt: skip
     look_every = 0.25
@@ -166,7 +170,6 @@ class Stacks(Watched):
         self.switches = 0
         self.closed_error: Callable[[], BaseException] = _closed
         self.refusals: dict[greenlet, int] | None = None  # how often each stack was refused, while the loop closes
-        self.forsaken: list[greenlet] = []
         self.tracker: Any = None  # Twisted's, of the thread
         self.context_updates: dict[int, tuple[Context, dict[Any, Any]]] = {}
         self.interrupted: Any = None  # the task whose wait Ctrl-C has cancelled, of a program that shares the thread
@@ -436,7 +439,7 @@ class SwapLoop(StreamLoop):
         """
         refusals[stack] = refusals.get(stack, 0) + 1
         while refusals[stack] > _REFUSALS and self._stacks.root is not None and stack is not self._stacks.root:
-            self._stacks.forsaken.append(stack)
+            _forsaken.append(stack)
             task = asyncio.current_task(self)
             if task is not None:
                 _leave_task(self, task)

@@ -114,8 +114,21 @@ class BridgeTask(asyncio.Task[Any]):
         return left
 
 
+class EagerTask(BridgeTask):
+    """A task whose first step runs as it is made, most often within the step of another task.
+
+    Where it blocks in there, the other one stands still below it, and a cancellation of that has to reach this one:
+    as for a task that is not ours, see :mod:`bridge.loop.plain`.
+    """
+
+
 # What tasks await most often, and take as it is.
 _PLAIN = frozenset({type(None), asyncio.Future, asyncio.Task, BridgeTask})
+
+
+def is_task(x: object) -> bool:
+    """Return whether x is a task of asyncio's, of the class in C or of the one in Python."""
+    return asyncio.isfuture(x) and hasattr(x, "get_coro")
 
 
 def cancel_now(loop: asyncio.AbstractEventLoop) -> None:

@@ -22,12 +22,13 @@ from typing import Any
 from greenlet import getcurrent, greenlet
 
 from .. import _native
+from .._condition import new_lock
 from .._seconds import wait_looking_up
 from .swap import SwapLoop
 
 # Of every queue, and held for a few lines only, never while a stack blocks. Re-entrant, for a finalizer or a signal
 # handler may run in these lines.
-_guard = threading.RLock()
+_guard = new_lock()
 _queues: dict[int, OrderedDict[Turn, None]] = {}  # by the id of the instance; the first is the owner
 
 

@@ -5,13 +5,16 @@ for that thread waits in the system and not in gevent's hub; so whoever waits fo
 
 The private names of ``concurrent.futures.thread`` that this module stands on (test_names.py::test_executor_threads):
 ``ThreadPoolExecutor._adjust_thread_count``, ``ThreadPoolExecutor._threads`` and ``_threads_queues``, in CPython 3.9 to
-3.14.
+3.15, and for processes that gevent has patched ``_worker`` (test_names.py::test_worker_of_an_executor) and the
+executor's ``_work_queue``, ``_shutdown_lock``, ``_idle_semaphore``, ``_max_workers``, ``_thread_name_prefix`` and, from
+3.14 on, ``_create_worker_context``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import sys
 import threading
 import weakref
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -62,12 +65,15 @@ class Workers(ThreadPoolExecutor):
         def dropped(_: object) -> None:
             queue.put(None)
 
-        thread = _native.Thread(
-            name=f"{self._thread_name_prefix}_{count}",
-            target=executor_threads._worker,
-            args=(weakref.ref(self, dropped), queue, self._initializer, self._initargs),
-            daemon=True,
-        )
+        me, work = weakref.ref(self, dropped), executor_threads._worker
+        # The executor has no initializer, for which 3.14 has this context in the place of two arguments.
+        arguments: tuple[Any, ...]
+        if sys.version_info >= (3, 14):
+            arguments = me, self._create_worker_context(), queue
+        else:
+            arguments = me, queue, None, ()
+        name = f"{self._thread_name_prefix}_{count}"
+        thread = _native.Thread(name=name, target=work, args=arguments, daemon=True)
         thread.start()
         threads: Any = self._threads
         threads.add(thread)

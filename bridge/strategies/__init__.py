@@ -5,11 +5,11 @@ A strategy knows nothing of loops, reactors or calls, so nothing here imports as
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast, runtime_checkable
 
+from .._condition import new_lock
 from .._errors import StrategyUnavailable
 
 ENTRY_POINTS = "bridge.strategies"
@@ -60,7 +60,7 @@ class _Registry:
     """The strategies by name: those registered, and those that installed distributions declare."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._registered: dict[str, Strategy] = {}
         self._loaded = False
 
@@ -79,7 +79,7 @@ class _Registry:
             self._registered[strategy.name] = strategy
 
     def renew_lock(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def find(self, name: str) -> Strategy | None:
         return self._registered.get(name) or self.all().get(name)
