@@ -119,7 +119,7 @@ def _test_in(
     # A path that is given is one in the checkout, which pytest does not start in.
     given = [str(ROOT / each) if each.startswith("tests/") else each for each in session.posargs]
     if given != session.posargs:
-        paths = []
+        paths, marked = [], ""
     elif session.python not in {None, False, *ENDS}:
         marked = " and ".join(filter(None, [marked, "not any_python"]))
     # Workers, though it be one: a test that hangs ends its worker, and the next one goes on with the others.
