@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import atexit
 import concurrent.futures
+import contextlib
 import os
 import shutil
 import subprocess
@@ -25,8 +27,14 @@ nox.options.reuse_venv = "yes"
 ROOT = Path(__file__).resolve().parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 GUI_TESTS = sorted(str(path) for pattern in ("gui", "gevent") for path in ROOT.glob(f"tests/test_{pattern}*.py"))
+SHELL_TESTS = sorted(str(path) for path in ROOT.glob("tests/test_shell*.py"))
 BENCH_TESTS = sorted(str(path) for path in ROOT.glob("tests/test_bench*.py"))
 REAL_TESTS = str(ROOT / "tests" / "real")
+# What no version of Twisted, anyio or greenlet changes: asyncio's own tests, where CPython looks for signals, and the
+# project's files. "tests" runs them on the same Python as "tests_lowest".
+SAME_WITH_LOWEST = [
+    str(ROOT / "tests" / name) for name in ("test_cpython.py", "test_life_interrupt.py", "test_project.py")
+]
 SUPPORTED = nox.project.python_versions(PYPROJECT)
 
 
@@ -42,20 +50,25 @@ FOUND = [version for version in SUPPORTED if _is_here(version)]
 # Nox passes when every session was skipped. So without any supported Python these sessions run on nox's own, and fail.
 TESTED = SUPPORTED if FOUND else None
 OLDEST = FOUND[0] if FOUND else None
-# What the session check runs, so many at a time: tests wait more than they compute. The longest begin first.
-LANES = 3
+# Tests that are marked any_python run on these only: with more Pythons between them they would find nothing more.
+ENDS = {*FOUND[:1], *FOUND[-1:]}
+# What the session check runs: with as many processes that run tests as there are cores, one for a session, while one
+# more session installs what it needs, or runs no tests. The longest begin first.
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 SIDE_BY_SIDE = [
     "tests_lowest",
-    *(f"{name}-{version}" for name in ("tests", "gui", "real", "shell", "chaos") for version in FOUND),
-    "gui_lowest",
-    "shell_lowest",
+    *(f"{name}-{version}" for name in ("tests", "tests_bench", "gui", "shell", "chaos", "real") for version in FOUND),
     "types",
+    "shell_lowest",
     "lint",
 ]
-# These measure, so they have the machine for themselves.
+NO_TESTS = {"types", "lint"}
+# These measure, so they have the machine for themselves. The same sessions have made their environments before.
 ALONE = [f"tests_bench-{version}" for version in FOUND]
+MEASURES = ["--", "-mmeasures", "tests/test_benchmarks.py"]
 # Set for the sessions that check runs, which finds the wheel built.
 BUILT = "BRIDGE_WHEEL_IS_BUILT"
+CHAOS_SECONDS = "BRIDGE_CHAOS_SECONDS"
 
 
 def _group(name: str) -> tuple[str, ...]:
@@ -70,8 +83,9 @@ def _lowest(requirement: str) -> str:
 
 def _install_wheel(session: nox.Session, *others: str) -> None:
     (wheel,) = _wheel_dir(session).glob("*.whl")
-    # In an environment that is used again pip takes a wheel of the same version for the one that is there.
-    session.install("--force-reinstall", "--no-deps", str(wheel))
+    if any(Path(session.virtualenv.location).glob("[Ll]ib/**/site-packages/bridge_interop-*")):
+        # In an environment that is used again pip takes a wheel of the same version for the one that is there.
+        session.install("--force-reinstall", "--no-deps", str(wheel))
     session.install(str(wheel), *others)
 
 
@@ -80,26 +94,41 @@ def _wheel_dir(session: nox.Session) -> Path:
 
 
 def _leave_checkout(session: nox.Session) -> None:
-    """Change to an empty directory, so that no subprocess imports the checkout's bridge/ instead of the wheel."""
-    session.chdir(session.create_tmp())
+    """Change to an empty directory, so that no subprocess imports the checkout's bridge/ instead of the wheel.
+
+    It is one of the system's, where tests find their temporary files too: a socket's path may have some 100 bytes.
+    """
+    folder = tempfile.mkdtemp(prefix="bridge-", dir="/tmp" if os.path.isdir("/tmp") else None)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    session.env["TMPDIR"] = folder
+    session.chdir(folder)
 
 
-def _test(session: nox.Session, *pins: str, ignored: list[str] | None = None) -> None:
+def _test(session: nox.Session, *pins: str, ignored: list[str], marked: str = "") -> None:
     # Other sessions run these, and have what they need.
-    options = [f"--ignore={path}" for path in [*GUI_TESTS, REAL_TESTS, *(ignored or [])]]
-    _test_in(session, *pins, *_group("test"), paths=[*options, str(ROOT / "tests")])
+    options = [f"--ignore={path}" for path in [*GUI_TESTS, *SHELL_TESTS, REAL_TESTS, *ignored]]
+    _test_in(session, *pins, *_group("test"), paths=[*options, str(ROOT / "tests")], marked=marked)
 
 
-def _test_in(session: nox.Session, *requirements: str, paths: list[str]) -> None:
+def _test_in(
+    session: nox.Session, *requirements: str, paths: list[str], marked: str = "", workers: int = CORES
+) -> None:
     if not FOUND:
         session.error(f"none of Python {', '.join(SUPPORTED)} was found on this machine")
     _install_wheel(session, *requirements)
     # A path that is given is one in the checkout, which pytest does not start in.
     given = [str(ROOT / each) if each.startswith("tests/") else each for each in session.posargs]
     if given != session.posargs:
-        paths = []
+        paths, marked = [], ""
+    elif session.python not in {None, False, *ENDS}:
+        marked = " and ".join(filter(None, [marked, "not any_python"]))
+    # Workers, though it be one: a test that hangs ends its worker, and the next one goes on with the others.
+    options = [f"-n{1 if BUILT in os.environ else workers}", "--max-worker-restart=20"]
+    if marked:
+        options.append(f"-m{marked}")
     _leave_checkout(session)
-    session.run("pytest", f"--config-file={ROOT / 'pyproject.toml'}", *given, *paths, env={"BRIDGE_TEST_WHEEL": "1"})
+    config = f"--config-file={ROOT / 'pyproject.toml'}"
+    session.run("pytest", config, *options, *given, *paths, env={"BRIDGE_TEST_WHEEL": "1"})
 
 
 @nox.session(requires=["build"], venv_backend="none")
@@ -108,32 +137,45 @@ def check(session: nox.Session) -> None:
     outcomes: list[str] = []
     failed: list[str] = []
     printing = threading.Lock()
+    cores = threading.Semaphore(CORES)
 
-    def run(name: str) -> None:
+    def run(name: str, *options: str) -> None:
         session.log(f"{name} begins")
-        began = time.monotonic()
+        took, status = 0.0, 0
         # Not a pipe, whose end a process that a test has left could hold open.
         with tempfile.TemporaryFile() as printed:
-            done = subprocess.run(
-                [sys.executable, "-m", "nox", f"--noxfile={__file__}", f"--session={name}"],
-                env=os.environ | {BUILT: "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-            )
+
+            def nox_does(*step: str) -> None:
+                nonlocal took, status
+                began = time.monotonic()
+                status = subprocess.run(
+                    [sys.executable, "-m", "nox", f"--noxfile={__file__}", f"--session={name}", *step],
+                    env={CHAOS_SECONDS: "20"} | os.environ | {BUILT: "1"},
+                    stdin=subprocess.DEVNULL,
+                    stdout=printed,
+                    stderr=subprocess.STDOUT,
+                ).returncode
+                took += time.monotonic() - began
+
+            if not options:
+                nox_does("--install-only")
+            if not status:
+                with contextlib.nullcontext() if name in NO_TESTS else cores:
+                    nox_does("--no-install", *options)
             printed.seek(0)
             text = printed.read().decode(errors="replace")
-        outcome = f"{name}: {'failed' if done.returncode else 'success'}, {time.monotonic() - began:.0f} s"
+        outcome = f"{name}: {'failed' if status else 'success'}, {took:.0f} s"
         with printing:
             outcomes.append(outcome)
-            if done.returncode:
+            if status:
                 failed.append(name)
             print(text, end="", flush=True)
             session.log(f"{outcome}; {len(outcomes)} of {len(SIDE_BY_SIDE) + len(ALONE)} have ended")
 
-    for names, lanes in ((SIDE_BY_SIDE, LANES), (ALONE, 1)):
-        with concurrent.futures.ThreadPoolExecutor(lanes) as pool:
-            list(pool.map(run, names))  # which raises what run() has raised
+    with concurrent.futures.ThreadPoolExecutor(CORES + 1) as pool:
+        list(pool.map(run, SIDE_BY_SIDE))  # which raises what run() has raised
+    for name in ALONE:
+        run(name, *MEASURES)
     for outcome in outcomes:
         session.log(f"* {outcome}")
     if failed:
@@ -176,13 +218,15 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=TESTED, requires=["build"])
 def tests_bench(session: nox.Session) -> None:
     """Test the benchmarks with every library that they compare with, and the ratios. Arguments go to pytest."""
-    _test_in(session, *_group("test"), *_group("bench"), paths=BENCH_TESTS)
+    marked = "not measures" if BUILT in os.environ else ""  # check runs the others alone
+    _test_in(session, *_group("test"), *_group("bench"), paths=BENCH_TESTS, marked=marked, workers=1)
 
 
 @nox.session(python=OLDEST, requires=["build"])
 def tests_lowest(session: nox.Session) -> None:
     """Test the wheel with the lowest versions that its metadata admits. Arguments go to pytest."""
-    _test(session, *map(_lowest, PYPROJECT["project"]["dependencies"]))
+    pins = map(_lowest, PYPROJECT["project"]["dependencies"])
+    _test(session, *pins, ignored=[*BENCH_TESTS, *SAME_WITH_LOWEST], marked="not any_python")
 
 
 @nox.session(python=TESTED, requires=["build"])
@@ -191,24 +235,19 @@ def real(session: nox.Session) -> None:
     _test_in(session, *_group("real"), paths=[REAL_TESTS])
 
 
-def _test_shell(session: nox.Session, *pins: str) -> None:
-    _test_in(session, *pins, *_group("shell"), paths=sorted(str(path) for path in ROOT.glob("tests/test_shell*.py")))
-
-
 @nox.session(python=TESTED, requires=["build"])
 def shell(session: nox.Session) -> None:
     """Test the shells with the newest IPython and ipykernel. Arguments go to pytest."""
-    _test_shell(session)
+    _test_in(session, *_group("shell"), paths=SHELL_TESTS)
 
 
 @nox.session(python=OLDEST, requires=["build"])
 def shell_lowest(session: nox.Session) -> None:
-    """Test the shells with the oldest IPython and ipykernel that they work with. Arguments go to pytest."""
-    _test_shell(session, *_lowest_shells("shell"))
-
-
-def _lowest_shells(group: str) -> list[str]:
-    return [_lowest(each) for each in _group(group) if each.startswith(("ipython", "ipykernel"))]
+    """Test the shells, and GUIs in them, with the oldest IPython and ipykernel that they work with, as above."""
+    requirements = [*_group("shell"), *_group("gui")]
+    lowest = {_lowest(each) for each in requirements if each.startswith(("ipython", "ipykernel"))}
+    paths = [*SHELL_TESTS, str(ROOT / "tests" / "test_gui_ipython.py")]
+    _test_in(session, *sorted(lowest), *requirements, paths=paths)
 
 
 def _build_pygobject(session: nox.Session) -> None:
@@ -236,19 +275,12 @@ def gui(session: nox.Session) -> None:
     _test_in(session, *_group("gui"), paths=GUI_TESTS)
 
 
-@nox.session(python=OLDEST, requires=["build"])
-def gui_lowest(session: nox.Session) -> None:
-    """Test GUIs in the oldest IPython and ipykernel that they work with. Arguments go to pytest."""
-    path = str(ROOT / "tests" / "test_gui_ipython.py")
-    _test_in(session, *_lowest_shells("gui"), *_group("gui"), paths=[path])
-
-
 @nox.session(python=TESTED, requires=["build"])
 def chaos(session: nox.Session) -> None:
-    """Run tests/chaos.py on the wheel for 60 seconds, or BRIDGE_CHAOS_SECONDS. Arguments go to it."""
+    """Run tests/chaos.py on the wheel for 60 seconds, or BRIDGE_CHAOS_SECONDS (check: 20). Arguments go to it."""
     _install_wheel(session, "psutil")
     _leave_checkout(session)
-    seconds = f"--seconds={os.environ.get('BRIDGE_CHAOS_SECONDS', '60')}"
+    seconds = f"--seconds={os.environ.get(CHAOS_SECONDS, '60')}"
     session.run("python", "-P", str(ROOT / "tests" / "chaos.py"), seconds, *session.posargs)
 
 

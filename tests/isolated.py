@@ -19,6 +19,7 @@ from __future__ import annotations
 import ast
 import faulthandler
 import functools
+import inspect
 import os
 import re
 import signal
@@ -58,8 +59,9 @@ def isolated(
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def run(**arguments: Any) -> None:
-            code = function.__code__
-            call = f"{code.co_filename!r}, {code.co_name!r}, {arguments!r}, {timeout!r}, {forks!r}"
+            lines, first = inspect.getsourcelines(function)
+            place = f"{function.__code__.co_filename!r}, {function.__name__!r}, {first}, {first + len(lines)}"
+            call = f"{place}, {arguments!r}, {timeout!r}, {forks!r}"
             ended = subprocess.run(
                 [sys.executable, "-P", *options, "-c", f"import isolated; isolated.child({call})"],
                 env=os.environ | {"PYTHONPATH": _PATH},
@@ -73,23 +75,29 @@ def isolated(
             assert re.fullmatch(stdout, ended.stdout.strip(), re.DOTALL), shown
             assert re.fullmatch(stderr, ended.stderr.strip(), re.DOTALL), shown
 
-        return run
+        import pytest  # not in the child, which it would take time
+
+        return pytest.mark.process(run)
 
     return decorate if test is None else decorate(test)
 
 
-def child(filename: str, name: str, arguments: dict[str, Any], timeout: float, forks: bool) -> None:
-    """Call the function of that name in that file. Runs in the child."""
+def child(
+    filename: str, name: str, first: int, end: int, arguments: dict[str, Any], timeout: float, forks: bool
+) -> None:
+    """Call the function of that name in these lines of that file. Runs in the child."""
     faulthandler.enable()
     if forks:
         faulthandler.register(signal.SIGALRM, chain=True)
         signal.alarm(int(timeout))
     else:
         faulthandler.dump_traceback_later(timeout, exit=True)
-    module = ast.parse(Path(filename).read_text(), filename)
-    (function,) = (each for each in module.body if isinstance(each, ast.FunctionDef) and each.name == name)
+    # Not the whole file, which would take longer than to start Python.
+    lines = Path(filename).read_text(encoding="utf-8").split("\n")[first - 1 : end - 1]
+    module = ast.increment_lineno(ast.parse("\n".join(lines), filename), first - 1)
+    (function,) = module.body
+    assert isinstance(function, ast.FunctionDef)
     function.decorator_list.clear()
-    module.body = [function]
     namespace: dict[str, Any] = {"__name__": "__main__", "__file__": filename}
     exec(compile(module, filename, "exec"), namespace)  # annotations stay strings here as there: by our own __future__
     namespace[name](**arguments)

@@ -5,15 +5,17 @@ Both interrupt as a user does: Ctrl-C typed into the terminal, and the kernel ma
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 from queue import Empty
 from typing import Any
+
+from sockets import socket_folder
 
 import bridge
 
@@ -120,8 +122,9 @@ class Kernel:
         from jupyter_client.manager import KernelManager
 
         # Ports are chosen before the kernel has started, and another process may take one meanwhile.
-        self._sockets = tempfile.TemporaryDirectory()
-        self._manager: Any = KernelManager(transport="ipc", ip=f"{self._sockets.name}/kernel")
+        self._sockets = contextlib.ExitStack()
+        folder = self._sockets.enter_context(socket_folder())
+        self._manager: Any = KernelManager(transport="ipc", ip=f"{folder}/kernel")
         self._manager.kernel_spec.argv[0] = sys.executable  # not a kernel that is installed on the machine
         self._log = (home / "kernel.log").open("w")
         self._manager.start_kernel(env=environment(home), cwd=str(home), stdout=self._log, stderr=self._log)
@@ -175,7 +178,7 @@ class Kernel:
         self.client.stop_channels()
         self._manager.shutdown_kernel(now=True)
         self._manager.cleanup_resources()
-        self._sockets.cleanup()
+        self._sockets.close()
         self._log.close()
 
     def _read(self) -> bool:

@@ -14,6 +14,8 @@ from isolated import isolated
 
 import bridge
 
+pytestmark = pytest.mark.process
+
 KINDS = ["epoll", "poll", "select"] if hasattr(__import__("select"), "epoll") else ["poll", "select"]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(300)  # for what takes some ten seconds where nothing else runs
+# The limit is for what takes some ten seconds where nothing else runs.
+pytestmark = [pytest.mark.process, pytest.mark.any_python, pytest.mark.timeout(300)]
 
 FEWER = """
 import sys

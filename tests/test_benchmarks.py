@@ -51,6 +51,7 @@ def worker(process: str) -> Worker:
 # --- the rows
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("process", PROCESSES)
 def test_rows_of_a_process_run_and_it_ends(process: str) -> None:
     with worker(process) as each:
@@ -62,6 +63,7 @@ def test_rows_of_a_process_run_and_it_ends(process: str) -> None:
                 assert min(values) > 0
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", [name for name in HERE if not TOO_MANY.match(name)])
 def test_row_runs_and_leaves_no_thread(name: str) -> None:
     before = set(threading.enumerate())
@@ -115,6 +117,7 @@ def test_wrong_result_is_an_error() -> None:
             measured(1)
 
 
+@pytest.mark.process
 def test_process_that_fails_is_named(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RowFailed, match="nowhere"), worker("nowhere") as each:
         each.wait_ready()
@@ -132,6 +135,7 @@ def test_blocked_calls_end_in_any_order() -> None:
 # --- the rounds
 
 
+@pytest.mark.process
 def test_rounds_fill_the_results_in_turns() -> None:
     table = Table("t", [ROWS["task_at_once/plain"], ROWS["task_at_once/bridge"]], {"of plain": "task_at_once/plain"})
     results = Results({})
@@ -290,6 +294,7 @@ def test_pyperf_reads_the_file(tmp_path: Path) -> None:
     assert list(benchmark.get_values()) == results.batches(table.rows[2].name, ONE_CORE)
 
 
+@pytest.mark.process  # to find fonts
 def test_pictures_say_what_was_measured_and_where(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed; pip install --group bench")
     results, table, curves = made()
@@ -348,6 +353,8 @@ def test_pages_have_their_places() -> None:
 # --- the programs
 
 
+@pytest.mark.any_python
+@pytest.mark.process
 @pytest.mark.timeout(2 * PATIENCE + 20)
 def test_suite_measures_reports_and_compares(tmp_path: Path) -> None:
     pytest.importorskip("pyperf", reason="pyperf is not installed; pip install --group bench")
@@ -365,6 +372,8 @@ def test_suite_measures_reports_and_compares(tmp_path: Path) -> None:
     assert "Nothing changed" in ended.stdout
 
 
+@pytest.mark.process
+@pytest.mark.measures
 @pytest.mark.timeout(PATIENCE + 20)
 def test_no_ratio_has_doubled() -> None:
     ended = subprocess.run(

@@ -12,6 +12,8 @@ import pytest
 
 import bridge
 
+pytestmark = [pytest.mark.process, pytest.mark.any_python]  # the session "chaos" runs on each
+
 
 def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -27,7 +29,7 @@ def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.timeout(160)
 @pytest.mark.parametrize("without", [["interrupts", "forks"], ["deaths", "forks"], []], ids=" ".join)
 def test_every_call_ends_once_and_nothing_is_left(without: list[str]) -> None:
-    ended = chaos("--seconds=4", "--limit=40", *(["--without", *without] if without else []))
+    ended = chaos("--seconds=2", "--limit=40", *(["--without", *without] if without else []))
     shown = f"status {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
     assert ended.returncode == 0, shown
     assert re.match(r"seed \d+\n[1-9]\d* calls \(.*\b[1-9]\d* right\b", ended.stdout), shown

@@ -218,6 +218,7 @@ def test_a_mask_that_is_set_meanwhile_stays(bridge: Bridge) -> None:
         os.sched_setaffinity(0, CORES)
 
 
+@pytest.mark.process
 @needs_two_cores
 def test_what_the_loop_starts(bridge: Bridge) -> None:
     shows = "import os; print(sorted(os.sched_getaffinity(0)))"
@@ -238,6 +239,7 @@ def test_what_the_loop_starts(bridge: Bridge) -> None:
     assert bridge.block_on(process()) == str(sorted(CORES))
 
 
+@pytest.mark.process
 @needs_two_cores
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_leaves_the_loop_of_its_parent_alone(bridge: Bridge) -> None:

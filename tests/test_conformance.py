@@ -44,7 +44,7 @@ def impatient(test: Callable[..., None]) -> Callable[..., None]:
 
 def patience_of(test: Callable[..., None]) -> float:
     """Return the seconds that a bridge for this test waits for what it has cancelled."""
-    return 0.3 if hasattr(test, "is_impatient") else 30.0
+    return 0.1 if hasattr(test, "is_impatient") else 30.0
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

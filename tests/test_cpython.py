@@ -9,18 +9,23 @@ the tasks and futures that are written in Python.
 
 from __future__ import annotations
 
+import concurrent.futures
 import importlib.util
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import bridge
+
+pytestmark = pytest.mark.process
 
 ALL = os.environ.get("BRIDGE_CPYTHON") == "all"
 
@@ -29,12 +34,14 @@ needs_tests = pytest.mark.skipif(
     reason="needs CPython's own tests: on Debian apt-get install libpython3-testsuite; pyenv has them",
 )
 
+# Their tests sleep for most of their time, so that three processes keep one core busy.
+AT_ONCE = 3
 # Every module of the suite, but for those of Windows and those that make no loop of the system's kind, but one of
 # their own on mocks: test_futures, test_pep492, test_protocols, test_selector_events, test_transports.
 MODULES = [
-    *("base_events", "buffered_proto", "context", "eager_task_factory", "events", "futures2", "locks", "queues"),
-    *("runners", "sendfile", "server", "sock_lowlevel", "ssl", "sslproto", "staggered", "streams", "subprocess"),
-    *("taskgroups", "tasks", "threads", "timeouts", "unix_events", "waitfor"),
+    *("subprocess", "events", "ssl", "taskgroups", "sslproto", "tasks"),  # the longest begin first
+    *("base_events", "buffered_proto", "context", "eager_task_factory", "futures2", "locks", "queues", "runners"),
+    *("sendfile", "server", "sock_lowlevel", "staggered", "streams", "threads", "timeouts", "unix_events", "waitfor"),
 ]
 
 # Tests that cannot pass on our loop, by module, each with the reason.
@@ -58,14 +65,35 @@ if sys.version_info >= (3, 14):
     VARIANTS += "|TestPyGetEventLoop"
 
 
+WITHOUT = "|".join([re.escape(name) + "$" for name in LEFT_OUT] + ([] if ALL else [VARIANTS]))
+
+
+def exists(module: str) -> bool:
+    return importlib.util.find_spec(f"test.test_asyncio.test_{module}") is not None
+
+
+@pytest.fixture(scope="module")
+def runs(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Any]]]:
+    """The runs on our loop of the modules that this session tests, some at a time.
+
+    Where several workers share the modules, each runs its own one by one.
+    """
+    mine = [item for item in request.session.items if getattr(item, "module", None) is request.module]
+    modules = [item.callspec.params["module"] for item in mine if "module" in item.callspec.params]  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        if os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") != "1":
+            modules = []
+        yield {module: pool.submit(run, "ours", module, "", WITHOUT) for module in modules if exists(module)}
+        pool.shutdown(cancel_futures=True)
+
+
 @needs_tests
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("module", MODULES)
-def test_asyncio_passes_on_our_loop(module: str) -> None:
-    if importlib.util.find_spec(f"test.test_asyncio.test_{module}") is None:
+def test_asyncio_passes_on_our_loop(module: str, runs: dict[str, Future[Any]]) -> None:
+    if not exists(module):
         pytest.skip("this Python's suite has no such module")
-    left_out = [re.escape(name) + "$" for name in LEFT_OUT] + ([] if ALL else [VARIANTS])
-    result = run("ours", module, "", "|".join(left_out))
+    result = runs[module].result() if module in runs else run("ours", module, "", WITHOUT)
     assert result["ran"] > 0
     assert result["made"] > 0
     if not result["failed"]:
@@ -75,9 +103,10 @@ def test_asyncio_passes_on_our_loop(module: str) -> None:
     chosen = "|".join(names) if not any("(" in name for name in result["failed"]) else ""
     # Some have time limits that a busy machine exceeds. As CPython's own runner does with --rerun, what has failed is
     # run again, without the others.
-    stock = run("stock", module, chosen, "|".join(left_out))
+    concurrent.futures.wait(runs.values())
+    stock = run("stock", module, chosen, WITHOUT)
     for _ in range(2):
-        again = run("ours", module, chosen, "|".join(left_out))
+        again = run("ours", module, chosen, WITHOUT)
         ours_only = {name: text for name, text in again["failed"].items() if name not in stock["failed"]}
         if not ours_only:
             break

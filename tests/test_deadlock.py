@@ -26,8 +26,8 @@ async def value() -> str:
 def two(request: pytest.FixtureRequest) -> Iterator[tuple[Bridge, Bridge]]:
     """Two bridges, on loops of ours and on loops that cannot switch stacks."""
     with (
-        Bridge("one", install_reactor=False, loop_factory=request.param, shutdown_timeout=2) as one,
-        Bridge("two", install_reactor=False, loop_factory=request.param, shutdown_timeout=2) as other,
+        Bridge("one", install_reactor=False, loop_factory=request.param, shutdown_timeout=0.2) as one,
+        Bridge("two", install_reactor=False, loop_factory=request.param, shutdown_timeout=0.2) as other,
     ):
         yield one, other
 

@@ -20,6 +20,7 @@ TESTS = Path(__file__).resolve().parent
 orders = pytest.mark.parametrize("order", ["patched first", "imported first"])
 
 
+@pytest.mark.process
 @pytest.mark.timeout(240)
 def test_conformance() -> None:
     program = (

@@ -6,6 +6,8 @@ import pytest
 from guis import BINDINGS, needs_reactor
 from isolated import isolated
 
+pytestmark = pytest.mark.process
+
 OPTIONS = ("-W", "ignore:Since version 3.11, calling threads_init:DeprecationWarning")
 
 

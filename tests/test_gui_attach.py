@@ -6,6 +6,8 @@ import pytest
 from guis import REACTORS, needs, needs_reactor
 from isolated import isolated
 
+pytestmark = pytest.mark.process
+
 # What gireactor itself calls; qtpy and PyQt6 have warnings of their own.
 OPTIONS = ("-W", "ignore:Since version 3.11, calling threads_init:DeprecationWarning")
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from guis import TOOLKITS, needs
 
+pytestmark = pytest.mark.process
+
 TESTS = Path(__file__).resolve().parent
 
 

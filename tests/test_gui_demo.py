@@ -10,6 +10,8 @@ import sys
 import pytest
 from guis import needs
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.parametrize("toolkit", ["tk", "qt"])
 def test_the_demo_runs_and_ends(toolkit: str, screen: None) -> None:

@@ -1,7 +1,7 @@
 """``%gui qt`` and ``%gui tk`` in IPython as its users have it: the window lives at the prompt and while a cell blocks.
 
-The versions of IPython and ipykernel are those that are installed: the nox sessions ``gui`` and ``gui_lowest`` have the
-newest and the oldest.
+The versions of IPython and ipykernel are those that are installed: the nox sessions ``gui`` and ``shell_lowest`` have
+the newest and the oldest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from guis import TOOLKITS, needs
 from shells import Kernel, Terminal
 
 pytest.importorskip("IPython", reason="needs IPython, which 'nox -s gui' installs; or pip install ipython ipykernel")
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
 
 # What the cells use. A timer calls ``tick``, which is heard in this process as well; ``until`` waits on the loop.
 SET_UP = """

@@ -6,7 +6,7 @@ import pytest
 from guis import BINDINGS, needs
 from isolated import isolated
 
-pytestmark = [pytest.mark.usefixtures("screen"), pytest.mark.parametrize("toolkit", BINDINGS)]
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("screen"), pytest.mark.parametrize("toolkit", BINDINGS)]
 
 
 @pytest.fixture(autouse=True)

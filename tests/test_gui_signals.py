@@ -6,7 +6,7 @@ import pytest
 from guis import TOOLKITS, needs
 from isolated import isolated
 
-pytestmark = [pytest.mark.usefixtures("screen"), pytest.mark.parametrize("toolkit", TOOLKITS)]
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("screen"), pytest.mark.parametrize("toolkit", TOOLKITS)]
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 from guis import needs
 from isolated import isolated
 
-pytestmark = [pytest.mark.usefixtures("screen"), pytest.mark.parametrize("toolkit", ["tk"])]
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("screen"), pytest.mark.parametrize("toolkit", ["tk"])]
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from life import SEED, python, times
 
+pytestmark = pytest.mark.process
+
 RANDOM = """
 import asyncio, ctypes, gc, json, logging, psutil, random, sys, threading, time
 import bridge

@@ -15,6 +15,8 @@ import pytest
 from isolated import isolated
 from life import ENVIRONMENT, SEED, python, times
 
+pytestmark = pytest.mark.process
+
 # --- at random: everything that can be open, and every way to end
 
 RANDOM = """

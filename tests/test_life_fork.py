@@ -15,6 +15,8 @@ import pytest
 from isolated import isolated
 from life import ENVIRONMENT, SEED, WARNINGS, python, times
 
+pytestmark = pytest.mark.process
+
 # --- at random: forks while other threads are in calls over real sockets
 
 RANDOM = """

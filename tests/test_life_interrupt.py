@@ -16,6 +16,8 @@ import pytest
 from isolated import isolated
 from life import ENVIRONMENT, SEED, python, times
 
+pytestmark = pytest.mark.process
+
 # --- at random: real signals from another process, at any moment
 
 # Each round prints its number when it has begun, is interrupted, and checks that nothing is left.

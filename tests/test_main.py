@@ -13,6 +13,8 @@ import pytest
 
 import bridge as package
 
+pytestmark = [pytest.mark.process, pytest.mark.any_python]
+
 
 def python(*arguments):
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=40)

@@ -11,6 +11,8 @@ import pytest
 
 import bridge
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.timeout(410)  # a minute on a busy machine
 def test_memory_is_flat_over_fifty_thousand_calls() -> None:

@@ -457,6 +457,7 @@ def test_guard_names(reactor: Any) -> None:
     call.cancel()
 
 
+@pytest.mark.process
 def test_child_names(reactor: Any) -> None:
     user = "loop/children.py"
     child = reactor.spawnProcess(ProcessProtocol(), "sleep", ["sleep", "1000"], env=None)
@@ -759,6 +760,7 @@ def test_pools_that_are_looked_at(loop: asyncio.AbstractEventLoop) -> None:
 # --- what the exit and a fork look at
 
 
+@pytest.mark.process
 def test_threading_atexit() -> None:
     """bridge/_exit.py has its part in the exit before threads are joined."""
     code = (

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata, resources
@@ -67,6 +68,7 @@ def test_installed_package_is_what_gets_tested():
     assert Path(bridge.__file__).resolve().is_relative_to(Path(sysconfig.get_path("purelib")).resolve())
 
 
+@pytest.mark.process
 @needs_wheel
 def test_subprocesses_import_the_installed_package_too():
     code = "import bridge; print(bridge.__file__)"
@@ -102,6 +104,7 @@ def _names(requirements):
     return {re.match(r"[\w.-]+", each)[0].lower() for each in requirements}
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs a git checkout")
 def test_top_level_holds_the_agreed_names():
     # The owner of a checkout may be another user, as in a container; git refuses to look at it until told.
@@ -111,6 +114,7 @@ def test_top_level_holds_the_agreed_names():
     assert {Path(file).parts[0] for file in files} == TOP_LEVEL
 
 
+@pytest.mark.process
 def test_import_leaves_heavy_libraries_alone():
     heavy = {"aiohttp", "httpx", "hypothesis", "matplotlib", "psutil", "pyperf", "pytest", "treq", "twisted"}
     code = "import sys, bridge; print(*sys.modules)"
@@ -128,6 +132,7 @@ def test_readme_has_one_command_of_one_line(heading):
     assert len(commands[0].splitlines()) == 1
 
 
+@pytest.mark.process
 def test_ci_runs_the_test_command_of_the_readme():
     shown = subprocess.run([str(ROOT / ".ci" / "run"), "--show"], capture_output=True, text=True, check=True).stdout
     assert [shown] == list(_sh_blocks("Test it"))
@@ -140,23 +145,115 @@ def _sh_blocks(heading: str) -> Iterator[str]:
     return (match[1] for match in re.finditer(r"^```sh\n(.*?)^```$", section[1], re.DOTALL | re.MULTILINE))
 
 
-def test_a_test_that_never_lets_go_of_the_gil_ends_too(tmp_path):
-    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
-    (tmp_path / "test_hang.py").write_text(
-        "import ctypes, pytest\n\n"
-        "@pytest.mark.timeout(0.1)\n"
-        "def test_hang():\n    ctypes.PyDLL(None).sleep(100)\n"  # ctypes keeps the GIL for a PyDLL
+# --- tests that run out of time, and others that break a rule
+
+
+@pytest.mark.any_python
+@pytest.mark.process
+@pytest.mark.timeout(170)
+def test_a_hang_takes_no_other_tests_report_with_it(tmp_path):
+    ended = _pytest(
+        tmp_path,
+        """
+        import ctypes, time, pytest
+        from hypothesis import given, strategies
+
+        @pytest.mark.timeout(0.1)
+        def test_hang():
+            print("said before")
+            time.sleep(100)
+
+        @pytest.mark.timeout(0.1)
+        def test_hang_with_the_gil():
+            ctypes.PyDLL(None).sleep(100)  # ctypes keeps the GIL for a PyDLL
+
+        @given(strategies.lists(strategies.integers()))
+        def test_property(numbers):
+            with open("examples", "a") as examples:
+                examples.write(".")
+            assert False, "no shrinking"
+
+        def test_failure():
+            assert False, "another failure"
+
+        def test_success():
+            pass
+        """,
+        "-n1",
     )
-    path = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
-    ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-c", os.devnull, "-o", "timeout_method=thread", str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=50,
+    assert ended.returncode == 1, ended.stdout
+    assert re.search(r"^=+ 4 failed, 1 passed in [\d.]+s.* =+$", ended.stdout, re.MULTILINE), ended.stdout
+    for name in ("hang", "hang_with_the_gil", "property", "failure"):
+        assert re.search(rf"^FAILED test_it.py::test_{name} - ", ended.stdout, re.MULTILINE), ended.stdout
+    assert "crashed while running 'test_it.py::test_hang'" in ended.stdout
+    assert len((tmp_path / "examples").read_text()) <= 3  # it fails, and fails again
+    _has_stacks(ended.stderr)
+    assert "said before" in ended.stderr
+    gil = r'Timeout \(.*\)!.*File ".*test_it.py", line \d+ in test_hang_with_the_gil'
+    assert re.search(gil, ended.stderr, re.DOTALL), ended.stderr
+
+
+@pytest.mark.any_python
+@pytest.mark.process
+@pytest.mark.timeout(170)
+def test_without_workers_a_hang_ends_the_run_with_the_report_of_what_was_before(tmp_path):
+    ended = _pytest(
+        tmp_path,
+        """
+        import os, subprocess, sys, time, pytest
+
+        def test_failure():
+            assert False, "another failure"
+
+        def test_unmarked_process():
+            subprocess.run([sys.executable, "-c", ""])
+
+        @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # its time limit has a thread
+        def test_unmarked_fork():
+            if not os.fork():
+                os._exit(0)
+            os.wait()
+
+        @pytest.mark.process
+        def test_marked_process():
+            subprocess.run([sys.executable, "-c", ""])
+
+        @pytest.mark.timeout(0.1)
+        def test_hang():
+            time.sleep(100)
+
+        def test_later(): pass
+        """,
+        "-n0",
     )
     assert ended.returncode == 1
-    assert re.search(r'Timeout \(.*\)!.*File ".*test_hang.py", line 5 in test_hang', ended.stderr, re.DOTALL)
+    assert re.search(r"^=+ 2 failed, 3 passed, 2 errors in [\d.]+s.* =+$", ended.stdout, re.MULTILINE), ended.stdout
+    assert re.search(r"^FAILED test_it.py::test_failure - .*another failure$", ended.stdout, re.MULTILINE)
+    assert re.search(r"^FAILED test_it.py::test_hang - ", ended.stdout, re.MULTILINE)
+    _has_stacks(ended.stderr)
+    assert re.search(r"^ERROR test_it.py::test_unmarked_process - .*it starts processes", ended.stdout, re.MULTILINE)
+    assert re.search(r"^ERROR test_it.py::test_unmarked_fork - .*it starts processes", ended.stdout, re.MULTILINE)
+
+
+def _pytest(folder: Path, tests: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run tests under our conftest.py and settings in another process."""
+    (folder / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "test_it.py").write_text(textwrap.dedent(tests))
+    path = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", f"-c{ROOT / 'pyproject.toml'}", f"--rootdir={folder}", *options, str(folder)],
+        env=os.environ | {"PYTHONPATH": path, "COLUMNS": "200"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+
+
+def _has_stacks(text: str) -> None:
+    line = r"^\++ Timeout \++\n"
+    stack = r'File ".*test_it.py", line \d+, in test_hang\n'
+    assert re.search(f"{line}.*{stack}.*{line}", text, re.DOTALL | re.MULTILINE), text
 
 
 # --- the order of the layers
@@ -195,6 +292,7 @@ def test_nothing_imports_an_extension():
     assert not [(module, each) for module in others for each in IMPORTS[module] if _is_in(each, "bridge.ext")]
 
 
+@pytest.mark.process
 def test_extensions_are_loaded_by_name_when_they_are_asked_for():
     # %load_ext bridge looks for its functions in the package, which must not import what may not be installed.
     code = "import sys, bridge; bridge.load_ipython_extension; print(*sys.modules)"

@@ -57,6 +57,8 @@ def url():
         thread.join()
 
 
+@pytest.mark.any_python
+@pytest.mark.process
 @pytest.mark.parametrize("code", list(blocks("python")))
 def test_example_runs_and_prints_what_it_says(code, url, tmp_path):
     program = tmp_path / "example.py"

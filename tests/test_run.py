@@ -15,6 +15,8 @@ import pytest
 
 import bridge
 
+pytestmark = pytest.mark.process
+
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(bridge.__file__).parent.parent)}
 
 

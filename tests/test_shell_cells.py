@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 from shells import Kernel, Terminal
 
+pytestmark = pytest.mark.process
+
 pytest.importorskip("IPython", reason="needs IPython: pip install 'bridge-interop[shell]'")
 
 SET_UP = """

@@ -11,6 +11,8 @@ import sys
 import pytest
 from shells import Kernel, Terminal, environment
 
+pytestmark = pytest.mark.process
+
 pytest.importorskip("IPython", reason="needs IPython: pip install 'bridge-interop[shell]'")
 
 OPEN_CALLS = """

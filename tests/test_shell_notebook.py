@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from pathlib import Path
 
 import pytest
+from sockets import socket_folder
+
+pytestmark = pytest.mark.process
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "docs" / "tour.ipynb"
 VARIES = "varies"  # the tag of a cell whose output differs from run to run
@@ -64,8 +66,8 @@ def test_notebook_shows_what_it_says(tmp_path, monkeypatch):
 
     for name, value in environment(tmp_path).items():
         monkeypatch.setenv(name, value)
-    with tempfile.TemporaryDirectory() as sockets:
-        written, run = executed(tmp_path, Path(sockets))
+    with socket_folder() as sockets:
+        written, run = executed(tmp_path, sockets)
     code = [(before, after) for before, after in zip(written.cells, run.cells, strict=True) if "outputs" in before]
     assert len(code) > 10
     for before, after in code:
@@ -88,8 +90,8 @@ def test_notebook_has_nothing_of_the_machine_that_it_was_written_on():
 if __name__ == "__main__":
     import nbformat
 
-    with tempfile.TemporaryDirectory() as made:
-        notebook = executed(NOTEBOOK.parent, Path(made))[1]
+    with socket_folder() as made:
+        notebook = executed(NOTEBOOK.parent, made)[1]
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
             for kind, text in output.get("data", {}).items():

@@ -127,6 +127,7 @@ broken = plugin:NotThere
 """
 
 
+@pytest.mark.process
 def test_a_distribution_declares_strategies_by_entry_points(tmp_path: Path) -> None:
     (tmp_path / "plugin.py").write_text(PLUGIN)
     info = tmp_path / "plugin-1.0.dist-info"

@@ -138,10 +138,10 @@ class Frames:
 class Listening:
     """A server that listens, and how to speak with it."""
 
-    def __init__(self, bridge: Bridge, server: Server, tmp_path: Path, ssl_contexts: Any) -> None:
+    def __init__(self, bridge: Bridge, server: Server, sockets: Path, ssl_contexts: Any) -> None:
         self.bridge = bridge
         self.server = server
-        self.path = str(tmp_path / f"socket{len(os.listdir(tmp_path))}")
+        self.path = str(sockets / f"socket{len(os.listdir(sockets))}")
         self.tls = ssl_contexts
         self.address: Any = None
         self.stop: Callable[[], object] = lambda: None
@@ -366,13 +366,13 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], TlsContexts]:
 
 
 @pytest.fixture
-def make(shared: Bridge, tmp_path: Path, tls: Any) -> Callable[[type[Listening]], Any]:
+def make(shared: Bridge, sockets: Path, tls: Any) -> Callable[[type[Listening]], Any]:
     @contextlib.asynccontextmanager
     async def listening(kind: type[Listening]) -> AsyncIterator[tuple[Server, Listening]]:
         if kind.is_tls:
             tls()
         server = Server()
-        it = kind(shared, server, tmp_path, tls)
+        it = kind(shared, server, sockets, tls)
         await it.start()
         try:
             yield server, it
@@ -605,13 +605,13 @@ def test_fifty_connections_are_blocked_and_go_on_in_random_order(
 
 
 @pytest.mark.parametrize("kind", [TwistedListening, AsyncioProtocol])
-def test_the_loop_is_closed_while_connections_are_blocked(kind: type[Listening], tmp_path: Path) -> None:
+def test_the_loop_is_closed_while_connections_are_blocked(kind: type[Listening], sockets: Path) -> None:
     server = Server()
     peers: list[socket.socket] = []
     with Bridge("closing", install_reactor=False, shutdown_timeout=1.0) as bridge:
 
         async def main() -> None:
-            it = kind(bridge, server, tmp_path, None)
+            it = kind(bridge, server, sockets, None)
             await it.start()
             server.close_gate(b"AA")
             for _ in range(5):
@@ -1184,7 +1184,7 @@ def test_twisted_log_context_is_right_in_every_resumed_stack(shared: Bridge) -> 
 # --- anything, in any order
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     streams=st.lists(
         st.tuples(
@@ -1228,7 +1228,7 @@ def test_every_message_of_every_stream_arrives_once_and_in_order(streams: Any, m
             for stream in streams:
                 group.create_task(one(*stream))
 
-    shared.block_on(main(), timeout=20)
+    shared.block_on(main(), timeout=10)
 
 
 # --- deferring

@@ -492,6 +492,7 @@ def test_what_ignores_its_cancellation_bounds_a_close(logged: Callable[[], list[
     release.set()
 
 
+@pytest.mark.process  # takes a second
 def test_a_loop_that_is_blocked_bounds_a_close(logged: Callable[[], list[str]]) -> None:
     release, blocked = threading.Event(), threading.Event()
     bridge = Bridge("stuck", install_reactor=False, shutdown_timeout=0.1)
@@ -586,6 +587,7 @@ def test_a_bridge_that_was_never_started_is_dropped_in_silence() -> None:
 # --- what is left behind
 
 
+@pytest.mark.process
 def test_ten_thousand_calls_leave_nothing_behind() -> None:
     process = psutil.Process()
 
