@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from contextvars import Context
+import sys
+from contextvars import Context, ContextVar
 from gc import get_referents
+from typing import Any
+
+import anyio  # noqa: F401 - see _find_library
 
 _MISSING = object()
+
+
+def _find_library() -> ContextVar[str | None]:
+    sniffio: Any = sys.modules.get("sniffio")  # anyio has imported it, if it is there
+    own: ContextVar[str | None] = ContextVar("bridge.library", default=None)
+    return own if sniffio is None else sniffio.current_async_library_cvar
+
+
+# The library that the caller runs under, such as trio, as sniffio has it. It is not that of the work. On asyncio the
+# variable is None, and sniffio looks for a task.
+library = _find_library()
 
 
 def take_variables(before: Context, after: Context) -> None:

@@ -49,10 +49,11 @@ _ROUNDS = 10
 class GreenletWaiter:
     """Blocks the greenlet that calls ``wait()``, and no other one of its thread."""
 
-    __slots__ = ("_hub", "deadline", "greenlet", "notified", "stack")
+    __slots__ = ("_hub", "deadline", "greenlet", "notified", "owner", "stack")
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self.owner = getcurrent()  # for those who look: the greenlet that made this, and is to wait
         self.notified = False
         self.stack: greenlet | None = None  # the one that is blocked here, never the main greenlet
         self.greenlet: greenlet | None = None  # for those who look: the one that waits here, the main one included
