@@ -174,8 +174,7 @@ async def _await_in_task(errand: _Call, loop: asyncio.AbstractEventLoop) -> None
         await future
         return
     except BaseException as raised:
-        if not isinstance(raised, asyncio.CancelledError) or errand.withdraw():
-            errand.withdraw()
+        if errand.withdraw() or not isinstance(raised, asyncio.CancelledError) or errand.call.life.over is not None:
             raise
         cancellation = raised
     try:
@@ -183,8 +182,11 @@ async def _await_in_task(errand: _Call, loop: asyncio.AbstractEventLoop) -> None
         with anyio.CancelScope(shield=True):
             while not errand.arrived:
                 errand.future = loop.create_future()
-                with contextlib.suppress(asyncio.CancelledError):
+                try:
                     await errand.future
+                except asyncio.CancelledError:
+                    if errand.call.life.over is not None:  # the errand may be the very one that closes the bridge
+                        raise
         if errand.error is None:
             errand.error = cancellation
     finally:
