@@ -42,7 +42,7 @@ from types import TracebackType
 from typing import Any
 
 from ._call import BlockedCall
-from ._errands import Errand, is_here, is_open, post
+from ._errands import Errand, call_here, is_here, is_open, post
 
 _MODULE = "asgiref.sync"
 _MISSING = object()
@@ -160,7 +160,10 @@ def _storage() -> tuple[Any, Any]:
 
 
 def _current_executor() -> Any:
-    return getattr(_executors(), "current", None)
+    """Return the executor of the work that the caller stands in, None if there is none."""
+    current = getattr(_executors(), "current", None)
+    # In a worker thread that asgiref knows nothing of, its Local is empty.
+    return getattr(call_here(), "executor", None) if current is None else current
 
 
 def _variable_of(executors: Any) -> ContextVar[Any] | None:
