@@ -273,16 +273,20 @@ def test_an_exit_is_the_callers(exit_: type[BaseException]) -> None:
 def test_a_time_out_comes_after_the_work() -> None:
     ran: list[str] = []
 
-    def slow() -> None:
-        time.sleep(0.1)
+    def slow(until: float) -> None:
+        while time.monotonic() < until:
+            pass
         ran.append("to its end")
 
-    async def work() -> None:
-        await sync_to_async(slow)()
+    async def work(until: float) -> None:
+        await sync_to_async(slow)(until)
         await asyncio.Event().wait()
 
-    with pytest.raises(TimeoutError):
-        block_on(work(), timeout=0.01)
+    for timeout in (0.01, 0.1, 1.0, 10.0):
+        with pytest.raises(TimeoutError):
+            block_on(work(time.monotonic() + timeout + 0.02), timeout=timeout)
+        if ran:  # else the time was up before it had begun
+            break
     assert ran == ["to its end"]
 
 

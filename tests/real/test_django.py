@@ -136,7 +136,9 @@ def sync_view(request: HttpRequest) -> JsonResponse:
         return [await Book.objects.acount(), translation.get_language()]
 
     _, inside = block_on(work())
-    return JsonResponse({"counted": _count_in_transaction(), "languages": [language, inside, translation.get_language()]})
+    return JsonResponse(
+        {"counted": _count_in_transaction(), "languages": [language, inside, translation.get_language()]}
+    )
 
 
 async def async_view(request: HttpRequest) -> JsonResponse:
