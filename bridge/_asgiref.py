@@ -215,7 +215,7 @@ class CallerExecutor(concurrent.futures.Executor):
                 return
             except RuntimeError:  # it has quit meanwhile
                 pass
-        single: Any = sys.modules[_MODULE].SyncToAsync.single_thread_executor  # type: ignore[attr-defined]
+        single: Any = sys.modules[_MODULE].SyncToAsync.single_thread_executor
         single.submit(work.run)
 
     # What CurrentThreadExecutor.submit() does with an outer executor of its own kind: it puts an item into its queue.
@@ -311,7 +311,7 @@ class _AsgirefErrand(Errand):
             self.drop()
 
     def drop(self) -> None:
-        # What is the waiting thread's own (Ctrl-C, SystemExit) cancels the work. Raised in a task it would end the loop.
+        # What is the waiting thread's own (Ctrl-C, SystemExit) cancels the work; raised in a task it would end the loop.
         future = self._work.future
         if not future.done():
             with contextlib.suppress(concurrent.futures.InvalidStateError):

@@ -4,8 +4,8 @@ They stand in a queue of the thread. Every wait of the thread that is open when 
 them has control serves the queue and waits on with a new waiter; the others find nothing to do. So an errand may block
 itself, and the thread serves meanwhile.
 
-A call pays nothing for this: it is found among the open calls when there is an errand, and its waiter gets what it needs
-then (:class:`_Bell`).
+A call pays nothing for this: it is found among the open calls when there is an errand, and its waiter gets what it
+needs then (:class:`_Bell`).
 
 An errand begins when it is *taken*, which happens once: by the call that serves it, by who asked for it and was
 cancelled, or by the call that it was for, which leaves. It stays in the queue until it has ended, so that one that was
@@ -13,13 +13,13 @@ taken and never run, as Ctrl-C came between two lines, is found and ended by the
 
 Any thread may be interrupted between two steps, so their order counts:
 
-- Who asks puts the errand into the queue, *then* looks for open calls and rings them, and *then* looks whether the call
-  that it is for is still open. A call enters the open ones, and *then* looks at the queue; it leaves them, and *then*
-  looks at the queue for what was for it. So an errand is seen by a call of the thread, or by who has put it there.
+- Who asks puts the errand into the queue, *then* looks for open calls and rings them, and *then* looks whether the
+  call that it is for is still open. A call enters the open ones, and *then* looks at the queue; it leaves them, and
+  *then* looks at the queue for what was for it. So an errand is seen by a call of the thread, or by who put it there.
 - Who rings puts the bell in the place of the waiter, and *then* looks whether the call is still open. Who ends the call
   takes it from the open ones, and *then* takes the waiter to notify. So both use the bell, or only the second notifies.
-- The thread gives the bell a new waiter, and *then* looks whether the call has ended. Who ends it notes that, and *then*
-  looks for a waiter to notify.
+- The thread gives the bell a new waiter, and *then* looks whether the call has ended. Who ends it notes that, and
+  *then* looks for a waiter to notify.
 """
 
 from __future__ import annotations
@@ -209,11 +209,8 @@ def _ring(call: Any) -> None:
 def ring_self(call: Any) -> None:
     """Let a call that is about to wait serve the queue first, if there is something in it."""
     for errand in tuple(pending.get(call.caller, ())):
-        if errand.taken_by is None:
-            is_due = _serves(call, errand)
-        else:
-            is_due = errand.taken_by is call and not errand.has_ended
-        if is_due:
+        # Either nobody has begun it, or this call has and was interrupted.
+        if (errand.taken_by is None and _serves(call, errand)) or (errand.taken_by is call and not errand.has_ended):
             _ring(call)
             return
 

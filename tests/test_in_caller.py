@@ -19,7 +19,6 @@ import traceback
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator
 from time import monotonic
-from typing import Any
 
 import pytest
 from isolated import isolated
@@ -820,6 +819,8 @@ def test_in_a_program_that_runs_the_loop_only_a_stack_that_blocks_is_a_caller() 
     import asyncio
     import threading
 
+    import pytest
+
     from bridge import BridgeError, block_on, in_caller, new_event_loop
 
     async def inner() -> int:
@@ -828,12 +829,8 @@ def test_in_a_program_that_runs_the_loop_only_a_stack_that_blocks_is_a_caller() 
 
     async def main() -> None:
         assert block_on(inner()) == threading.get_ident()
-        try:
+        with pytest.raises(BridgeError, match="no thread waits"):
             await inner()
-        except BridgeError as error:
-            assert "no thread waits" in str(error)
-        else:
-            raise AssertionError
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(main())
@@ -1002,12 +999,11 @@ def test_ctrl_c_at_random_moments_between_errands(strategy: str) -> None:
     import signal
     import sys
     import threading
-    from typing import Any
 
     from bridge import Bridge, in_caller
     from bridge._errands import pending
 
-    def unraisable(hook: Any) -> None:
+    def unraisable(hook: sys.UnraisableHookArgs) -> None:
         # What a signal handler raises inside a finalizer is lost, as ever in CPython; so it is sent again.
         if hook.exc_type is KeyboardInterrupt:
             signal.setitimer(signal.ITIMER_REAL, 0.002)

@@ -1,4 +1,4 @@
-"""Django's ORM inside a call: every async method works in the caller's thread, on its connection, in its transaction."""
+"""Django's ORM inside a call: its async methods work in the caller's thread, on its connection, in its transaction."""
 
 from __future__ import annotations
 
