@@ -167,8 +167,8 @@ def _current_executor() -> Any:
 
 
 def _variable_of(executors: Any) -> ContextVar[Any] | None:
-    variable = getattr(getattr(executors, "_storage", None), "_data", None)
-    return variable if isinstance(variable, ContextVar) else None
+    variable: ContextVar[Any] | None = getattr(getattr(executors, "_storage", None), "_data", None)
+    return variable
 
 
 # The executor.
@@ -311,7 +311,7 @@ class _AsgirefErrand(Errand):
             self.drop()
 
     def drop(self) -> None:
-        # What is the waiting thread's own (Ctrl-C, SystemExit) cancels the work; raised in a task it would end the loop.
+        # What is the waiting thread's own (Ctrl-C, SystemExit) cancels the work. In a task it would end the loop.
         future = self._work.future
         if not future.done():
             with contextlib.suppress(concurrent.futures.InvalidStateError):

@@ -244,7 +244,7 @@ def serve(call: Any, strategy: Strategy) -> bool:
     _drop_if_empty(call.caller)
     if strategy.unavailable() is not None:  # an errand has ended what it stands on, such as a GUI
         strategy = resolve("auto")
-    waiter = strategy.waiter()
+    waiter: Any = strategy.waiter()
     if hasattr(waiter, "was_told"):  # that the application has ended; to hear it once is enough
         waiter.was_told = getattr(bell.inner, "was_told", False)
     bell.renew(waiter)

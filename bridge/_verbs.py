@@ -11,7 +11,7 @@ import sys
 import threading
 from asyncio import _get_running_loop as get_running_loop
 from collections.abc import Callable
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from time import monotonic
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -95,8 +95,8 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
         reason = strategy.unavailable()
         if reason is not None:
             raise refused(strategy, reason)
-        before: Any = None  # a copy of the context, as the work finds it
-        context: Any = None
+        context: Context | None = None
+        before: Any = None  # a copy of it, if there is one, as the work finds it
         make = BlockedCall
         if kind not in _WITHOUT_CONTEXT:
             context = copy_context()
@@ -169,11 +169,11 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
         finally:
             if pending:
                 leave(call)
-        if before is not None:
+        if context is not None:
             call.take_variables(before, context)
         raise
     try:
-        if before is not None:
+        if context is not None:
             if make is BlockedCall:
                 take_variables(before, context)
             else:

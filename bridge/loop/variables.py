@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from contextvars import Context, ContextVar
 from gc import get_referents
 from typing import Any
 
-import anyio  # noqa: F401 - see _find_library
-
 _MISSING = object()
 
 
 def _find_library() -> ContextVar[str | None]:
-    sniffio: Any = sys.modules.get("sniffio")  # anyio has imported it, if it is there
+    importlib.import_module("anyio")  # which imports sniffio, if it is installed
+    sniffio: Any = sys.modules.get("sniffio")
     own: ContextVar[str | None] = ContextVar("bridge.library", default=None)
     return own if sniffio is None else sniffio.current_async_library_cvar
 

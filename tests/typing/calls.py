@@ -187,5 +187,5 @@ async def in_caller_s() -> None:
     assert_type(await bridge.in_caller(plain), int)
     assert_type(await bridge.in_caller(keyword, 1, text="a"), bytes)
     assert_type(await bridge.in_caller(threading.get_ident), int)
-    await bridge.in_caller(keyword)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    await bridge.in_caller(keyword, "1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await bridge.in_caller(keyword)  # type: ignore[call-arg]
+    await bridge.in_caller(keyword, "1")  # type: ignore[arg-type]
