@@ -171,6 +171,7 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
                 leave(call)
         if context is not None:
             call.take_variables(before, context)
+            call.context = None  # which has the call
         raise
     try:
         if context is not None:
