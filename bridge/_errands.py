@@ -26,17 +26,13 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from contextvars import ContextVar
 from typing import Any
 
 from ._native import get_ident, is_patched, original
 from .loop.life import Life
+from .loop.variables import caller
 from .loop.watch import watchdog
 from .strategies import Strategy, Waiter, resolve
-
-# The call that a thread blocks in, for the work that it waits for: a BlockedCall, or a Passing. The tasks of the work
-# inherit it.
-caller: ContextVar[Any] = ContextVar("bridge.caller", default=None)
 
 # The queues, by the identifier of the thread. Each is there only while there is something in it, most likely.
 pending: dict[int, deque[Errand]] = {}
@@ -139,7 +135,7 @@ class Passing:
 
 
 def call_here() -> Any:
-    """Return the call whose work this is, None where no thread blocks for it or ever did."""
+    """Return the call whose work this is, or the BlockedStack; None where nobody blocks for it or ever did."""
     value = caller.get()
     return value.call if type(value) is Passing else value
 

@@ -22,6 +22,7 @@ from ._errors import BridgeError
 from ._outcome import trim
 from .loop import inline, task
 from .loop.base import BridgeLoop
+from .loop.variables import BlockedStack
 
 # What drives the coroutine that awaits: a stack of the loop's thread that blocks, a task, or Twisted.
 _STACK = frozenset(each.__code__ for each in (inline.block, inline.block_coroutine, inline._drive))
@@ -38,7 +39,13 @@ async def in_caller(function: Callable[[], Any]) -> Any:
     """Run a function in the thread that waits for this work; :func:`bridge.in_caller` has the contract."""
     driver = _driver(sys._getframe())
     call = call_here()
-    if driver in _STACK or (call is not None and is_here(call)):
+    if driver in _STACK:
+        return function()
+    if type(call) is BlockedStack:  # of this very thread, which runs this while the stack is switched away
+        if not call.is_open:
+            raise _left(function)
+        return function()
+    if call is not None and is_here(call):
         return function()
     if call is None:
         raise BridgeError(

@@ -11,8 +11,8 @@ from contextvars import Context, ContextVar, Token, copy_context
 from typing import Any
 
 from . import _asgiref
-from ._errands import Passing, call_here, caller
-from .loop.variables import library
+from ._errands import Passing, call_here
+from .loop.variables import caller, library
 
 _MISSING = object()
 

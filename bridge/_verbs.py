@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from . import _asgiref, _deadlock
 from ._adapt import Kind, describe, discard, kind_of
 from ._call import ROUTED, BlockedCall, end_of, route_of
-from ._errands import caller, has_rung, leave, pending, ring_self, serve
+from ._errands import has_rung, leave, pending, ring_self, serve
 from ._errors import BridgeClosed, DeadlockError, StrategyUnavailable
 from ._native import get_ident
 from ._seconds import checked_seconds, wait_looking_up
@@ -30,7 +30,7 @@ from .loop.colocate import LONGEST, Colocation, Pair
 from .loop.home import loop_here
 from .loop.swap import SwapLoop, missing
 from .loop.task import is_cancellation
-from .loop.variables import library, take_variables
+from .loop.variables import caller, library, take_variables
 from .loop.watch import watchdog
 from .strategies import Strategy, refused, resolve
 

@@ -803,6 +803,42 @@ def test_a_stack_that_blocks_on_the_loops_own_thread_runs_the_function_itself() 
     block_on(work())
 
 
+def test_a_callback_that_blocks_on_the_loops_own_thread_is_a_caller() -> None:
+    async def inner() -> list[int]:
+        await asyncio.sleep(0)
+        return [await in_caller(get_ident), await asyncio.create_task(ident())]
+
+    async def work() -> list[int]:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[list[int]] = loop.create_future()
+        loop.call_soon(lambda: done.set_result([get_ident(), *block_on(inner())]))
+        return await done
+
+    assert len(set(block_on(work()))) == 1
+
+
+def test_when_the_callback_has_gone_on_there_is_no_caller() -> None:
+    async def late(go: asyncio.Event) -> int:
+        await go.wait()
+        return await in_caller(get_ident)
+
+    async def work() -> None:
+        go = asyncio.Event()
+        tasks: list[asyncio.Task[int]] = []
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+        async def inner() -> None:
+            tasks.append(asyncio.create_task(late(go)))
+
+        loop.call_soon(lambda: (block_on(inner()), done.set()))
+        await done.wait()
+        go.set()
+        with pytest.raises(BridgeError, match="did not wait any more"):
+            await tasks[0]
+
+    block_on(work())
+
+
 def test_a_function_in_a_stack_of_the_loops_own_thread_may_block() -> None:
     async def inner(depth: int) -> int:
         return depth if depth == 10 else await in_caller(block_on, inner(depth + 1))

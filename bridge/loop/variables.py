@@ -10,6 +10,19 @@ from typing import Any
 
 _MISSING = object()
 
+# Who blocks for the work that runs in this context, which its tasks inherit: a BlockedCall in a thread, or what stands
+# for the call that is the last one (_errands.Passing), or a BlockedStack.
+caller: ContextVar[Any] = ContextVar("bridge.caller", default=None)
+
+
+class BlockedStack:
+    """A stack of the loop's own thread that blocks for a task, while ``is_open``."""
+
+    __slots__ = ("is_open",)
+
+    def __init__(self) -> None:
+        self.is_open = True
+
 
 def _find_library() -> ContextVar[str | None]:
     importlib.import_module("anyio")  # which imports sniffio, if it is installed
