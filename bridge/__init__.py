@@ -6,7 +6,7 @@ coroutines, Deferreds and Futures alike.
 The two functions that are not in ``__all__`` are for IPython, which looks for them here: ``%load_ext bridge``.
 """
 
-from ._border import as_deferred, as_future, deferring, in_thread, serialized
+from ._border import as_deferred, as_future, deferring, in_caller, in_thread, serialized
 from ._bridge import (
     Bridge,
     as_completed,
@@ -51,6 +51,7 @@ __all__ = [
     "deferring",
     "dump",
     "enter",
+    "in_caller",
     "in_thread",
     "install",
     "iterate",

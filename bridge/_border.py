@@ -1,4 +1,4 @@
-"""For code that stands on the loop: as_deferred, as_future and in_thread, deferring and serialized.
+"""For code that stands on the loop: as_deferred, as_future, in_thread and in_caller, deferring and serialized.
 
 Only the signatures and contracts stand here, so that importing the package does not import Twisted.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from ._bridge import block_on, bridge_here, life_of_this_thread
 from ._errors import BridgeError
+from ._outcome import trim
 
 if TYPE_CHECKING:
     import asyncio
@@ -135,6 +136,43 @@ async def in_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) ->
     from .loop import border
 
     return await border.in_thread(border.partial_of(fn, args, kwargs))
+
+
+async def in_caller(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a sync function in the thread that waits for this work, and return its result.
+
+    For what belongs to the caller's thread: a connection of sqlite3, Django's ORM in its transaction, a GUI's objects.
+    The thread is the one that blocks in :func:`block_on`, :func:`blocking`, :func:`iterate` or :func:`enter` for the
+    work that this coroutine is part of; tasks that the work starts belong to it. The function may block again, and
+    the thread then serves others meanwhile. It sees the context variables of the coroutine, and what it sets in them is
+    set for the coroutine afterwards, as with a function call. ::
+
+        connection = sqlite3.connect("urls.db")             # refuses to be used in another thread
+
+        async def crawl():
+            for url in await in_caller(pending, connection):
+                await in_caller(save, connection, await fetch(url))
+
+        block_on(crawl())
+
+    A time-out of the call does not end a function that runs. Ctrl-C in the function, or a ``SystemExit`` of its, is the
+    caller's: it ends the call as Ctrl-C in the wait does. Cancelling the task that awaits takes back a function that
+    has not begun, and waits for one that has. Where a stack of the loop's own thread blocks for the coroutine, the
+    function runs in that stack.
+
+    :param fn: the function, with its arguments after it.
+    :raises BaseException: what the function raised, the very object.
+    :raises BridgeError: no thread waits for this work: it was started by :func:`submit`, or its caller has left, as
+        after a time-out.
+    """
+    from . import _in_caller
+
+    try:
+        result: T = await _in_caller.in_caller(_in_caller.partial_of(fn, args, kwargs))
+    except BaseException as error:
+        trim(error)
+        raise
+    return result
 
 
 @overload

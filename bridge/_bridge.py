@@ -636,7 +636,7 @@ def _forked() -> None:
         _default = None
     for bridge in known:
         bridge.forget_life()
-    from ._deadlock import after_fork
+    from . import _deadlock, _errands
     from .loop.home import leave_home
     from .loop.logs import twisted_log
     from .loop.watch import watchdog
@@ -644,7 +644,8 @@ def _forked() -> None:
     leave_home()
     watchdog.after_fork()
     twisted_log.after_fork()
-    after_fork()
+    _deadlock.after_fork()
+    _errands.after_fork()
     renew_after_fork()
 
 

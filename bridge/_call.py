@@ -30,10 +30,12 @@ from .loop.base import BridgeLoop, start_task
 from .loop.life import Life
 from .loop.swap import SwapLoop
 from .loop.task import CANCELLATIONS, Contained, error_of, mark_handled, note_raised
+from .loop.variables import take_variables
 from .strategies import Waiter
 
 # What may live elsewhere than on the bridge's loop.
 ROUTED = frozenset({Kind.FUTURE, Kind.CONCURRENT})
+_COROUTINE, _FUTURE = Kind.COROUTINE, Kind.FUTURE  # at a fifth of the cost of the attributes
 # How often a call that waits for someone else's loop looks whether that loop still runs, in seconds.
 _FOREIGN_CHECK = 0.1
 
@@ -96,7 +98,7 @@ class Call:
         except RuntimeError as error:  # the loop is closed
             self.fail(self._foreign_loop_stopped(error))
             return
-        if self.kind is Kind.FUTURE and self.route != self.life.post:
+        if self.kind is _FUTURE and self.route != self.life.post:
             with contextlib.suppress(RuntimeError):  # the bridge has been closed, and the call settled by that
                 self.life.post(self._watch_foreign_loop)
 
@@ -120,15 +122,16 @@ class Call:
 
     def start(self) -> None:
         """Begin the work; for a coroutine, take its first step."""
+        x = self.x  # which the caller forgets as soon as the call has ended
         if self not in self.life.open:  # given up meanwhile, by its caller or by the loop's end
             self.life.left.discard(self)
-            discard(self.x)
+            discard(x)
             return
         try:
-            if self.kind is Kind.COROUTINE:
-                self._start_task(self.x)
+            if self.kind is _COROUTINE:
+                self._start_task(x)
             else:
-                self._start(self.kind, self.x)
+                self._start(self.kind, x)
         except BaseException as raised:
             if self.route is _here and not isinstance(raised, Exception):  # Ctrl-C in the caller's own thread
                 raise
@@ -152,8 +155,10 @@ class Call:
 
     def _start(self, kind: Kind, x: Any) -> None:
         if kind is Kind.CALLABLE:
-            assert self.context is not None
-            x = self.context.run(x)
+            context = self.context
+            assert context is not None
+            x = context.run(x)
+            self.context = context  # should the caller have left meanwhile, and forgotten it
             returned = returned_kind(x)
             if returned is None:
                 self.settle(x, None)
@@ -378,6 +383,13 @@ class BlockedCall(Call):
 
     def _tell(self) -> None:
         self.waiter.notify()
+
+    def take_variables(self, before: Context, after: Context) -> None:
+        """Set in the caller's thread what the work has set in its context.
+
+        :param before: a copy of the context, as the work began.
+        """
+        take_variables(before, after)
 
     def is_waited_for(self, idents: Collection[int | None]) -> bool:
         """Return whether one of these threads is the caller's."""

@@ -86,7 +86,8 @@ def _chain(call: Any, here: int) -> list[Any]:
 
 
 def _stands_still(call: Any) -> bool:
-    return not hasattr(call, "limit") and isinstance(call.waiter, _STANDS_STILL)
+    waiter = getattr(call.waiter, "inner", call.waiter)
+    return not hasattr(call, "limit") and isinstance(waiter, _STANDS_STILL)
 
 
 def _needs_its_loop(call: Any) -> bool:

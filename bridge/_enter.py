@@ -196,6 +196,7 @@ class _Host:
         self._leaving = loop.create_future()
         self._left = _Outcome(self)
         assert self.variables.context is not None
+        self.variables.note_caller()
         now = asyncio.current_task() is None
         self._task = start_task(loop, self._run(), self.variables.context, now=now)
         self._task.add_done_callback(self._ended)
@@ -206,6 +207,7 @@ class _Host:
         self._check_loop()
         self.doing = "left"
         self.is_late = False
+        self.variables.note_caller()
         if self._leaving is not None and not self._leaving.done():
             self._leaving.set_result(error)
         left, self._left = self._left, None

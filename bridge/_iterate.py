@@ -244,6 +244,7 @@ class _Producer:
             self._items.append(_End(None))
         if self._items:
             return None
+        self.variables.note_caller()
         wait = _Wait(self, loop)
         self._waits.append(wait)
         if self._task is None:
@@ -290,6 +291,7 @@ class _Producer:
             if isinstance(self._iterable, AsyncGenerator):
                 self._task = asyncio.ensure_future(self._iterable.aclose())
             return self._task
+        self.variables.note_caller()
         if not self._closing:
             self._closing = True
             self._closed = _Wait(self, self.life.loop)

@@ -29,7 +29,7 @@ import inspect
 import linecache
 import sys
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.thread import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from opcode import opmap

@@ -270,7 +270,7 @@ def _name_of(target: Watched) -> str:
 
 def _frames_of_caller(call: Any) -> Frames:
     # A strategy that lets other greenlets of the thread run meanwhile says which one waits.
-    stack: Any = getattr(call.waiter, "greenlet", None)
+    stack: Any = getattr(call.waiter, "owner", None)
     return (frames_of_stack(stack) if stack is not None else []) or _frames_of_thread(call.caller)
 
 

@@ -29,6 +29,7 @@ from .loop.home import loop_here
 from .loop.life import Life
 from .loop.logs import twisted_log
 from .loop.task import is_cancellation
+from .loop.variables import library
 from .loop.watch import watchdog
 
 if TYPE_CHECKING:
@@ -213,6 +214,8 @@ def submit(bridge: Bridge | None, find: Find, x: Any) -> WorkFuture:
         if bridge is None:
             bridge = find(loop_here())
         context = copy_context()
+        if library.get() not in (None, "asyncio"):
+            context.run(library.set, None)
         while True:
             life = bridge.life()
             route = life.post if kind not in ROUTED else route_of(life, x, kind)

@@ -10,6 +10,10 @@ from __future__ import annotations
 from contextvars import Context, ContextVar, Token, copy_context
 from typing import Any
 
+from . import _asgiref
+from ._errands import Passing, call_here
+from .loop.variables import caller, library
+
 _MISSING = object()
 
 
@@ -18,6 +22,8 @@ class Variables:
 
     def __init__(self) -> None:
         self.context: Context | None = None  # the task's
+        self._caller = Passing()
+        self._executor: Any = None  # asgiref's, of the caller
         self._seen: Context  # the caller's, as of the last call
         self._before: Context  # the task's, as of the last call
         self._incoming: list[tuple[ContextVar[Any], Any]] = []
@@ -34,6 +40,11 @@ class Variables:
             self._incoming += _changes(self._seen, now)
         self._seen = now
 
+    def note_caller(self) -> None:
+        """Note which call the task works for from now on. Called on the loop's thread, in the call's own context."""
+        call = self._caller.call = call_here()
+        self._executor = _asgiref.followed(self._executor, call)
+
     def begin(self) -> None:
         """Set what the caller has changed. Called in the task."""
         assert self.context is not None
@@ -41,6 +52,11 @@ class Variables:
         for variable, value in incoming:
             if variable.get(_MISSING) is not value:
                 variable.set(value)
+        caller.set(self._caller)
+        if self._executor is not None:
+            _asgiref.enter(self._executor)
+        if library.get() not in (None, "asyncio"):
+            library.set(None)
         self._before = self.context.copy()
 
     def end(self) -> None:
@@ -54,7 +70,7 @@ class Variables:
         """Set what the task has changed. Called in the caller's thread, after a call."""
         if not self._outgoing and not self._gone:
             return
-        outgoing, self._outgoing = self._outgoing, []
+        outgoing, self._outgoing = _asgiref.for_here(self._outgoing), []
         gone, self._gone = self._gone, []
         for variable, value in outgoing:
             if variable.get(_MISSING) is not value:

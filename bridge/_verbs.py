@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from asyncio import _get_running_loop as get_running_loop
 from collections.abc import Callable
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from time import monotonic
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from . import _deadlock
+from . import _asgiref, _deadlock
 from ._adapt import Kind, describe, discard, kind_of
 from ._call import ROUTED, BlockedCall, end_of, route_of
+from ._errands import has_rung, leave, pending, ring_self, serve
 from ._errors import BridgeClosed, DeadlockError
 from ._native import get_ident
 from ._seconds import checked_seconds, wait_looking_up
@@ -29,7 +31,7 @@ from .loop.colocate import LONGEST, Colocation, Pair
 from .loop.home import loop_here
 from .loop.swap import SwapLoop
 from .loop.task import is_cancellation
-from .loop.variables import take_variables
+from .loop.variables import caller, library, take_variables
 from .loop.watch import watchdog
 from .strategies import Strategy, refused, resolve
 
@@ -44,7 +46,12 @@ _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
 
 # What needs no copy of the caller's context: nothing of it is called or awaited on the loop.
 _WITHOUT_CONTEXT = frozenset({Kind.DEFERRED, Kind.FUTURE, Kind.CONCURRENT})
+_FUTURE = Kind.FUTURE  # at a fifth of the cost of the attribute
 
+_ASGIREF = "asgiref.sync"
+_modules = sys.modules
+
+_set_caller = caller.set
 _STILL_RUNS = "The work was cancelled but has not ended; it still runs."
 
 
@@ -83,26 +90,35 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
         if get_ident() == life.ident:
             raise life.refusal_here(f"block_on({describe(x)})")
         strategy = bridge.strategy if how is None else resolve(how)
-        if isinstance(running, SwapLoop) and strategy.name == "greenlet":
+        if running is not None and isinstance(running, SwapLoop) and strategy.name == "greenlet":
             # The greenlets of a loop's thread are the loop's: none of them runs a hub for others.
             strategy = resolve("auto")
         reason = strategy.unavailable()
         if reason is not None:
             raise refused(strategy, reason)
-        before = context = None
+        context: Context | None = None
+        before: Any = None  # a copy of it, if there is one, as the work finds it
+        make = BlockedCall
         if kind not in _WITHOUT_CONTEXT:
-            before = copy_context()
-            context = before.copy()
+            context = copy_context()
+            if _ASGIREF in _modules:
+                make = _asgiref.call_type(running)
+            name = library.get()
+            if name is not None and name != "asyncio":
+                context.run(library.set, None)
         while True:
             route = life.post if kind not in ROUTED else route_of(life, x, kind)
             waiter = strategy.waiter()
-            call = BlockedCall(life, x, kind, route, context, waiter)
+            call = make(life, x, kind, route, context, waiter)
             if timeout is not None:
                 call.limit = timeout
             if home_loop is life.loop and (route == life.post or kind is Kind.CONCURRENT):
                 call.scope = home.scope_of_this_thread()
                 if call.scope is not None:
                     call.route = life.post
+            if context is not None:
+                context.run(_set_caller, call)
+                before = context.copy()
             try:
                 life.open.add(call)
                 # The exit of the process fails what is open after it has refused further calls.
@@ -116,7 +132,7 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
         if timeout is None:
             if running is not None:
                 _deadlock.check(call)
-            elif kind is Kind.FUTURE and home_loop is not None:
+            elif kind is _FUTURE and home_loop is not None:
                 try:
                     _deadlock.check_worker(x)
                 except BaseException:
@@ -134,29 +150,41 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
     try:
         if life.unwatched:
             watchdog.wake(life)
+        if pending:
+            ring_self(call)
         if life.colocation is None or not getattr(waiter, "sleeps", False):
             done = _begin_and_wait(call, limit)
         else:
             done = _begin_and_wait_faster(life.colocation, call, limit)
+        if done and call.waiter is not waiter:
+            done = _serve_and_wait(call, strategy, None if limit is None else call.started + limit)
         if not done:
             call.ask_to_time_out()
-            done = _wait(call, patience if timeout != 0 else 0.0)
+            done = _wait_patiently(call, strategy, patience if timeout != 0 else 0.0)
     except BaseException as error:
         try:
-            _interrupted(call, error, patience)
+            _interrupted(call, error, patience, strategy)
         except BaseException:  # another one meanwhile, maybe before its first line
             call.leave()
             raise
-        if before is not None and context is not None:
-            take_variables(before, context)
+        finally:
+            if pending:
+                leave(call)
+        if context is not None:
+            call.take_variables(before, context)
+            call.context = None  # which has the call
         raise
     try:
-        if before is not None and context is not None:
-            take_variables(before, context)
+        if context is not None:
+            if make is BlockedCall:
+                take_variables(before, context)
+            else:
+                call.take_variables(before, context)
         if not done:
             call.give_up()
             life.meter.note("timed_out")
             raise _timed_out(x, timeout, still_runs=True)
+        call.x = None
         if call.error is None:
             return call.value
         if call.cancel_asked and is_cancellation(call.error):
@@ -167,8 +195,11 @@ def block_on(bridge: Bridge | None, find: Find, x: Any, timeout: float | None, h
         life.meter.note(end_of(call.error))
         raise call.error
     finally:
-        # The error's traceback holds this frame: with these in it, frame and error would be a reference cycle.
-        call.error = None
+        if pending:
+            leave(call)
+        # The error's traceback holds this frame: with these in it, frame and error would be a reference cycle. And
+        # tasks that the work has left behind have the call in their context, for as long as they run.
+        call.error = call.value = call.context = None
         del call, x
 
 
@@ -191,6 +222,33 @@ def _wait(call: BlockedCall, limit: float | None) -> bool:
     if call.caller == threading.main_thread().ident and getattr(waiter, "sleeps", False):
         return wait_looking_up(waiter.wait, limit)
     return waiter.wait(limit)
+
+
+def _serve_and_wait(call: BlockedCall, strategy: Strategy, deadline: float | None, is_patient: bool = False) -> bool:
+    """Wait for the call, and run the errands of this thread meanwhile. Called when the last wait was ended, maybe.
+
+    :param deadline: in seconds of ``monotonic()``. It does not end an errand that runs.
+    :param is_patient: the time that errands take does not count.
+    """
+    while has_rung(call):
+        began = monotonic()
+        if serve(call, strategy):
+            break
+        now = monotonic()
+        if deadline is not None and is_patient:
+            deadline += now - began
+        if not _wait(call, None if deadline is None else max(0.0, deadline - now)):
+            return False
+    return True
+
+
+def _wait_patiently(call: BlockedCall, strategy: Strategy, seconds: float) -> bool:
+    """Wait for so many seconds for a call whose work was cancelled, and run its errands meanwhile."""
+    deadline = monotonic() + seconds
+    if pending:  # maybe one that was taken, and interrupted
+        ring_self(call)
+    # A wait that was interrupted may have been rung, and its waiter must not be used again then.
+    return (has_rung(call) or _wait(call, seconds)) and _serve_and_wait(call, strategy, deadline, is_patient=True)
 
 
 def _begin_and_wait_faster(colocation: Colocation, call: BlockedCall, limit: float | None) -> bool:
@@ -256,7 +314,7 @@ async def _called(function: Callable[[], Any]) -> Any:
     return function()
 
 
-def _interrupted(call: BlockedCall, error: BaseException, patience: float) -> None:
+def _interrupted(call: BlockedCall, error: BaseException, patience: float, strategy: Strategy) -> None:
     """Cancel the work and let it clean up, as the wait was ended by an exception in the caller's thread.
 
     Another exception meanwhile, such as that of a second Ctrl-C, leaves at once.
@@ -266,7 +324,7 @@ def _interrupted(call: BlockedCall, error: BaseException, patience: float) -> No
     try:
         if not done:
             call.ask_to_cancel()
-            done = _wait(call, patience)
+            done = _wait_patiently(call, strategy, patience)
     finally:
         call.give_up()
         call.life.meter.note("cancelled")

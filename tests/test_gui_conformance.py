@@ -14,6 +14,7 @@ from guis import TOOLKITS, needs
 pytestmark = pytest.mark.process
 
 TESTS = Path(__file__).resolve().parent
+SUITES = ["test_conformance.py", "test_in_caller.py"]
 
 
 @pytest.mark.timeout(240)
@@ -22,9 +23,10 @@ def test_conformance(toolkit: str, screen: None) -> None:
     needs(toolkit)
     strategy = "tk" if toolkit == "tk" else "qt"
     config = [f"--config-file={TESTS.parent / 'pyproject.toml'}", f"--rootdir={TESTS.parent}"]
-    options = ["-q", "-p", "no:cacheprovider", "-k", f"auto or {strategy}"]
+    # A test of in_caller that needs a process of its own has no strategy.
+    options = ["-q", "-p", "no:cacheprovider", "-k", f"(auto or {strategy}) and not moments"]
     ended = subprocess.run(
-        [sys.executable, "-m", "pytest", *config, *options, str(TESTS / "test_conformance.py")],
+        [sys.executable, "-m", "pytest", *config, *options, *(str(TESTS / each) for each in SUITES)],
         env=os.environ | {"BRIDGE_TEST_GUI": toolkit},
         capture_output=True,
         text=True,

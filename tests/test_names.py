@@ -85,8 +85,9 @@ def test_the_tests_that_docstrings_name_exist() -> None:
     ]
     assert named
     for path, file, function in named:
-        there = Path(__file__).with_name(file)
-        if not there.exists() or f"def {function}(" not in there.read_text():
+        here = Path(__file__).parent
+        texts = [there.read_text() for there in (here / file, here / "real" / file) if there.exists()]
+        if not any(f"def {function}(" in text for text in texts):
             pytest.fail(f"bridge/{path} names {file}::{function}, which does not exist", False)
 
 

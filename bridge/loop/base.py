@@ -30,7 +30,7 @@ import selectors
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.thread import ThreadPoolExecutor
 from contextvars import Context
 from types import CoroutineType
 from typing import Any, cast
@@ -40,7 +40,7 @@ from .._errors import BridgeClosed
 from . import home
 from .colocate import Colocation
 from .task import NO_CANCELS, BridgeTask, EagerTask, _driver, _steps, contained, drive
-from .workers import has_real_threads, pool_for, prepare, shut_down_executor
+from .workers import has_real_threads, load_executors, pool_for, prepare, shut_down_executor
 
 
 class BridgeLoop(asyncio.SelectorEventLoop):
@@ -51,6 +51,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
     _first_step: Callable[[], object] | None = None
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
+        load_executors()
         super().__init__(selector or _native.original("selectors", "DefaultSelector")())
         self._ours = ours = Ours()
         self.add_reader(ours.alarm.fileno(), self._take_posts)

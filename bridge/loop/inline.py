@@ -15,7 +15,7 @@ from .._errors import BridgeError, DeadlockError
 from .base import start_task
 from .swap import SwapLoop
 from .task import Contained, DeferredFuture, is_plain, is_task, mark_handled
-from .variables import take_variables
+from .variables import BlockedStack, caller, take_variables
 
 _current_task = asyncio.current_task
 _Future = asyncio.Future  # at a third of the cost of the attribute
@@ -201,12 +201,15 @@ def _by_task(loop: SwapLoop, coro: Any) -> Any:
     except BaseException:
         discard(coro)
         raise
-    before = copy_context()
-    context = before.copy()
+    context = copy_context()
+    stack = BlockedStack()
+    context.run(caller.set, stack)
+    before = context.copy()
     task = start_task(loop, coro, context)
     try:
         result = _wait(loop, task)
     finally:
+        stack.is_open = False
         del task
         take_variables(before, context)
     if type(result) is Contained:

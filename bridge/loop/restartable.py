@@ -83,6 +83,14 @@ class BridgeReactor(GuardedReactor):
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._asyncioEventloop.call_soon_threadsafe(self._onTimer)
 
+    def _onTimer(self) -> None:
+        super()._onTimer()  # type: ignore[no-untyped-call]
+        if self._scheduledAt is None:
+            # The timer's handle has the context of who set it, and so the call that it was set in.
+            handle, self._timerHandle = self._timerHandle, None
+            if handle is not None:
+                handle.cancel()
+
     def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:  # type: ignore[override]
         """Call a function on the loop's thread, soon; between two lives of the loop, when the next begins."""
         # Kept here, since a loop that is closed just now throws away what it was given.

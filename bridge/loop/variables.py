@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
-from contextvars import Context
+import importlib
+import sys
+from contextvars import Context, ContextVar
 from gc import get_referents
+from typing import Any
 
 _MISSING = object()
+
+# Who blocks for the work that runs in this context, which its tasks inherit: a BlockedCall in a thread, or what stands
+# for the call that is the last one (_errands.Passing), or a BlockedStack.
+caller: ContextVar[Any] = ContextVar("bridge.caller", default=None)
+
+
+class BlockedStack:
+    """A stack of the loop's own thread that blocks for a task, while ``is_open``."""
+
+    __slots__ = ("is_open",)
+
+    def __init__(self) -> None:
+        self.is_open = True
+
+
+def _find_library() -> ContextVar[str | None]:
+    importlib.import_module("anyio")  # which imports sniffio, if it is installed
+    sniffio: Any = sys.modules.get("sniffio")
+    own: ContextVar[str | None] = ContextVar("bridge.library", default=None)
+    return own if sniffio is None else sniffio.current_async_library_cvar
+
+
+# The library that the caller runs under, such as trio, as sniffio has it. It is not that of the work. On asyncio the
+# variable is None, and sniffio looks for a task.
+library = _find_library()
 
 
 def take_variables(before: Context, after: Context) -> None:

@@ -13,12 +13,14 @@ executor's ``_work_queue``, ``_shutdown_lock``, ``_idle_semaphore``, ``_max_work
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import importlib
 import sys
 import threading
 import weakref
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import thread as executor_threads
+from concurrent.futures.process import ProcessPoolExecutor
+from concurrent.futures.thread import ThreadPoolExecutor
 from typing import Any
 
 from .. import _native
@@ -77,6 +79,18 @@ class Workers(ThreadPoolExecutor):
         thread.start()
         threads: Any = self._threads
         threads.add(thread)
+
+
+def load_executors() -> None:
+    """Put the executors of ``concurrent.futures`` in the place of their lazy imports, which CPython has from 3.15 on.
+
+    PySide6 6.12 has an import function of its own, by which they are never resolved: asyncio then compares executors
+    with what is no class, on any loop.
+    """
+    for name, module in ("ThreadPoolExecutor", "thread"), ("ProcessPoolExecutor", "process"):
+        if not isinstance(vars(concurrent.futures).get(name), type):
+            loaded = importlib.import_module(f"concurrent.futures.{module}")
+            setattr(concurrent.futures, name, getattr(loaded, name))
 
 
 def pool_for(executor: Any, default: Any) -> Any:

@@ -19,8 +19,10 @@ ENTRY_POINTS = "bridge.strategies"
 class Waiter(Protocol):
     """Lets one thread wait for one notification.
 
-    A waiter serves one call. If the caller gives up (a second Ctrl-C, work that ignores its cancellation), the
-    waiter is dropped, and a ``notify()`` that comes afterwards must do no harm.
+    If the caller gives up (a second Ctrl-C, work that ignores its cancellation), the waiter is dropped, and a
+    ``notify()`` that comes afterwards must do no harm. One that was notified is not used again: a call that goes on
+    waiting, as the thread has run a function for ``in_caller``, gets a new one. A waiter that lets other greenlets of
+    its thread go on has an attribute ``owner``, the greenlet that waits.
     """
 
     def wait(self, timeout: float | None) -> bool:
@@ -48,11 +50,11 @@ class Strategy(Protocol):
     name: str
 
     def unavailable(self) -> str | None:
-        """Return why the strategy cannot be used in this thread now, or None if it can. Called before every call."""
+        """Return why the strategy cannot be used in this thread now, or None if it can. Called before every wait."""
         ...
 
     def waiter(self) -> Waiter:
-        """Return a waiter for one call. Called in the thread that is about to wait; must not block."""
+        """Return a new waiter. Called in the thread that is about to wait; must not block."""
         ...
 
 

@@ -73,12 +73,12 @@ class _Bell:
 class GeventWaiter:
     """Blocks the greenlet that calls ``wait()``, and no other one."""
 
-    __slots__ = ("_bell", "_gevent", "greenlet", "notified", "parked")
+    __slots__ = ("_bell", "_gevent", "notified", "owner", "parked")
 
     def __init__(self, gevent: Any, bell: _Bell) -> None:
         self._gevent = gevent
-        self.greenlet = getcurrent()  # for those who look: the one that waits here
         self._bell = bell
+        self.owner = getcurrent()  # for those who look: the greenlet that waits
         self.notified = False
         self.parked: Any = None  # gevent's own Waiter, while the greenlet is switched away
 

@@ -49,20 +49,20 @@ _ROUNDS = 10
 class GreenletWaiter:
     """Blocks the greenlet that calls ``wait()``, and no other one of its thread."""
 
-    __slots__ = ("_hub", "deadline", "greenlet", "notified", "stack")
+    __slots__ = ("_hub", "deadline", "notified", "owner", "stack")
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self.owner = getcurrent()  # for those who look: the greenlet that made this, and is to wait
         self.notified = False
         self.stack: greenlet | None = None  # the one that is blocked here, never the main greenlet
-        self.greenlet = getcurrent()  # for those who look: the one that waits here, the main one included
         self.deadline = math.inf
 
     def wait(self, timeout: float | None) -> bool:
         """Let the thread's other greenlets run. Called in any greenlet of the thread that made the waiter."""
         self.deadline = math.inf if timeout is None else monotonic() + timeout
         hub = self._hub
-        stack = self.greenlet = getcurrent()
+        stack = getcurrent()
         return hub.run(self) if stack is hub.main else hub.park(self, stack)
 
     def notify(self) -> None:

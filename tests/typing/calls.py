@@ -193,3 +193,18 @@ def mistakes() -> None:
     Bridge(shutdown_timeout=None)  # type: ignore[arg-type]
     default_bridge().running = True  # type: ignore[misc]
     print(number, text)
+
+
+# --- in_caller
+
+
+def keyword(number: int, *, text: str = "") -> bytes:
+    return b""
+
+
+async def in_caller_s() -> None:
+    assert_type(await bridge.in_caller(plain), int)
+    assert_type(await bridge.in_caller(keyword, 1, text="a"), bytes)
+    assert_type(await bridge.in_caller(threading.get_ident), int)
+    await bridge.in_caller(keyword)  # type: ignore[call-arg]
+    await bridge.in_caller(keyword, "1")  # type: ignore[arg-type]
