@@ -63,8 +63,6 @@ class StreamLoop(BridgeLoop):
         held.remove(watch)
         if not held:
             del streams.held[watch.fd]
-        if watch._cancelled:
-            watch.stream = None
 
     def is_held(self, handle: WatchHandle) -> bool:
         """Return whether a stack is blocked in this callback, or in one of the same stream."""
@@ -190,9 +188,10 @@ class WatchHandle(events.Handle):
         self.is_queued = False
 
     def cancel(self) -> None:
-        """Let the callback go, with what it refers to; where a stack is blocked in it, when that goes on."""
+        """Let the callback go, with what it refers to; while it runs, and may block in there, as it returns."""
         super().cancel()
-        if self not in self.loop._streams.held.get(self.fd, ()):
+        streams = self.loop._streams
+        if streams.watch is not self and self not in streams.held.get(self.fd, ()):
             self.stream = None
 
     def continues(self, other: WatchHandle) -> bool:
@@ -221,6 +220,8 @@ class WatchHandle(events.Handle):
             streams.watch = before
             if streams.paused:
                 loop.resume(self)
+            if self._cancelled and not streams.held:
+                self.stream = None
 
 
 class ReaderHandle(WatchHandle):
