@@ -30,11 +30,6 @@ GUI_TESTS = sorted(str(path) for pattern in ("gui", "gevent") for path in ROOT.g
 SHELL_TESTS = sorted(str(path) for path in ROOT.glob("tests/test_shell*.py"))
 BENCH_TESTS = sorted(str(path) for path in ROOT.glob("tests/test_bench*.py"))
 REAL_TESTS = str(ROOT / "tests" / "real")
-# What no version of Twisted, anyio or greenlet changes: asyncio's own tests, where CPython looks for signals, and the
-# project's files. "tests" runs them on the same Python as "tests_lowest".
-SAME_WITH_LOWEST = [
-    str(ROOT / "tests" / name) for name in ("test_cpython.py", "test_life_interrupt.py", "test_project.py")
-]
 SUPPORTED = nox.project.python_versions(PYPROJECT)
 
 
@@ -104,10 +99,10 @@ def _leave_checkout(session: nox.Session) -> None:
     session.chdir(folder)
 
 
-def _test(session: nox.Session, *pins: str, ignored: list[str], marked: str = "") -> None:
+def _test(session: nox.Session, *pins: str, ignored: list[str]) -> None:
     # Other sessions run these, and have what they need.
     options = [f"--ignore={path}" for path in [*GUI_TESTS, *SHELL_TESTS, REAL_TESTS, *ignored]]
-    _test_in(session, *pins, *_group("test"), paths=[*options, str(ROOT / "tests")], marked=marked)
+    _test_in(session, *pins, *_group("test"), paths=[*options, str(ROOT / "tests")])
 
 
 def _test_in(
@@ -226,7 +221,7 @@ def tests_bench(session: nox.Session) -> None:
 def tests_lowest(session: nox.Session) -> None:
     """Test the wheel with the lowest versions that its metadata admits. Arguments go to pytest."""
     pins = map(_lowest, PYPROJECT["project"]["dependencies"])
-    _test(session, *pins, ignored=[*BENCH_TESTS, *SAME_WITH_LOWEST], marked="not any_python")
+    _test(session, *pins, ignored=[])
 
 
 @nox.session(python=TESTED, requires=["build"])

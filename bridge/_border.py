@@ -284,7 +284,7 @@ def _calls_for(thread: int, stack: object) -> bool:
     if bridge is None:
         return False
     calls = [call for call in list(bridge._life.open) if getattr(call, "caller", None) == thread]
-    calls = [call for call in calls if getattr(call.waiter, "greenlet", stack) in (stack, None)]
+    calls = [call for call in calls if getattr(call.waiter, "owner", stack) in (stack, None)]
     # One that is posted and has not begun has no work. No task is no task of its either: a plain callback is another.
     task = asyncio.current_task()
     if task is not None and any(call.work is task for call in calls):

@@ -112,7 +112,7 @@ def _waiting_stack(target: Watched, call: Any, seconds: float) -> str:
     """Return a stack that waits for Futures, by ``result()`` or :func:`bridge.wait`, with what it waits for."""
     waited = "waits" if call.seen is None else f"has waited for more than {seconds:.6g} seconds"
     where = "in a callback" if call.task is None else f"in {_shown(call.task)}"
-    stack = frames_of_stack(call.stack)
+    stack = frames_of_stacks(call.wait.greenlets())
     verb, futures = _futures_of(stack)
     head = f"{verb} {waited}, on the loop's own thread, {where}:"
     parts = [head, _formatted(stack or _frames_of_thread(_ident_of(target))), "it waits for:"]

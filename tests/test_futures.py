@@ -486,12 +486,14 @@ def test_the_root_stack_refuses(bridge: Bridge, way: str) -> None:
     loop: Any = bridge.loop
 
     def call() -> None:
-        root, loop._stacks.root = loop._stacks.root, getcurrent()  # as it is for a signal handler that comes here
+        stacks = loop._stacks
+        roots = stacks.root, stacks.last_root
+        stacks.root = stacks.last_root = getcurrent()  # as it is for a signal handler that comes here
         try:
             with pytest.raises(DeadlockError, match="root stack"):
                 WAYS[way](work.future)
         finally:
-            loop._stacks.root = root
+            stacks.root, stacks.last_root = roots
 
     in_a_callback(bridge, call)
     work.goes_on_after_a_wait()
