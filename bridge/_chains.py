@@ -9,11 +9,11 @@ The private names of others that this module stands on; where one is missing the
 ==========================================================  ======================
 name                                                        versions
 ==========================================================  ======================
-``Task._fut_waiter``                                        CPython 3.4 to 3.14
-``_GatheringFuture._children``                              CPython 3.4 to 3.14
-the cell ``inner`` of a callback of ``asyncio.shield``      CPython 3.9 to 3.14
-``asyncio.tasks._wait``, its variable ``fs``                CPython 3.4 to 3.14
-``TaskGroup._tasks`` of asyncio and of anyio's backend      CPython 3.11 to 3.14, anyio 4.0 to 4.16
+``Task._fut_waiter``                                        CPython 3.4 to 3.15
+``_GatheringFuture._children``                              CPython 3.4 to 3.15
+the cell ``inner`` of a callback of ``asyncio.shield``      CPython 3.9 to 3.15
+``asyncio.tasks._wait``, its variable ``fs``                CPython 3.4 to 3.15
+``TaskGroup._tasks`` of asyncio and of anyio's backend      CPython 3.11 to 3.15, anyio 4.0 to 4.16
 ``Deferred._chainedTo``, ``Deferred._canceller``            Twisted 12 to 26
 ``Deferred._callbacks`` (``callbacks`` before 26)           Twisted 8 to 26
 ``DeferredList._deferredList``                              Twisted 8 to 26
@@ -21,7 +21,7 @@ the cell ``status`` of the canceller that
 ``_cancellableInlineCallbacks`` makes, its ``waitingOn``,
 and ``_gotResultInlineCallbacks(_, waiting, gen, status)``  Twisted 24 to 26
 the references of ``async_generator_asend`` and of a
-coroutine's ``__await__()`` iterator, by ``gc``             CPython 3.8 to 3.14
+coroutine's ``__await__()`` iterator, by ``gc``             CPython 3.8 to 3.15
 ==========================================================  ======================
 """
 

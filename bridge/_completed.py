@@ -8,7 +8,7 @@ takes the bell off its list, so a waiter is notified once. Only to take a listen
 may be telling its waiters just then, and that is done in one call of C.
 
 The private names of the standard library that this module stands on (test_names.py::test_waiters_of_a_future), in
-CPython 3.2 to 3.14: ``concurrent.futures.Future._waiters``, whose ``add_result``, ``add_exception`` and
+CPython 3.2 to 3.15: ``concurrent.futures.Future._waiters``, whose ``add_result``, ``add_exception`` and
 ``add_cancelled`` are called with the lock held, ``_state``, ``_exception`` and ``_condition``.
 """
 

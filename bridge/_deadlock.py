@@ -9,7 +9,7 @@ What is certain is little, and only that is refused; :func:`bridge.dump` and the
 A thread that is interrupted (Ctrl-C, a bridge that somebody closes) would go on all the same, but without a result.
 
 It stands on the private names ``BaseEventLoop._thread_id``, ``_scheduled`` and ``_ready``, and ``Handle._callback`` and
-``_cancelled`` (CPython 3.4 to 3.14; test_deadlock.py::test_the_names_that_this_stands_on).
+``_cancelled`` (CPython 3.4 to 3.15; test_deadlock.py::test_the_names_that_this_stands_on).
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ The private names that this module stands on:
 =================================================  ===================  ====================================
 name                                               versions             test
 =================================================  ===================  ====================================
-``threading._register_atexit``                     CPython 3.9 to 3.14  test_names.py::test_threading_atexit
-``concurrent.futures.thread._threads_queues``      CPython 3.9 to 3.14  test_names.py::test_executor_threads
+``threading._register_atexit``                     CPython 3.9 to 3.15  test_names.py::test_threading_atexit
+``concurrent.futures.thread._threads_queues``      CPython 3.9 to 3.15  test_names.py::test_executor_threads
 =================================================  ===================  ====================================
 """
 

@@ -8,15 +8,15 @@ The private names of others that this module stands on; where one is missing the
 ==========================================================  =====================
 name                                                        versions
 ==========================================================  =====================
-``BaseEventLoop._default_executor``                         CPython 3.4 to 3.14
+``BaseEventLoop._default_executor``                         CPython 3.4 to 3.15
 ``ThreadPoolExecutor._threads``, ``_max_workers``,
-``_work_queue``                                             CPython 3.2 to 3.14
+``_work_queue``                                             CPython 3.2 to 3.15
 ``ThreadPool._team.statistics().backloggedWorkCount``       Twisted 15 to 26
 ``CapacityLimiter.acquire_on_behalf_of`` (its code) of
 ``anyio._backends._asyncio``                                anyio 4.0 to 4.16
 the code of ``concurrent.futures.wait``, of
 ``as_completed``, ``Future.result`` and ``exception``,
-and the variable ``fs`` of the first two                    CPython 3.2 to 3.14
+and the variable ``fs`` of the first two                    CPython 3.2 to 3.15
 ==========================================================  =====================
 """
 

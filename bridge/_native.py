@@ -6,7 +6,7 @@ original of all that; gevent keeps the originals. It does not matter which of th
 ours that run already are not patched: patch before the first call.
 
 The private names of the standard library that this module stands on (test_names.py::test_native_names):
-``_thread.start_new_thread``, in CPython 3.2 to 3.14.
+``_thread.start_new_thread``, in CPython 3.2 to 3.15.
 """
 
 from __future__ import annotations

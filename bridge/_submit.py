@@ -1,6 +1,6 @@
 """submit: start a call, and hand out a Future of its outcome.
 
-The private names that this module stands on (test_names.py::test_concurrent_future_names), in CPython 3.4 to 3.14:
+The private names that this module stands on (test_names.py::test_concurrent_future_names), in CPython 3.4 to 3.15:
 ``concurrent.futures.Future._condition``, ``_waiters`` and ``_done_callbacks``; ``threading.Condition._waiters``; in
 CPython 3.15 ``concurrent.futures.Future._get_snapshot``. And ``Future._exception``
 (test_names.py::test_waiters_of_a_future).

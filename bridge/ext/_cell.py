@@ -1,6 +1,6 @@
 """Cell: what a rewritten cell calls. It waits on the default bridge, in the shell's thread.
 
-``PyThreadState_SetAsyncExc`` is a function of Python's C interface, in CPython 2.3 to 3.14
+``PyThreadState_SetAsyncExc`` is a function of Python's C interface, in CPython 2.3 to 3.15
 (test_cells.py::test_what_computes_on_the_loop_is_stopped).
 """
 

@@ -5,14 +5,14 @@ The private names of asyncio that this module stands on:
 ===================================  ===================  ==============================
 name                                 versions             test
 ===================================  ===================  ==============================
-``BaseEventLoop._ready``             CPython 3.4 to 3.14  test_names.py::test_ready_handles
-``..._default_executor``,            CPython 3.9 to 3.14  test_names.py::test_default_executor_names
+``BaseEventLoop._ready``             CPython 3.4 to 3.15  test_names.py::test_ready_handles
+``..._default_executor``,            CPython 3.9 to 3.15  test_names.py::test_default_executor_names
 ``_executor_shutdown_called``
-``BaseEventLoop._check_closed``,     CPython 3.4 to 3.14  test_names.py::test_check_closed
+``BaseEventLoop._check_closed``,     CPython 3.4 to 3.15  test_names.py::test_check_closed
 ``_closed``, ``_task_factory``
-``..._make_subprocess_transport``    CPython 3.4 to 3.14  test_colocate.py::test_what_the_loop_starts
-``BaseSelectorEventLoop._selector``  CPython 3.4 to 3.14  test_names.py::test_epoll_of_a_loop
-``EpollSelector._selector``          CPython 3.4 to 3.14  test_names.py::test_epoll_of_a_loop
+``..._make_subprocess_transport``    CPython 3.4 to 3.15  test_colocate.py::test_what_the_loop_starts
+``BaseSelectorEventLoop._selector``  CPython 3.4 to 3.15  test_names.py::test_epoll_of_a_loop
+``EpollSelector._selector``          CPython 3.4 to 3.15  test_names.py::test_epoll_of_a_loop
 ===================================  ===================  ==============================
 
 On CPython 3.11, and only there, :func:`start_task` relies on a task's constructor to schedule the first step by

@@ -11,7 +11,7 @@ garbage would run, in the wrong process. So all of it is kept, by the loop. The 
 thread, which are never left in the child.
 
 The private names of asyncio that this module stands on (test_names.py::test_loop_names_of_a_fork), in CPython 3.11 to
-3.14: ``BaseEventLoop._thread_id``, ``_closed`` and ``_ready``, ``BaseSelectorEventLoop._selector``, ``_ssock`` and
+3.15: ``BaseEventLoop._thread_id``, ``_closed`` and ``_ready``, ``BaseSelectorEventLoop._selector``, ``_ssock`` and
 ``_csock``, ``_SelectorTransport._sock``, ``Handle._callback``, ``Task._log_destroy_pending``.
 """
 

@@ -13,9 +13,9 @@ The private names that this module stands on (test_names.py::test_plain_tasks):
 =================================================  ====================
 name                                               versions
 =================================================  ====================
-``Task._must_cancel``, ``Future._cancel_message``  CPython 3.9 to 3.14
-attributes of a C task, ``__self__`` of its steps  CPython 3.6 to 3.14
-``events.Handle._run``, ``_callback``              CPython 3.4 to 3.14
+``Task._must_cancel``, ``Future._cancel_message``  CPython 3.9 to 3.15
+attributes of a C task, ``__self__`` of its steps  CPython 3.6 to 3.15
+``events.Handle._run``, ``_callback``              CPython 3.4 to 3.15
 =================================================  ====================
 """
 

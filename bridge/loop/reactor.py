@@ -19,7 +19,7 @@ reactor of every kind with each of these in use, and test_names.py::test_reactor
 need PyGObject).
 
 And of asyncio, where a reactor of its own is adopted: ``BaseEventLoop._ready`` and ``Handle._callback``, in CPython 3.4
-to 3.14 (test_names.py::test_ready_handles).
+to 3.15 (test_names.py::test_ready_handles).
 """
 
 from __future__ import annotations

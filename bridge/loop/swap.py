@@ -16,13 +16,13 @@ Private names that this module stands on. :func:`missing` looks for them, and wi
 ==============================================================================  =====================
 name                                                                            versions
 ==============================================================================  =====================
-``BaseEventLoop._run_once``, ``_ready``, ``_stopping``, ``_scheduled``          CPython 3.4 to 3.14
+``BaseEventLoop._run_once``, ``_ready``, ``_stopping``, ``_scheduled``          CPython 3.4 to 3.15
 ``BaseSelectorEventLoop._add_reader``, ``_remove_reader``, ``_add_writer``,
-``_remove_writer``, ``_add_callback``, ``_process_events``, ``_selector``       CPython 3.4 to 3.14
+``_remove_writer``, ``_add_callback``, ``_process_events``, ``_selector``       CPython 3.4 to 3.15
 ``Handle._run``, ``_context``, ``_loop``, ``_callback``, ``_args``,
-``_cancelled``, ``TimerHandle._when``                                            CPython 3.7 to 3.14
-``asyncio.tasks._enter_task``, ``_leave_task``                                  CPython 3.7 to 3.14
-``asyncio._get_running_loop``, ``_set_running_loop``                            CPython 3.5 to 3.14
+``_cancelled``, ``TimerHandle._when``                                            CPython 3.7 to 3.15
+``asyncio.tasks._enter_task``, ``_leave_task``                                  CPython 3.7 to 3.15
+``asyncio._get_running_loop``, ``_set_running_loop``                            CPython 3.5 to 3.15
 ``twisted.python.context.ContextTracker.contexts``                              Twisted 8 to 26
 ==============================================================================  =====================
 """

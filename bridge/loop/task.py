@@ -9,11 +9,11 @@ The private names of others that this module stands on, and the tests that notic
 ======================================  ==================  ==========================================
 name                                    versions            test
 ======================================  ==================  ==========================================
-``Future._asyncio_future_blocking``     CPython 3.5 to 3.14  test_names.py::test_future_blocking_flag
-``Task._coro`` (read by Task's repr)    CPython 3.4 to 3.14  test_names.py::test_repr_shows_the_coroutine
+``Future._asyncio_future_blocking``     CPython 3.5 to 3.15  test_names.py::test_future_blocking_flag
+``Task._coro`` (read by Task's repr)    CPython 3.4 to 3.15  test_names.py::test_repr_shows_the_coroutine
 ``Deferred._debugInfo.failResult``      Twisted 8 to 26      test_names.py::test_deferred_fail_result
 ``defer.DebugInfo``                     Twisted 8 to 26      test_names.py::test_debug_info
-``Task._fut_waiter`` (read by anyio)    CPython 3.4 to 3.14  test_names.py::test_task_fut_waiter
+``Task._fut_waiter`` (read by anyio)    CPython 3.4 to 3.15  test_names.py::test_task_fut_waiter
 ======================================  ==================  ==========================================
 """
 

@@ -42,7 +42,7 @@ def take_variables(before: Context, after: Context) -> None:
     :param before: the caller's context as the call began. What the code left alone is not set: a signal handler may
         have changed it here meanwhile.
     """
-    # While no code runs in a context it refers to its immutable mapping only, on CPython 3.7 to 3.14. If both have the
+    # While no code runs in a context it refers to its immutable mapping only, on CPython 3.7 to 3.15. If both have the
     # same one, nothing has been set; otherwise every variable is looked at. (``==`` would compare the values.)
     mappings = get_referents(before, after)
     if len(mappings) == 2 and mappings[0] is mappings[1]:

@@ -4,7 +4,7 @@ By a lock among those that the event releases when it is set, and not by ``Event
 lines of that: then it raises "release unlocked lock", or it ends with the event's lock held, and ``set()`` hangs.
 
 The private names of the standard library that this module stands on (test_names.py::test_event_names), in CPython 3.3
-to 3.14: ``threading.Event._cond``, ``threading.Condition._waiters``.
+to 3.15: ``threading.Event._cond``, ``threading.Condition._waiters``.
 """
 
 from __future__ import annotations

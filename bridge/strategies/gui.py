@@ -5,7 +5,7 @@ rings it, and so does every signal, so nothing is polled and no object of the to
 
 The private names of the standard library that this module stands on, since ``signal.signal`` turns numbers into enums
 and back, which takes longer than the whole wake-up (test_names.py::test_signal_functions):
-``_signal.signal``, ``_signal.getsignal``, in CPython 3.11 to 3.14.
+``_signal.signal``, ``_signal.getsignal``, in CPython 3.11 to 3.15.
 """
 
 from __future__ import annotations
