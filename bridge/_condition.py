@@ -25,12 +25,12 @@ from ._native import WITH_MAY_LEAVE_HELD, allocate_lock, get_ident, is_patched, 
 from ._seconds import wait_looking_up
 
 if TYPE_CHECKING:
-    _RLock = threading.RLock
+    ThreadRLock = threading.RLock
     _Lock = threading.Condition
 else:
 
-    class _RLock(original("_thread", "RLock")):
-        """A lock whose ``with`` statement undoes an acquisition that an exception cuts off."""
+    class ThreadRLock(original("_thread", "RLock")):
+        """A lock of threads, also in a process that gevent has patched, whose ``with`` undoes what is cut off."""
 
         if WITH_MAY_LEAVE_HELD:
 
@@ -44,13 +44,13 @@ else:
                         self.release()
                     raise
 
-    class _Lock(_RLock, threading.Condition):
+    class _Lock(ThreadRLock, threading.Condition):
         """A lock whose methods are those of C, with ``notify()`` besides."""
 
 
 def new_lock() -> threading.RLock:
     """Return a re-entrant lock that Ctrl-C does not leave held; of gevent's in a process that it has patched."""
-    return _RLock() if WITH_MAY_LEAVE_HELD and not is_patched() else threading.RLock()
+    return ThreadRLock() if WITH_MAY_LEAVE_HELD and not is_patched() else threading.RLock()
 
 
 class Condition(_Lock):

@@ -28,7 +28,8 @@ import os
 from collections import deque
 from typing import Any
 
-from ._native import get_ident, is_patched, original
+from ._condition import ThreadRLock
+from ._native import get_ident, is_patched
 from .loop.life import Life
 from .loop.variables import caller
 from .loop.watch import watchdog
@@ -38,7 +39,7 @@ from .strategies import Strategy, Waiter, resolve
 pending: dict[int, deque[Errand]] = {}
 
 # Held by who rings, so that a waiter gets one bell. Reentrant, since a signal handler may ring in the middle of it.
-_ringing: Any = original("_thread", "RLock")()
+_ringing = ThreadRLock()
 # Who has taken an errand, if it is no call.
 _WITHDRAWN, _LEFT = object(), object()
 
@@ -304,5 +305,5 @@ def _drop_if_empty(ident: int) -> None:
 def after_fork() -> None:
     """Forget the errands of the parent's work, in a forked child."""
     global _ringing
-    _ringing = original("_thread", "RLock")()
+    _ringing = ThreadRLock()
     pending.clear()
