@@ -18,7 +18,7 @@ from guis import make_gui, unseen_screen
 from sockets import socket_folder
 from twisted.logger import LogEvent, globalLogPublisher
 
-from bridge import Bridge
+from bridge import Bridge, default_bridge
 
 # What was started in the background of a shell ignores Ctrl-C, and so would the processes that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -169,6 +169,14 @@ def _report(item: pytest.Item, shown: str) -> None:
         terminalreporter=reporter, exitstatus=pytest.ExitCode.TESTS_FAILED, config=item.config
     )
     reporter.summary_stats()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_default_bridge_is_left() -> Iterator[None]:
+    """End the default bridge, which plain functions have started, before the next module's tests."""
+    yield
+    if default_bridge().running:
+        default_bridge().close()
 
 
 @pytest.fixture
