@@ -145,7 +145,10 @@ class _ReactorTask(_Task):
 
     def get_coro(self) -> Any:
         """Return the coroutine that the user passed."""
-        return self.user_coro
+        try:
+            return self.user_coro
+        except AttributeError:  # during an eager first step
+            return driven_by(super().get_coro())
 
     def result(self) -> Any:
         """Return the result of the coroutine or raise its error."""
