@@ -218,6 +218,10 @@ class Interrupts:
         self._bell.passes_to = self._passed_to
         self._is_on = False
         self._is_over = True
+        if fd == self._bell.write_end:
+            # This wait stands inside another one, perhaps in the handler of a signal that came as that had seen that it
+            # was not notified and was about to sleep. This one may have silenced the bell since.
+            self._bell.ring()
         try:
             if self._taker is self:
                 self.deliver()
