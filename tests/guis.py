@@ -28,6 +28,9 @@ import pytest
 BINDINGS = ["PySide6", "PyQt6"]
 TOOLKITS = [*BINDINGS, "tk"]
 REACTORS = [*BINDINGS, "gtk"]  # the toolkits that a reactor of Twisted's runs on
+# The application is a global, as it is in a program. A local in a reference cycle, such as that of an exception and its
+# traceback's frames, would be destroyed by whichever thread collects garbage, and Qt says so on standard error.
+_MADE: list[Any] = []
 
 
 def needs(toolkit: str) -> None:
@@ -130,8 +133,10 @@ async def happens(event: threading.Event, result: Any = None) -> Any:
 
 
 def make_gui(toolkit: str) -> Any:
-    """Make the application object of this process."""
-    return _Tk() if toolkit == "tk" else _Gtk() if toolkit == "gtk" else _Qt(toolkit)
+    """Make the application object of this process, which lives until Python's end."""
+    gui = _Tk() if toolkit == "tk" else _Gtk() if toolkit == "gtk" else _Qt(toolkit)
+    _MADE.append(gui)
+    return gui
 
 
 def make_reactor(toolkit: str) -> tuple[Any, Any]:

@@ -345,7 +345,7 @@ def test_page_without_a_place_is_refused(tmp_path: Path) -> None:
 
 def test_pages_have_their_places() -> None:
     performance = (BENCHMARKS.parent / "docs" / "performance.md").read_text()
-    for name in ("3.11", "3.12", "3.13", "pictures"):
+    for name in ("3.11", "3.12", "3.13", "3.14", "3.15", "pictures"):
         assert performance.count(f"<!-- {name} -->") == performance.count(f"<!-- end of {name} -->") == 1
     assert (BENCHMARKS.parent / "README.md").read_text().count("<!-- latency -->") == 1
 

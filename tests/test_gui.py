@@ -440,12 +440,12 @@ def test_auto_finds_it_in_the_main_thread_only(toolkit: str) -> None:
     assert type(auto.waiter()) is type(strategy.waiter()) is not plain
     assert type(in_a_thread(auto.waiter)) is plain
     assert in_a_thread(lambda: block_on(lambda: "value")) == "value"
-    refusal = None
+    refusal = ""
     try:
         in_a_thread(lambda: block_on(lambda: "value", strategy=gui.strategy))
     except StrategyUnavailable as error:
-        refusal = error
-    assert "in the main thread only" in str(refusal)
+        refusal = str(error)
+    assert "in the main thread only" in refusal
 
 
 @isolated
