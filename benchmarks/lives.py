@@ -8,7 +8,7 @@ from functools import partial
 from time import perf_counter
 
 from bridge import Bridge
-from bridge._bench.model import Host, Measure, Row, Table
+from bridge._cli.bench.model import Host, Measure, Row, Table
 
 
 def _process(code: str, host: Host) -> Measure:

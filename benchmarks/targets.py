@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bridge._bench import calls, inside, threads
-from bridge._bench.model import Group, Row
-from bridge._bench.results import FREE, ONE_CORE, Results
-from bridge._bench.tables import quantity
+from bridge._cli.bench import calls, inside, threads
+from bridge._cli.bench.model import Group, Row
+from bridge._cli.bench.results import FREE, ONE_CORE, Results
+from bridge._cli.bench.tables import quantity
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from typing import Any
 
 def substitute() -> None:
     """Put our loop in the place of the selector loop that a program gets by default."""
-    from bridge.loop.swap import SwapLoop, missing
+    from bridge._loop.switching import SwapLoop, missing
 
     assert not missing()
     init = SwapLoop.__init__
@@ -41,7 +41,7 @@ def substitute() -> None:
 
 def substitute_in_runners(module: Any) -> None:
     """Let the tests of asyncio.Runner make our loop, where they make a BaseEventLoop without a selector."""
-    from bridge.loop.swap import SwapLoop
+    from bridge._loop.switching import SwapLoop
 
     def new_loop(self: Any) -> Any:
         loop: Any = SwapLoop()

@@ -13,7 +13,7 @@ from places import shown
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred, succeed
 
 from bridge import Bridge, BridgeClosed, BridgeError, DeadlockError, StrategyUnavailable
-from bridge._adapt import Kind, kind_of
+from bridge._values.kinds import Kind, kind_of
 
 
 async def value() -> str:

@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.process, pytest.mark.any_python, pytest.mark.timeout(3
 FEWER = """
 import sys
 from pathlib import Path
-from bridge._bench import command, quick
-from bridge._bench.model import Group, Table
+from bridge._cli.bench import command, quick
+from bridge._cli.bench.model import Group, Table
 whole = quick.group
 def fewer():
     names = {"at_once/floor", "at_once/run_coroutine_threadsafe", "at_once/block_on"}
@@ -74,7 +74,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_measured(arguments: str,
 
 def test_row_that_fails_ends_it_with_status_1() -> None:
     process = run("""
-        from bridge._bench.model import Row
+        from bridge._cli.bench.model import Row
         row = fewer().tables[0].rows[0]
         broken = Row("unknown/row", "a row that no process has", row.process, row.prepare)
         quick.group = lambda: Group("quick", [Table("t", [broken], {})])
@@ -87,7 +87,7 @@ def test_row_that_fails_ends_it_with_status_1() -> None:
 def test_peers_that_are_not_installed_are_named() -> None:
     process = run("""
         import importlib.util
-        from bridge._bench import calls
+        from bridge._cli.bench import calls
         find = importlib.util.find_spec
         importlib.util.find_spec = lambda name, package=None: None if name == "crochet" else find(name, package)
         assert "crochet's wait_for" in calls.absent(), calls.absent()

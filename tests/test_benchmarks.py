@@ -17,11 +17,11 @@ import pytest
 from isolated import isolated
 
 import bridge
-from bridge._bench import calls, compare, inside, plot, ranks, tables, threads
-from bridge._bench.model import Curves, Group, Host, Row, Table
-from bridge._bench.results import FREE, ONE_CORE, Results, load
-from bridge._bench.rounds import Effort, RowFailed, Worker, measure
-from bridge._bench.works import WORKS
+from bridge._cli.bench import calls, compare, inside, plot, ranks, tables, threads
+from bridge._cli.bench.model import Curves, Group, Host, Row, Table
+from bridge._cli.bench.results import FREE, ONE_CORE, Results, load
+from bridge._cli.bench.rounds import Effort, RowFailed, Worker, measure
+from bridge._cli.bench.works import WORKS
 
 # Seconds for a program that measures, which is busy for half a minute at the most where it has a core to itself.
 PATIENCE = 280

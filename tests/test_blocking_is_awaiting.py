@@ -25,7 +25,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from bridge import block_on
-from bridge.loop.swap import SwapLoop
+from bridge._loop.switching import SwapLoop
 
 Wait = Callable[[Any], Awaitable[Any]]
 Note = Callable[..., None]

@@ -18,7 +18,8 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import deferLater
 
-from bridge import Bridge, BridgeClosed, _condition, _seconds
+from bridge import Bridge, BridgeClosed
+from bridge._threads import condition, seconds
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
@@ -397,7 +398,7 @@ def test_the_main_thread_looks_up_for_signals_that_met_it_as_it_fell_asleep(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[tuple[bool, float | None]] = []
-    monkeypatch.setattr(_seconds, "LOOK_UP", 0.01)
+    monkeypatch.setattr(seconds, "LOOK_UP", 0.01)
 
     class RecordingWaiter:
         sleeps = True
@@ -456,7 +457,7 @@ def test_the_main_thread_looks_up_for_signals_while_it_waits_for_a_future(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(_seconds, "LOOK_UP", 0.01)
+    monkeypatch.setattr(seconds, "LOOK_UP", 0.01)
 
     class RecordingLock:
         def __init__(self) -> None:
@@ -467,7 +468,7 @@ def test_the_main_thread_looks_up_for_signals_while_it_waits_for_a_future(
             waits.append(timeout)
             return self.lock.acquire(timeout=timeout)
 
-    monkeypatch.setattr(_condition, "allocate_lock", RecordingLock)
+    monkeypatch.setattr(condition, "allocate_lock", RecordingLock)
 
     async def until_waited_for(times: int) -> str:
         while len(waits) < times:

@@ -20,7 +20,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.utils import getProcessOutput, getProcessOutputAndValue
 
 from bridge import Bridge
-from bridge.loop import children
+from bridge._twisted import children
 
 pytestmark = pytest.mark.process
 

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from twisted.internet.threads import deferToThreadPool
 
-from bridge import Bridge, BridgeClosed, _verbs
-from bridge.loop import colocate
+from bridge import Bridge, BridgeClosed
+from bridge._calls import block_on
+from bridge._threads import colocate
 
 CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
 
@@ -59,7 +60,7 @@ async def for_ever() -> None:
 @pytest.fixture
 def as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the two stay together for longer than a loop that is held up takes to look."""
-    monkeypatch.setattr(_verbs, "LONGEST", 30.0)
+    monkeypatch.setattr(block_on, "LONGEST", 30.0)
 
 
 @needs_two_cores

@@ -21,7 +21,7 @@ from places import PLACES, in_a_thread, in_main_thread, serves, usable
 from twisted.internet.defer import Deferred, fail, succeed
 
 from bridge import Bridge, BridgeClosed, DeadlockError, StrategyUnavailable, strategies
-from bridge._native import get_ident
+from bridge._threads.native import get_ident
 
 Place = Callable[[Callable[[], Any]], Any]
 

@@ -749,7 +749,7 @@ def test_a_context_refers_to_its_mapping_and_to_nothing_else() -> None:
 
 
 def test_writing_back_nothing_costs_the_same_with_a_thousand_variables() -> None:
-    from bridge.loop.variables import take_variables
+    from bridge._values.context import take_variables
 
     def seconds(count: int) -> float:
         def measure() -> float:

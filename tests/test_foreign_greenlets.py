@@ -21,10 +21,10 @@ from points import interrupt
 from twisted.internet.defer import Deferred
 
 from bridge import Bridge, BridgeClosed, DeadlockError, block_on, dump, serialized
-from bridge.loop.base import BridgeLoop, deferring_factory
-from bridge.loop.charge import Charge
-from bridge.loop.swap import SwapLoop
-from bridge.loop.task import NO_CANCELS
+from bridge._loop.base import BridgeLoop, deferring_factory
+from bridge._loop.forwarding import Charge
+from bridge._loop.switching import SwapLoop
+from bridge._loop.task import NO_CANCELS
 
 
 @pytest.fixture

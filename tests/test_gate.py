@@ -9,7 +9,7 @@ import time
 
 from isolated import isolated
 
-from bridge.loop.gate import Gate
+from bridge._threads.latch import Gate
 
 
 def test_an_open_gate_lets_pass_at_once() -> None:
@@ -90,7 +90,7 @@ def test_ctrl_c_while_a_loop_ends_does_not_start_another_beside_it() -> None:
     import traceback
 
     import bridge
-    from bridge._native import current_frames
+    from bridge._threads.native import current_frames
 
     main = threading.main_thread().ident
     assert main is not None

@@ -49,7 +49,7 @@ def test_the_loop_runs_in_a_real_thread(order: str) -> None:
     import bridge
 
     if order == "imported first":
-        import bridge._verbs
+        import bridge._calls.block_on
     from gevent import monkey
 
     monkey.patch_all()
@@ -134,7 +134,7 @@ def test_a_thousand_greenlets_wait_at_once(order: str) -> None:
     import bridge
 
     if order == "imported first":
-        import bridge._verbs
+        import bridge._calls.block_on
     from gevent import monkey
 
     monkey.patch_all()
@@ -332,7 +332,7 @@ def test_workers_of_the_loop_are_real_threads(order: str) -> None:
         sys.modules["ssl"] = None  # type: ignore[assignment]  # gevent warns of a patch that comes after its import
         import anyio.to_thread
 
-        import bridge._verbs
+        import bridge._calls.block_on
 
         del sys.modules["ssl"]
     from gevent import monkey

@@ -25,7 +25,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 
 import bridge as package
 from bridge import Bridge, BridgeClosed, WrongThreadError
-from bridge.loop.guard import GUARDED
+from bridge._twisted.guard import GUARDED
 
 PATIENCE = 10.0
 

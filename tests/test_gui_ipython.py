@@ -458,7 +458,7 @@ def test_the_demo_lives_beside_the_prompt(shell: Shell) -> None:
     assert int(found[0]) + int(found[1]) > 0  # there is none where the GUI's thread stood still for the whole call
     shell.run("later(lambda: (demo.close(), tell('closed')))")
     shell.words.wait_for("closed")
-    shown = shell.run("await demo.ended; demo.ended.exception(), demo in bridge._gui_demo._open")
+    shown = shell.run("await demo.ended; demo.ended.exception(), demo in bridge._cli.gui_demo._open")
     assert "(None, False)" in shown
     assert "BridgeError: the window of the demo is closed" in shell.run("demo.press('Ask Twisted')")
 

@@ -40,8 +40,8 @@ from bridge import (
     in_thread,
     submit,
 )
-from bridge._errands import pending
-from bridge._native import allocate_lock, get_ident, is_patched
+from bridge._calls.errands import pending
+from bridge._threads.native import allocate_lock, get_ident, is_patched
 
 __all__ = ["pytest_generate_tests"]
 
@@ -1040,7 +1040,7 @@ def test_ctrl_c_at_random_moments_between_errands(strategy: str) -> None:
     import threading
 
     from bridge import Bridge, in_caller
-    from bridge._errands import pending
+    from bridge._calls.errands import pending
 
     def unraisable(hook: sys.UnraisableHookArgs) -> None:
         # What a signal handler raises inside a finalizer is lost, as ever in CPython; so it is sent again.

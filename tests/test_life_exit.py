@@ -414,7 +414,7 @@ def test_what_does_not_end_in_its_time_is_named() -> None:
 
     import bridge
 
-    bridge._exit._SLACK = 10.0  # or it might be the loop's thread that is late, on a busy machine
+    bridge._runs.exit._SLACK = 10.0  # or it might be the loop's thread that is late, on a busy machine
     logging.getLogger().addHandler(NullHandler())  # standard error has it whatever the program does with its log
     bridge.configure(shutdown_timeout=0.2)
     threading.excepthook = lambda _: os._exit(99)
@@ -468,12 +468,12 @@ def test_a_loop_that_begins_as_the_process_exits_keeps_nobody(where: str) -> Non
     from typing import Any
 
     import bridge
-    from bridge.loop.thread import LoopThread
+    from bridge._runs.owned import LoopThread
 
     reached = threading.Event()
 
     def has_begun() -> bool:
-        return bridge._bridge._exit.has_begun
+        return bridge._api.bridge._exit.has_begun
 
     def late() -> None:
         reached.set()
@@ -597,7 +597,7 @@ def test_ctrl_c_ends_the_grace() -> None:
     import threading
 
     import bridge
-    from bridge._native import current_frames
+    from bridge._threads.native import current_frames
 
     bridge.configure(exit_grace=1000)
     begun = threading.Event()
@@ -614,7 +614,7 @@ def test_ctrl_c_ends_the_grace() -> None:
             print("interrupted the grace")
 
     def interrupting() -> None:
-        code = bridge._exit.Exit._end_calls.__code__
+        code = bridge._runs.exit.Exit._end_calls.__code__
         while True:  # until the main thread is patient
             main.join(0.01)
             frame = current_frames()[main.ident]

@@ -220,7 +220,7 @@ def test_an_interrupt_at_every_point_leaves_nothing_behind(where: str) -> None:
     from points import interrupt
 
     import bridge
-    from bridge.loop.colocate import Colocation
+    from bridge._threads.colocate import Colocation
 
     begun, ended = [0], [0]
     sys.unraisablehook = lambda hook: None  # what is raised inside a finalizer is lost, as ever in CPython
@@ -429,12 +429,12 @@ def test_two_signals_at_once_leave_no_work_running() -> None:
 
 @isolated
 def test_locks_that_real_signals_hit_are_never_left_held() -> None:
-    """CPython 3.14 leaves the standard library's locks held; see bridge/_condition.py."""
+    """CPython 3.14 leaves the standard library's locks held; see bridge/condition.py."""
     import random
     import signal
     import sys
 
-    from bridge import _condition
+    from bridge._threads import condition
 
     class Interrupt(Exception):
         pass
@@ -445,7 +445,7 @@ def test_locks_that_real_signals_hit_are_never_left_held() -> None:
     signal.signal(signal.SIGALRM, interrupt)
     sys.unraisablehook = lambda hook: None
     hits = 0
-    for lock in (_condition.new_lock(), _condition.Condition()):
+    for lock in (condition.new_lock(), condition.Condition()):
         for _ in range(3000):
             try:
                 signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 1e-4))

@@ -18,8 +18,8 @@ from twisted.logger import Logger, globalLogBeginner, globalLogPublisher
 from twisted.python import log as legacy_log
 
 from bridge import Bridge
-from bridge._origin import origin_of, shown
-from bridge.loop.logs import twisted_log
+from bridge._twisted.logging import twisted_log
+from bridge._values.origin import origin_of, shown
 
 
 class Records(logging.Handler):
@@ -349,7 +349,7 @@ def test_ctrl_c_at_every_point_of_a_flush_leaves_the_handlers_at_work() -> None:
     from twisted.logger import Logger
 
     from bridge import Bridge
-    from bridge.loop.logs import twisted_log
+    from bridge._twisted.logging import twisted_log
 
     seen: list[str] = []
 

@@ -72,9 +72,11 @@ def test_version_tells_what_the_report_of_a_bug_needs():
 
 
 def test_version_says_what_this_python_lacks():
-    code = (
-        "import asyncio; del asyncio.BaseEventLoop._run_once\nfrom bridge._versions import report\nprint(report('0'))"
-    )
+    code = """
+import asyncio; del asyncio.BaseEventLoop._run_once
+from bridge._cli.versions import report
+print(report('0'))
+"""
     process = python("-c", code)
     assert process.stderr == ""
     assert "no   block on the loop's own thread: this Python has no BaseEventLoop._run_once" in process.stdout

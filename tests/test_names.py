@@ -48,8 +48,8 @@ from twisted.python.threadpool import ThreadPool
 
 import bridge
 from bridge import Bridge
-from bridge.loop import swap
-from bridge.loop.base import start_task
+from bridge._loop import switching
+from bridge._loop.base import start_task
 
 PACKAGE = Path(bridge.__file__).parent
 
@@ -242,16 +242,16 @@ def test_call_from_thread_leaves_a_lambda_with_the_loop(loop: Any, reactor: Any)
 
 
 def test_swap_names(loop: Any) -> None:
-    check(swap.missing() == [], ", ".join(swap.missing()), "loop/swap.py")
+    check(switching.missing() == [], ", ".join(switching.missing()), "loop/switching.py")
     for name in ("_ready", "_stopping", "_selector"):
-        check(hasattr(loop, name), f"BaseSelectorEventLoop.{name}", "loop/swap.py")
+        check(hasattr(loop, name), f"BaseSelectorEventLoop.{name}", "loop/switching.py")
     loop.call_soon(loop._ready.clear)
     loop.call_soon(print)
     try:
         loop._run_once()
     except IndexError:
         return
-    check(False, "BaseEventLoop._run_once", "loop/swap.py", "it raises IndexError where its handles are gone")
+    check(False, "BaseEventLoop._run_once", "loop/switching.py", "it raises IndexError where its handles are gone")
 
 
 def test_task_of_python() -> None:
@@ -260,7 +260,7 @@ def test_task_of_python() -> None:
 
 @pytest.mark.parametrize("name", ["_run", "_context", "_loop", "_callback", "_args", "_cancelled", "_source_traceback"])
 def test_handle_names(loop: asyncio.AbstractEventLoop, name: str) -> None:
-    check(hasattr(loop.call_soon(print), name), f"Handle.{name}", "loop/swap.py")
+    check(hasattr(loop.call_soon(print), name), f"Handle.{name}", "loop/switching.py")
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_handle_names(loop: asyncio.AbstractEventLoop, name: str) -> None:
 )
 def test_a_name_that_has_gone_is_found_missing(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
     monkeypatch.delattr(owner, name)
-    assert [each.rpartition(".")[2] for each in swap.missing()] == [name]
+    assert [each.rpartition(".")[2] for each in switching.missing()] == [name]
 
 
 def test_current_task_may_be_left_and_entered(loop: asyncio.AbstractEventLoop) -> None:
@@ -289,7 +289,12 @@ def test_current_task_may_be_left_and_entered(loop: asyncio.AbstractEventLoop) -
         return [without, asyncio.current_task() is task]
 
     holds = loop.run_until_complete(main()) == [None, True]
-    check(holds, "asyncio.tasks._leave_task", "loop/swap.py", "a task can be left and entered in the midst of its step")
+    check(
+        holds,
+        "asyncio.tasks._leave_task",
+        "loop/switching.py",
+        "a task can be left and entered in the midst of its step",
+    )
 
 
 # --- concurrent.futures
@@ -389,14 +394,14 @@ def test_deferred_running_callbacks() -> None:
 
 def test_context_tracker_contexts() -> None:
     tracker: Any = twisted_context.theContextTracker.currentContext()
-    check(isinstance(getattr(tracker, "contexts", None), list), "ContextTracker.contexts", "loop/swap.py")
+    check(isinstance(getattr(tracker, "contexts", None), list), "ContextTracker.contexts", "loop/switching.py")
     before = len(tracker.contexts)
     twisted_context.call(
         {"key": "value"},
         lambda: check(
             len(tracker.contexts) == before + 1,
             "ContextTracker.contexts",
-            "loop/swap.py",
+            "loop/switching.py",
             "a call pushes one more on it",
         ),
     )
@@ -430,7 +435,7 @@ def test_reactor_names(reactor: Any, name: str) -> None:
 
 
 def test_every_reactor_name_of_the_docstring_is_looked_for() -> None:
-    from bridge.loop import reactor as module
+    from bridge._twisted import reactor as module
 
     assert module.__doc__ is not None
     listed = module.__doc__[module.__doc__.index("``AsyncioSelectorReactor``") : module.__doc__.index("``posixbase.")]
@@ -552,7 +557,7 @@ def test_anyio_worker_names(name: str) -> None:
 
 
 def test_anyio_takes_its_workers_from_a_list_of_ours() -> None:
-    from bridge.loop import anyio_workers
+    from bridge._loop import anyio_workers
 
     meeting = threading.Barrier(3)
 
@@ -596,9 +601,9 @@ def test_anyio_takes_its_workers_from_a_list_of_ours() -> None:
 @pytest.mark.parametrize("is_patched", [False, True])
 def test_portal_names(is_patched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every call of a portal goes through a method for which we have another."""
-    from bridge import _greenlets
+    from bridge._calls import conditions
 
-    monkeypatch.setattr(_greenlets, "is_patched", lambda: is_patched)
+    monkeypatch.setattr(conditions, "is_patched", lambda: is_patched)
     started: list[Any] = []
 
     async def main() -> int:
@@ -608,13 +613,13 @@ def test_portal_names(is_patched: bool, monkeypatch: pytest.MonkeyPatch) -> None
                 started.append(coro)
                 anyio.from_thread.run(lambda: coro)
 
-            _greenlets.serve_portal(portal, block_on)
+            conditions.serve_portal(portal, block_on)
             future = await anyio.to_thread.run_sync(portal.start_task_soon, len, "seven")
-            assert type(future) is _greenlets.PatientFuture
+            assert type(future) is conditions.PatientFuture
             return await anyio.to_thread.run_sync(portal.call, len, "seven")
 
     holds = anyio.run(main) == 5 and len(started) == (2 if is_patched else 0)
-    check(holds, "BlockingPortal._spawn_task_from_thread", "_greenlets.py", "every call of a portal is started by it")
+    check(holds, "BlockingPortal._spawn_task_from_thread", "conditions.py", "every call of a portal is started by it")
 
 
 @pytest.mark.parametrize("name", ["_task_states", "TaskState", "WorkerThread", "threadlocals"])
@@ -679,7 +684,7 @@ def test_signal_functions() -> None:
         signal.signal(signal.SIGUSR1, before)
 
 
-@pytest.mark.parametrize("make", [swap.SwapLoop, bridge.new_event_loop])
+@pytest.mark.parametrize("make", [switching.SwapLoop, bridge.new_event_loop])
 def test_a_loop_has_few_attributes(make: Callable[[], Any]) -> None:
     async def count() -> int:
         return len(vars(asyncio.get_running_loop()))
@@ -691,7 +696,7 @@ def test_a_loop_has_few_attributes(make: Callable[[], Any]) -> None:
             loop.close()
 
     # CPython 3.11 to 3.13 keeps the values of 30 in the object itself; with more, all are found more slowly. asyncio's
-    # loop has 26 there. Attributes of our own belong in Ours, Streams or Stacks (bridge/loop/base.py), properties if
+    # loop has 26 there. Attributes of our own belong in Ours, Streams or Stacks (bridge/_loop/base.py), properties if
     # others use them.
     assert counted(make()) - counted(asyncio.SelectorEventLoop()) <= 3
 
@@ -763,7 +768,7 @@ def test_pools_that_are_looked_at(loop: asyncio.AbstractEventLoop) -> None:
 
 @pytest.mark.process
 def test_threading_atexit() -> None:
-    """bridge/_exit.py has its part in the exit before threads are joined."""
+    """bridge/_runs/exit.py has its part in the exit before threads are joined."""
     code = (
         "import threading\n"
         "def work(): ended.wait(); print('joined')\n"
@@ -797,7 +802,7 @@ def test_asyncio_asks_a_future_for_a_snapshot() -> None:
 
 
 def test_concurrent_future_names() -> None:
-    """bridge/_submit.py looks who waits for a Future, and lets go of one in a forked child."""
+    """bridge/_calls/submit.py looks who waits for a Future, and lets go of one in a forked child."""
     future: concurrent.futures.Future[None] = concurrent.futures.Future()
     assert not future._condition._waiters
     waiting = threading.Thread(target=future.result)
@@ -817,7 +822,7 @@ def test_concurrent_future_names() -> None:
 
 
 def test_waiters_of_a_future() -> None:
-    """bridge/_completed.py stands among the waiters of a Future, and reads its state without the lock."""
+    """bridge/_calls/completed.py stands among the waiters of a Future, and reads its state without the lock."""
 
     class Waiter:
         def __init__(self) -> None:
@@ -857,7 +862,7 @@ def test_waiters_of_a_future() -> None:
 
 
 def test_condition_names() -> None:
-    """bridge/_condition.py has the lock and the condition in one object, and notifies by the methods of the latter."""
+    """_threads/condition.py has the lock and the condition in one object, and notifies by the methods of the latter."""
     lock: Any = threading.RLock()
     with lock, lock:
         assert lock._is_owned()
@@ -889,7 +894,7 @@ def test_event_names() -> None:
 
 
 def test_loop_names_of_a_fork() -> None:
-    """bridge/loop/fork.py closes the child's copies of what belongs to a loop."""
+    """bridge/_runs/fork.py closes the child's copies of what belongs to a loop."""
 
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from bridge.loop.base import BridgeLoop
-from bridge.loop.swap import SwapLoop
+from bridge._loop.base import BridgeLoop
+from bridge._loop.switching import SwapLoop
 
 
 def ours() -> BridgeLoop:

@@ -25,7 +25,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.python import context as twisted_context
 
 from bridge import Bridge, BridgeClosed, DeadlockError, block_on
-from bridge.loop.swap import SwapLoop
+from bridge._loop.switching import SwapLoop
 
 
 @pytest.fixture
@@ -857,7 +857,7 @@ def test_a_call_that_swallows_every_error_cannot_keep_the_loop_from_closing() ->
     import warnings
 
     import bridge
-    from bridge.loop.swap import SwapLoop
+    from bridge._loop.switching import SwapLoop
 
     warnings.simplefilter("ignore")
     ended = []
@@ -1207,7 +1207,7 @@ def test_ten_thousand_blocked_calls_ended_in_random_order_twice() -> None:
     from greenlet import greenlet
 
     from bridge import block_on
-    from bridge.loop.swap import SwapLoop
+    from bridge._loop.switching import SwapLoop
 
     def rss() -> int:
         with open("/proc/self/statm") as file:
@@ -1344,10 +1344,10 @@ def test_without_the_private_names(name: str) -> None:
     real = builtins.hasattr
     delattr(holder, attribute) if real(holder, attribute) and attribute != "_context" else None
     import bridge
-    import bridge.loop.swap
+    import bridge._loop.switching
 
     setattr(holder, attribute, removed)
-    swap = bridge.loop.swap
+    swap = bridge._loop.switching
     swap.hasattr = lambda owner, each: each != attribute and real(owner, each)
 
     async def value() -> str:

@@ -21,7 +21,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 import bridge as package
-from bridge import Bridge, BridgeClosed, _bridge
+from bridge import Bridge, BridgeClosed
+from bridge._api import bridge
 
 PATIENCE = 10.0  # seconds that a test waits for what must come
 
@@ -365,7 +366,7 @@ def test_a_close_races_with_the_start() -> None:
 
 def test_a_close_waits_for_the_life_that_it_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another thread may have started the next one meanwhile."""
-    default: Any = _bridge._DefaultBridge(install_reactor=False, shutdown_timeout=30)
+    default: Any = bridge._DefaultBridge(install_reactor=False, shutdown_timeout=30)
     default.start()
     first = default._life
     begin_to_close = first.begin_to_close

@@ -22,10 +22,10 @@ from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, inlin
 
 import bridge as package
 from bridge import Bridge, as_deferred, block_on, in_thread
-from bridge._locks import waited_for
-from bridge._native import current_frames
-from bridge._stacks import report
-from bridge.loop.watch import Watchdog, Watched, watchdog
+from bridge._calls.locks import waited_for
+from bridge._diagnostics.reports import report
+from bridge._threads.native import current_frames
+from bridge._watch.watchdog import Watchdog, Watched, watchdog
 from bridge.strategies import strategies
 
 STRATEGIES = [name for name, each in strategies().items() if each.unavailable() is None]
@@ -625,7 +625,7 @@ def test_stacks_are_read_while_threads_come_and_go_and_garbage_is_collected() ->
     import threading
     import time
 
-    from bridge._native import current_frames
+    from bridge._threads.native import current_frames
 
     class Garbage:
         def __init__(self) -> None:

@@ -16,11 +16,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mutabl
 from types import CodeType, FunctionType, TracebackType
 from typing import Any, TypeVar
 
-from .._adapt import is_deferred_type
-from .._bridge import bridge_here, default_bridge
-from .._native import current_frames
-from .._outcome import set_traceback, trim
-from ..loop.border import as_future
+from .._api.bridge import bridge_here, default_bridge
+from .._threads.native import current_frames
+from .._twisted.conversion import as_future
+from .._values.kinds import is_deferred_type
+from .._values.outcomes import set_traceback, trim
 from ._cells import ON_THE_LOOP
 
 T = TypeVar("T")

@@ -8,21 +8,26 @@ import importlib
 import inspect
 from collections.abc import Callable
 from types import CodeType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from .._bridge import default_bridge
-from .._outcome import trim
+from .._api.bridge import default_bridge
+from .._values.outcomes import trim
 from ._cell import awaited, is_blocked_on, wait_for_cell
+from ._cells import CellTransformer
 from ._status import Status
 
-if TYPE_CHECKING:
-    from .ipython import Extension
+
+class _Extension(Protocol):
+    """The loaded extension, as its magics see it."""
+
+    autoblock: bool
+    transformer: CellTransformer
 
 
 class Magics:
     """The magic functions of one shell."""
 
-    def __init__(self, shell: Any, extension: Extension) -> None:
+    def __init__(self, shell: Any, extension: _Extension) -> None:
         self._shell = shell
         self._extension = extension
         self._after_cell: list[Callable[[], object]] = []
@@ -86,7 +91,7 @@ class Magics:
         name = getattr(self._shell, "active_eventloop", None) or ""
         if not name.startswith(("qt", "tk")):
             raise _usage_error("%bridge demo needs a GUI that IPython runs: write %gui qt or %gui tk before it")
-        from .._gui_demo import open_demo
+        from .._cli.gui_demo import open_demo
 
         try:
             return open_demo(name[:2])

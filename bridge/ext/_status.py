@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from .. import _stacks
-from .._bridge import Bridge
+from .._api.bridge import Bridge
+from .._diagnostics import reports
 
 
 class Status:
@@ -23,7 +23,7 @@ class Status:
         life: Any = bridge._life
         self.title = repr(bridge).strip("<>")
         self.facts = list(_facts(bridge, life))
-        calls = [] if life is None or life.over is not None else _stacks.open_calls(life)
+        calls = [] if life is None or life.over is not None else reports.open_calls(life)
         self.calls = [_with_cells(call, cell) for call in calls]
 
     def __repr__(self) -> str:

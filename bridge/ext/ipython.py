@@ -22,8 +22,8 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from .. import _bridge
-from .._bridge import block_on, blocking, default_bridge
+from .._api import bridge
+from .._api.bridge import block_on, blocking, default_bridge
 from ._cell import Cell
 from ._cells import CELL, CellTransformer
 from ._magics import Magics
@@ -69,9 +69,9 @@ class Extension:
             raise
 
     def _load(self) -> None:
-        if not default_bridge().was_started and "stall_after" not in _bridge._options:
+        if not default_bridge().was_started and "stall_after" not in bridge._options:
             # Whoever looks at a blocked shell knows that it waits; and there are the interrupt and %bridge.
-            _bridge.configure(stall_after=None)
+            bridge.configure(stall_after=None)
         default_bridge().start()
         self._lifes.look()
         self._add_cell()

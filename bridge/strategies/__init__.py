@@ -6,56 +6,13 @@ A strategy knows nothing of loops, reactors or calls, so nothing here imports as
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import entry_points
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
-from .._condition import new_lock
 from .._errors import StrategyUnavailable
+from .._threads.condition import new_lock
+from .interface import Strategy, Waiter
 
 ENTRY_POINTS = "bridge.strategies"
-
-
-@runtime_checkable
-class Waiter(Protocol):
-    """Lets one thread wait for one notification.
-
-    If the caller gives up (a second Ctrl-C, work that ignores its cancellation), the waiter is dropped, and a
-    ``notify()`` that comes afterwards must do no harm. One that was notified is not used again: a call that goes on
-    waiting, as the thread has run a function for ``in_caller``, gets a new one. A waiter that lets other greenlets of
-    its thread go on has an attribute ``owner``, the greenlet that waits.
-    """
-
-    def wait(self, timeout: float | None) -> bool:
-        """Wait until notified. Called in the thread that made the waiter, again after it has returned False or raised.
-
-        :param timeout: seconds, at most ``threading.TIMEOUT_MAX``; None waits for ever.
-        :returns: True once notified, also if that was before the wait; False on time-out.
-        :raises BaseException: whatever a signal handler of this thread raises, such as KeyboardInterrupt. So the wait
-            has to be one that signals interrupt.
-        """
-        ...
-
-    def notify(self) -> None:
-        """End the wait. Called once, from any thread, most often the loop's; may come before ``wait()``.
-
-        It must not block, and must not raise.
-        """
-        ...
-
-
-@runtime_checkable
-class Strategy(Protocol):
-    """A way to wait. One object serves every thread and every bridge."""
-
-    name: str
-
-    def unavailable(self) -> str | None:
-        """Return why the strategy cannot be used in this thread now, or None if it can. Called before every wait."""
-        ...
-
-    def waiter(self) -> Waiter:
-        """Return a new waiter. Called in the thread that is about to wait; must not block."""
-        ...
 
 
 class _Registry:
@@ -92,7 +49,10 @@ class _Registry:
         return dict(self._registered)
 
     def _load(self) -> None:
-        from . import auto, event, gevent, greenlet, lock, qt, queue, tk
+        from importlib.metadata import entry_points  # half of the time that it takes to import the package
+
+        from . import auto, event, gevent, greenlet, lock, queue
+        from .gui import qt, tk
 
         qt_strategy, tk_strategy, gevent_strategy = qt.QtStrategy(), tk.TkStrategy(), gevent.GeventStrategy()
         builtin: list[Strategy] = [

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from . import gui
 from .gevent import GeventStrategy
+from .gui.qt import BINDINGS, QtStrategy
+from .gui.tk import TkStrategy
 from .lock import LockWaiter
-from .qt import BINDINGS, QtStrategy
-from .tk import TkStrategy
 
 if TYPE_CHECKING:
-    from . import Waiter
+    from .interface import Waiter
 
 _PYSIDE, _PYQT = BINDINGS
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from .._native import FOR_GREENLETS, allocate_lock, is_patched
+from .._threads.native import FOR_GREENLETS, allocate_lock, is_patched
 
 
 class EventWaiter:

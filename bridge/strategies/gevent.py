@@ -15,8 +15,8 @@ from typing import Any
 
 from greenlet import getcurrent
 
-from .._native import is_patched
-from .._seconds import LOOK_UP
+from .._threads.native import is_patched
+from .._threads.seconds import LOOK_UP
 from .lock import LockWaiter
 
 

@@ -40,7 +40,7 @@ from time import monotonic
 
 from greenlet import getcurrent, greenlet
 
-from .._seconds import LOOK_UP
+from .._threads.seconds import LOOK_UP
 
 # How often a greenlet that blocks again and again as its thread ends gets GreenletExit.
 _ROUNDS = 10

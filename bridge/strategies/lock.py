@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._native import allocate_lock
+from .._threads.native import allocate_lock
 
 
 class LockWaiter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 
-from .._native import FOR_GREENLETS, is_patched
+from .._threads.native import FOR_GREENLETS, is_patched
 
 
 class QueueWaiter:

@@ -18,7 +18,7 @@ from asgiref.local import Local  # noqa: E402
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, async_to_sync, sync_to_async  # noqa: E402
 
 from bridge import Bridge, block_on, default_bridge, enter, in_caller, in_thread, iterate, submit  # noqa: E402
-from bridge._asgiref import CallerExecutor  # noqa: E402
+from bridge._calls.asgiref import CallerExecutor  # noqa: E402
 
 get_ident = threading.get_ident
 
@@ -40,7 +40,7 @@ def in_a_thread(function: Callable[[], Any]) -> Any:
     return results[0]
 
 
-# --- the names that bridge/_asgiref.py stands on
+# --- the names that bridge/_calls/asgiref.py stands on
 
 
 def test_names() -> None:

@@ -31,7 +31,7 @@ from sqlalchemy.types import TypeDecorator
 from sqlalchemy.util import await_only
 
 from bridge import Bridge, block_on
-from bridge.loop.swap import SwapLoop
+from bridge._loop.switching import SwapLoop
 
 # How long the stress test runs.
 SECONDS = float(os.environ.get("BRIDGE_STRESS_SECONDS", "10"))

@@ -1,0 +1,127 @@
+"""How a thread waits for a Future of any kind: in the way of ``block_on``, but without a call of its own.
+
+``result()`` of a Future of ours, :func:`bridge.wait` and :func:`bridge.as_completed` ask :func:`waiter_here` what the
+place that they stand in has to run meanwhile: the loop, a GUI, gevent's hub, other greenlets. In most threads that is
+nothing, and the thread waits on a lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from asyncio import _get_running_loop
+from collections.abc import Callable
+from typing import Any
+
+from .._errors import StrategyUnavailable
+from .._loop import worker_threads
+from .._loop.switching import SwapLoop, missing
+from .._loop.waiter import ScopeWaiter, StackWaiter
+from .._runs.run import Life
+from .._threads.condition import Condition
+from .._threads.native import get_ident
+from .._threads.seconds import wait_looking_up
+from ..strategies import resolve
+from ..strategies.auto import AutoStrategy
+from ..strategies.interface import Strategy, Waiter
+from ..strategies.lock import LockWaiter
+
+
+class _Home:
+    """The bridge of a worker thread's loop, as ``_bridge`` sets it, which stands above this module."""
+
+    bridge_of: Callable[[asyncio.AbstractEventLoop], Any] | None = None
+
+
+def set_home(bridge_of: Callable[[asyncio.AbstractEventLoop], Any]) -> None:
+    """Let a wait in a worker thread find the bridge of the loop that the thread works for."""
+    _Home.bridge_of = staticmethod(bridge_of)
+
+
+def waiter_here(strategy: Strategy | None) -> Waiter | None:
+    """Return what waits in this place and runs what has to go on meanwhile; None if nothing has to.
+
+    :param strategy: the bridge's; where it cannot be used, and for None, the one that fits the place.
+    """
+    running = _get_running_loop()
+    if running is None:
+        if worker_threads.scope_of_this_thread() is not None:
+            waiter = _in_scope()
+            if waiter is not None:
+                return waiter
+    elif isinstance(running, SwapLoop):
+        return StackWaiter(running)
+    if type(strategy) is AutoStrategy:
+        return strategy.special()
+    if strategy is None or strategy.unavailable() is not None:
+        strategy = resolve("auto")
+    if isinstance(strategy, AutoStrategy):
+        return strategy.special()
+    other = strategy.waiter()
+    return None if getattr(other, "sleeps", False) else other
+
+
+def _in_scope() -> Waiter | None:
+    loop = worker_threads.loop_of_this_thread()
+    if loop is None or _Home.bridge_of is None:
+        return None
+    bridge = _Home.bridge_of(loop)
+    life: Life | None = bridge._life
+    if life is None or not life.has(loop) or life.over is not None:
+        return None
+    return ScopeWaiter(loop, bridge.block_on)
+
+
+class SleepingWaiter(LockWaiter):
+    """Waits on a lock, in a thread that has nothing else to do."""
+
+    __slots__ = ()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Acquire the lock; the main thread looks up for signals now and then."""
+        if get_ident() == threading.main_thread().ident:
+            return wait_looking_up(super().wait, timeout)
+        return super().wait(timeout)
+
+
+class PatientCondition(Condition):
+    """The condition of a Future of ours: who waits on it waits in the way of ``block_on``."""
+
+    strategy: Strategy | None = None  # of the bridge that runs the work
+
+    def waiter(self) -> Waiter | None:
+        """Return what waits here."""
+        strategy = self.strategy
+        if (
+            type(strategy) is AutoStrategy
+            and _get_running_loop() is None
+            and worker_threads.scope_of_this_thread() is None
+        ):
+            return strategy.special()  # the commonest place, without one more call
+        return waiter_here(strategy)
+
+
+def check_place(life: Life, call: str) -> None:
+    """Refuse to wait here for work on that life's loop, if this is the thread of the loop and no stack can switch.
+
+    :param call: what is refused, as it is written, for the message.
+    :raises StrategyUnavailable: the loop that runs here cannot switch stacks.
+    :raises DeadlockError: this is the thread of a loop that is starting or ending.
+    """
+    running = _get_running_loop()
+    if running is None:
+        if get_ident() == life.ident:
+            raise life.refusal_here(call)
+    elif running is life.loop and not isinstance(running, SwapLoop):
+        raise cannot_switch(running, call)
+
+
+def cannot_switch(loop: Any, call: str) -> StrategyUnavailable:
+    """Return the error for a call on the thread of a loop that cannot go on meanwhile."""
+    lacking = ", ".join(missing())
+    return StrategyUnavailable(
+        f"{call} was called on the loop's own thread, where only a loop of ours can switch stacks, and this is "
+        f"{type(loop).__module__}.{type(loop).__name__}"
+        + (f": this Python lacks {lacking}" if lacking else ", from the user's loop_factory")
+        + "; write 'await' in a coroutine, or call the blocking code in a thread: await asyncio.to_thread(function)"
+    )

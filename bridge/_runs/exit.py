@@ -1,0 +1,261 @@
+"""As the process exits: calls in other threads are given their grace, then fail; then every bridge is closed.
+
+Python exits in three steps. It calls what ``threading._register_atexit`` was given, last first; it joins the threads
+that are no daemons, for as long as they take; it calls the handlers of ``atexit``, last first. A thread that is blocked
+in a call would keep it in the second step for ever, and so would a worker of an executor, which
+``concurrent.futures.thread`` joins in the first. So our part begins in the first step, before that: see
+:meth:`Exit.begin`. The loops end in the third: see :meth:`Exit.close`.
+
+From 3.12 on no thread can start once Python exits (python/cpython#113964), so nothing here starts one, and a bridge
+that does not run by then is not started, in any version.
+
+The private names that this module stands on:
+
+=================================================  ===================  ====================================
+name                                               versions             test
+=================================================  ===================  ====================================
+``threading._register_atexit``                     CPython 3.9 to 3.15  test_names.py::test_threading_atexit
+``concurrent.futures.thread._threads_queues``      CPython 3.9 to 3.15  test_names.py::test_executor_threads
+=================================================  ===================  ====================================
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .._errors import BridgeClosed
+
+if TYPE_CHECKING:
+    from .run import Life, OpenCall
+
+# How often the exit looks whether the other threads have ended, and a loop whether another call has come, in seconds.
+_LOOK = 0.02
+# Seconds beyond its shutdown_timeout after which a loop's thread is taken not to end.
+_SLACK = 0.5
+# Seconds that the handlers of logging are given for what Twisted has logged.
+_LOG = 5.0
+
+_FAILED = (
+    "the process is exiting: its main thread has ended; join the other threads before it does, or give their calls "
+    "time: bridge.configure(exit_grace=...)"
+)
+_REFUSED = "the process is exiting, and the bridge has ended or was never started; make the call before"
+
+
+class _Bridge(Protocol):
+    exit_grace: float | None
+    _closed: bool
+    _life: Any
+    _shutdown_timeout: float
+
+
+class Exit:
+    """The exit of this process."""
+
+    def __init__(self, bridges: Callable[[], Iterable[_Bridge]]) -> None:
+        self._bridges = bridges
+        self.has_begun = False
+        self._is_over = False  # the loops are being closed
+        self._is_watching = False
+        self._child = 0  # the process of multiprocessing's that has been told
+        self._refusing: set[Life] = set()  # those whose grace is over
+
+    def watch(self) -> None:
+        """Take part in the exit. Called before the first bridge starts, and again if that was interrupted.
+
+        :raises BridgeClosed: it has begun already.
+        """
+        if self._is_watching:
+            return
+        try:
+            # After these imports, since the last to be registered is the first to be called.
+            import_module("concurrent.futures.thread")
+            import_module("concurrent.futures.process")
+            threading._register_atexit(self.begin)  # type: ignore[attr-defined]
+        except RuntimeError:  # each does that
+            self.has_begun = self._is_over = True
+            raise BridgeClosed(_REFUSED) from None
+        atexit.register(self.close)
+        self._is_watching = True
+
+    def watch_child(self) -> None:
+        """Take part in the end of a child process of multiprocessing's, which calls no handlers of ``atexit``.
+
+        Called before each start of a loop. The child of a fork forgets the finalizers of its parent.
+        """
+        util: Any = sys.modules.get("multiprocessing.util")
+        process: Any = sys.modules.get("multiprocessing.process")
+        if util is not None and process.parent_process() is not None and self._child != os.getpid():
+            self._child = os.getpid()
+            util.Finalize(None, self._end_child, exitpriority=0)
+
+    def _end_child(self) -> None:
+        self.begin()
+        self.close()
+
+    def check(self, made: Life | None = None) -> None:
+        """Refuse what would begin now.
+
+        :param made: a life that was made just now; the exit may have looked before there was it.
+        :raises BridgeClosed: the exit has begun.
+        """
+        if self.has_begun:
+            if made is not None:
+                made.end("the process is exiting")
+            raise BridgeClosed(_REFUSED)
+
+    def life_of(self, life: Life | None) -> Life:
+        """Return the life of a bridge for a call that is made while the process exits.
+
+        Handlers of ``atexit`` may call until ours has been called, and so may daemon threads; other threads until
+        their grace is over.
+
+        :raises BridgeClosed: there is none any more for this thread.
+        """
+        if life is None or not life.is_ready or life.over is not None or self._is_over:
+            raise BridgeClosed(_REFUSED)
+        if life in self._refusing and threading.current_thread() in _others():
+            raise BridgeClosed(_FAILED)
+        return life
+
+    def begin(self) -> None:
+        """Give the calls of other threads their grace and fail them then, so that Python need not wait for them.
+
+        Called in the main thread when that has ended, before Python joins the other ones.
+        """
+        self.has_begun = True
+        is_patient = True
+        while True:
+            try:
+                self._end_calls(is_patient)
+                return
+            except KeyboardInterrupt:  # at any line: the calls have to fail all the same, or Python waits for ever
+                is_patient = False
+
+    def _end_calls(self, is_patient: bool) -> None:
+        self.be_quiet()
+        lives: list[tuple[float, Life]] = []
+        begun = time.monotonic()
+        for bridge in self._bridges():
+            life: Life | None = bridge._life
+            # Without a limit its callers are like any threads that the interpreter waits for.
+            if life is not None and life.over is None and bridge.exit_grace is not None:
+                lives.append((begun + bridge.exit_grace, life))
+        for deadline, life in sorted(lives, key=lambda each: each[0]):
+            while is_patient and time.monotonic() < deadline and _may_call(life):
+                time.sleep(_LOOK)
+            self._refuse(life)
+
+    def be_quiet(self) -> None:
+        """Let a thread that dies of its failed call do so in silence from now on."""
+        threading.excepthook = _quiet(threading.excepthook)
+
+    def _refuse(self, life: Life) -> None:
+        self._refusing.add(life)
+        if not life.is_ready:  # it is starting, and has no loop yet by which its calls could be failed
+            life.end(_FAILED)
+            return
+        life.accepts = False
+        # A thread may begin to wait for a Future of a call that is open.
+        for call in list(life.open):
+            call.on_wait(functools.partial(_fail_here, life, call))
+        _fail(life)
+        # And by concurrent.futures.wait(), too.
+        with contextlib.suppress(RuntimeError):
+            life.post(lambda: _go_on_failing(life))
+
+    def close(self) -> None:
+        """Close every bridge, as a handler of ``atexit``; name on standard error what has not ended in its time."""
+        self._is_over = True
+        begun = time.monotonic()
+        lives: list[tuple[float, Any]] = []
+        for bridge in self._bridges():
+            bridge._closed = True
+            if bridge._life is not None:
+                lives.append((begun + bridge._shutdown_timeout + _SLACK, bridge._life))
+        all_told = False
+        while not all_told:
+            with contextlib.suppress(KeyboardInterrupt):  # they have to end all the same, or nothing cleans up
+                for _, life in lives:
+                    life.end_at_exit()
+                all_told = True
+        for deadline, life in lives:
+            with contextlib.suppress(KeyboardInterrupt):
+                left = life.left_at_exit(deadline)
+                if left and sys.stderr is not None:
+                    print(f"bridge: the process exits without the end of: {', '.join(left)}", file=sys.stderr)
+        if lives:
+            from .._twisted.logging import twisted_log
+
+            with contextlib.suppress(KeyboardInterrupt):
+                twisted_log.flush(_LOG)
+
+
+def _others() -> list[threading.Thread]:
+    """Return the threads that the interpreter is going to wait for."""
+    main = threading.main_thread()
+    return [thread for thread in threading.enumerate() if not thread.daemon and thread is not main]
+
+
+def others_at_work() -> list[threading.Thread]:
+    """Return those of them that end by themselves; workers of executors wait until they are told to, at the exit."""
+    workers: Any = sys.modules["concurrent.futures.thread"]._threads_queues
+    return [thread for thread in _others() if thread not in workers]
+
+
+def callers(life: Life) -> list[threading.Thread]:
+    """Return those of them that wait for a call, as far as can be known."""
+    calls = list(life.open)
+    return [thread for thread in others_at_work() if any(call.is_waited_for({thread.ident}) for call in calls)]
+
+
+def _may_call(life: Life) -> bool:
+    """Return whether another thread has a call open or may make one."""
+    if others_at_work():
+        return True
+    idents = {thread.ident for thread in _others()}
+    return any(call.is_waited_for(idents) for call in list(life.open))
+
+
+def _fail_call(life: Life, call: OpenCall) -> None:
+    life.fail(call, BridgeClosed(f"{_FAILED}; the call was not completed"))
+
+
+def _fail_here(life: Life, call: OpenCall) -> None:
+    """Fail a call that this thread waits for, if the interpreter is going to wait for the thread."""
+    if threading.current_thread() in _others():
+        _fail_call(life, call)
+
+
+def _fail(life: Life) -> bool:
+    """Fail the calls that other threads wait for. Return whether there are such threads."""
+    idents = {thread.ident for thread in _others()}
+    if idents:
+        for call in list(life.open):
+            if call.is_waited_for(idents):
+                _fail_call(life, call)
+    return bool(idents)
+
+
+def _go_on_failing(life: Life) -> None:
+    if life.over is None and _fail(life):
+        life.loop.call_later(_LOOK, _go_on_failing, life)
+
+
+def _quiet(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Return a hook for threads that says nothing of a call that the exit has failed."""
+
+    def except_hook(args: Any) -> None:
+        if not issubclass(args.exc_type, BridgeClosed):
+            hook(args)
+
+    return except_hook

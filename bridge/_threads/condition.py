@@ -1,0 +1,111 @@
+"""Locks that Ctrl-C never leaves held: an RLock, and the Condition that a Future waits on.
+
+In CPython 3.14, and in no other version, ``with lock:`` handles signals between the acquisition and the first line of
+the block (python/cpython#148874, mended in 3.15). A handler that raises there leaves any lock of the standard library's
+held, for ever. Ours are entered by a method in Python there, which undoes its acquisition.
+
+``threading.Condition`` enters its lock in a method written in Python. A signal handler that raises between that and the
+first line of the ``with`` block, or as ``wait()`` has just let the lock go, leaves it held for ever or fails to release
+it. Whoever settles the Future then stands still, and for ours that is the loop's thread.
+
+The private names of the standard library that this module stands on (test_names.py::test_condition_names), in CPython
+3.2 to 3.15: ``threading.Condition._waiters``, and ``_release_save``, ``_acquire_restore`` and ``_is_owned`` of
+``_thread.RLock``; in CPython 3.14 ``_thread.RLock._recursion_count`` besides.
+"""
+
+from __future__ import annotations
+
+import operator
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .native import WITH_MAY_LEAVE_HELD, allocate_lock, get_ident, is_patched, original
+from .seconds import wait_looking_up
+
+if TYPE_CHECKING:
+    ThreadRLock = threading.RLock
+    _Lock = threading.Condition
+else:
+
+    class ThreadRLock(original("_thread", "RLock")):
+        """A lock of threads, also in a process that gevent has patched, whose ``with`` undoes what is cut off."""
+
+        if WITH_MAY_LEAVE_HELD:
+
+            def __enter__(self) -> bool:
+                """Acquire the lock; no signal is handled between the end of this and the block."""
+                held = self._recursion_count()
+                try:
+                    return self.acquire()
+                except BaseException:
+                    if self._recursion_count() > held:
+                        self.release()
+                    raise
+
+    class _Lock(ThreadRLock, threading.Condition):
+        """A lock whose methods are those of C, with ``notify()`` besides."""
+
+
+def new_lock() -> threading.RLock:
+    """Return a re-entrant lock that Ctrl-C does not leave held; of gevent's in a process that it has patched."""
+    return ThreadRLock() if WITH_MAY_LEAVE_HELD and not is_patched() else threading.RLock()
+
+
+class Condition(_Lock):
+    """A condition variable and its lock in one; also in a process that gevent has patched, where it blocks threads."""
+
+    # Called by each thread that begins to wait, with the lock held, once it is among those that are to be notified.
+    on_wait: Callable[[], object] | None = None
+
+    def __init__(self) -> None:
+        self._waiters: deque[Any] = deque()
+
+    def waiter(self) -> Any:
+        """Return what waits in this thread in the place of a lock, a ``Waiter``; None for the lock."""
+        return None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Let the lock go, wait to be notified, take the lock again, and return whether it was not the time that ended.
+
+        :param timeout: seconds; None waits for ever.
+        :raises RuntimeError: the lock is not held.
+        """
+        lock: Any = self
+        if not lock._is_owned():
+            raise RuntimeError("cannot wait on un-acquired lock")
+        other = self.waiter()
+        if other is None:
+            waiter: Any = allocate_lock()
+            waiter.acquire()
+        else:
+            waiter = _Notified(other)
+        saved: list[Any] = []
+        try:
+            self._waiters.append(waiter)
+            if self.on_wait is not None:
+                self.on_wait()
+            # In one call of C: once the lock is free, it is known how often it was held.
+            saved.extend(map(operator.call, (lock._release_save,)))
+            if other is not None:
+                return bool(other.wait(None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)))
+            if get_ident() == threading.main_thread().ident:
+                return wait_looking_up(lambda seconds: waiter.acquire(timeout=seconds), timeout)
+            return bool(waiter.acquire(timeout=-1 if timeout is None else max(0.0, timeout)))
+        finally:
+            try:
+                if saved:
+                    lock._acquire_restore(saved[0])
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+
+
+class _Notified:
+    """A waiter among the locks that a condition releases, each once."""
+
+    __slots__ = ("release",)
+
+    def __init__(self, waiter: Any) -> None:
+        self.release = waiter.notify
