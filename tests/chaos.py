@@ -601,7 +601,7 @@ def leftovers(baseline: dict[str, object], server: int) -> list[str]:
 
     if left := settle(tasks):
         found.append(f"tasks: {left}")
-    if left := settle(lambda: [repr(each.x) for each in one.life().open]):
+    if left := settle(lambda: [repr(each.x) for each in one.current_run().open]):
         found.append(f"open calls: {left}")
     if left := settle(lambda: len(getattr(one.loop, "_waits", ()))):
         found.append(f"{left} blocked stacks")

@@ -22,29 +22,29 @@ from typing import Any
 
 def substitute() -> None:
     """Put our loop in the place of the selector loop that a program gets by default."""
-    from bridge._loop.switching import SwapLoop, missing
+    from bridge._loop.switching import SwitchingLoop, missing
 
     assert not missing()
-    init = SwapLoop.__init__
+    init = SwitchingLoop.__init__
 
     def counting(self: Any, *args: Any) -> None:
         made.append(1)
         init(self, *args)
 
-    SwapLoop.__init__ = counting  # type: ignore[method-assign]
+    SwitchingLoop.__init__ = counting  # type: ignore[method-assign]
     for module in (asyncio, asyncio.unix_events):
-        module.SelectorEventLoop = SwapLoop  # type: ignore[misc]
+        module.SelectorEventLoop = SwitchingLoop  # type: ignore[misc]
     if hasattr(asyncio, "EventLoop"):
-        asyncio.EventLoop = SwapLoop
-    asyncio.unix_events._UnixDefaultEventLoopPolicy._loop_factory = SwapLoop  # type: ignore[attr-defined]
+        asyncio.EventLoop = SwitchingLoop
+    asyncio.unix_events._UnixDefaultEventLoopPolicy._loop_factory = SwitchingLoop  # type: ignore[attr-defined]
 
 
 def substitute_in_runners(module: Any) -> None:
     """Let the tests of asyncio.Runner make our loop, where they make a BaseEventLoop without a selector."""
-    from bridge._loop.switching import SwapLoop
+    from bridge._loop.switching import SwitchingLoop
 
     def new_loop(self: Any) -> Any:
-        loop: Any = SwapLoop()
+        loop: Any = SwitchingLoop()
         loop.shutdown_ag_run = False
         shut_down = loop.shutdown_asyncgens
 

@@ -25,7 +25,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from bridge import block_on
-from bridge._loop.switching import SwapLoop
+from bridge._loop.switching import SwitchingLoop
 
 Wait = Callable[[Any], Awaitable[Any]]
 Note = Callable[..., None]
@@ -1078,25 +1078,25 @@ async def inline_callbacks(wait: Wait, note: Note) -> None:
 
 @pytest.mark.parametrize("function", CASES)
 def test_leaves_the_same_trace(function: Case) -> None:
-    awaited = trace_of(function, awaiting, SwapLoop)
+    awaited = trace_of(function, awaiting, SwitchingLoop)
     assert awaited[-2][:2] != ("ended", "hangs"), awaited
     assert len(awaited) > 2, "the case notes nothing"
-    assert trace_of(function, blocking, SwapLoop) == awaited
-    assert trace_of(function, blocking_deep, SwapLoop) == awaited
+    assert trace_of(function, blocking, SwitchingLoop) == awaited
+    assert trace_of(function, blocking_deep, SwitchingLoop) == awaited
     if not hasattr(function, "needs_deferreds"):
         assert trace_of(function, awaiting, asyncio.SelectorEventLoop) == awaited
 
 
-def loop_of_plain_tasks() -> SwapLoop:
+def loop_of_plain_tasks() -> SwitchingLoop:
     """Return a loop whose tasks are of C's own class, by a task factory as a user may set one."""
-    loop = SwapLoop()
+    loop = SwitchingLoop()
     loop.set_task_factory(lambda loop, coro, **options: asyncio.Task(coro, loop=loop, **options))
     return loop
 
 
 @pytest.mark.parametrize("function", CASES)
 def test_leaves_the_same_trace_in_tasks_that_are_not_ours(function: Case) -> None:
-    awaited = trace_of(function, awaiting, SwapLoop)
+    awaited = trace_of(function, awaiting, SwitchingLoop)
     assert trace_of(function, awaiting, loop_of_plain_tasks) == awaited
     if function in (cancel_itself, cancel_by_what_is_awaited) and sys.version_info < (3, 13):
         return  # C's task cancels its next step as well; see test_plain_tasks.py, of a task that cancels itself
@@ -1132,8 +1132,8 @@ def test_eager_tasks_that_never_suspend() -> None:
         await wait(asyncio.sleep(0))
         await wait(asyncio.sleep(0))
 
-    awaited = trace_of(eager, awaiting, SwapLoop)
-    assert trace_of(eager, blocking, SwapLoop) == awaited
+    awaited = trace_of(eager, awaiting, SwitchingLoop)
+    assert trace_of(eager, blocking, SwitchingLoop) == awaited
     assert trace_of(eager, awaiting, asyncio.SelectorEventLoop) == awaited
 
 
@@ -1162,7 +1162,7 @@ def test_a_failure_is_raised_while_a_later_callback_is_blocked(wait: Wait) -> No
         await task
         deferred.addCallback(trace.append)
 
-    with asyncio.Runner(loop_factory=SwapLoop) as runner:
+    with asyncio.Runner(loop_factory=SwitchingLoop) as runner:
         runner.run(main())
     assert trace == [("waits", "LookupError", ("failure",), (), ()), "the callback goes on", "LookupError", None]
 
@@ -1190,7 +1190,7 @@ def test_a_failure_of_another_thread_is_not_logged_and_a_later_one_is(wait: Wait
     gc.collect()  # what earlier tests have left, which would be logged in this one
     globalLogPublisher.addObserver(observe)
     try:
-        with asyncio.Runner(loop_factory=SwapLoop) as runner:
+        with asyncio.Runner(loop_factory=SwitchingLoop) as runner:
             runner.run(main())
         gc.collect()
     finally:

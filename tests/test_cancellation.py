@@ -91,7 +91,7 @@ def test_a_time_out_cancels_once_and_leaves_behind_what_goes_on(bridge: Bridge, 
         bridge.block_on(lambda: task.cancel() and None)
         bridge.block_on(asyncio.sleep(0))  # it has seen that one
     assert bridge.block_on(task) == "all the same"
-    life: Any = bridge._life
+    life: Any = bridge._run
     assert not life.left
 
 
@@ -264,7 +264,7 @@ def test_a_result_that_races_with_the_time_out(bridge: Bridge) -> None:
             assert bridge.block_on(value()) == "value"
     assert outcomes["value"]
     assert outcomes["timed out"]
-    assert not bridge.life().open
+    assert not bridge.current_run().open
 
 
 def test_callers_of_many_threads_race_with_their_time_outs(bridge: Bridge) -> None:
@@ -287,7 +287,7 @@ def test_callers_of_many_threads_race_with_their_time_outs(bridge: Bridge) -> No
     with concurrent.futures.ThreadPoolExecutor(5) as pool:
         total = sum(pool.map(work, range(5)), Counter())
     assert total.total() == 500
-    assert not bridge.life().open
+    assert not bridge.current_run().open
 
 
 # --- submit(...).cancel()
@@ -884,7 +884,7 @@ def test_nothing_is_left_running(bridge: Bridge) -> None:
 
     for _ in range(1000):  # turns, which what has just been cancelled may need to end
         bridge.block_on(asyncio.sleep(0))
-    assert not bridge.life().open
+    assert not bridge.current_run().open
     assert bridge.block_on(others) == []
 
 

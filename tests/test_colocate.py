@@ -246,7 +246,7 @@ def test_what_the_loop_starts(bridge: Bridge) -> None:
 def test_a_forked_child_leaves_the_loop_of_its_parent_alone(bridge: Bridge) -> None:
     bridge.start()
     thread = bridge.thread
-    colocation = bridge.life().colocation
+    colocation = bridge.current_run().colocation
     assert colocation is not None
     pair = colocate.Pair(colocation)
     pair.join()
@@ -361,7 +361,7 @@ def test_it_leaves_long_calls_alone(rule: colocate.Colocation) -> None:
 def test_calls_go_the_way_that_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(colocate, "LONGEST", 30.0)  # on a busy machine every wake-up may take longer
     with Bridge("choosing", colocate=True, install_reactor=False) as each:
-        rule = each.life().colocation
+        rule = each.current_run().colocation
         assert rule is not None
         for _ in range(200):
             assert each.block_on(value()) == "value"
@@ -373,7 +373,7 @@ def test_a_system_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_setaffinity", raising=False)
     with Bridge("colocated", colocate=True, install_reactor=False) as bridge:
         assert bridge.block_on(value()) == "value"
-        assert bridge.life().colocation is None
+        assert bridge.current_run().colocation is None
 
 
 @needs_two_cores
@@ -382,7 +382,7 @@ def test_a_process_that_is_pinned_has_nothing_to_gain() -> None:
     try:
         with Bridge("pinned", colocate=True, install_reactor=False) as bridge:
             assert bridge.block_on(both(threading.get_native_id())) == ({min(CORES)}, {min(CORES)})
-            assert bridge.life().colocation is None
+            assert bridge.current_run().colocation is None
     finally:
         os.sched_setaffinity(0, CORES)
 
@@ -390,9 +390,9 @@ def test_a_process_that_is_pinned_has_nothing_to_gain() -> None:
 def test_a_loop_of_the_users_is_left_alone() -> None:
     with Bridge("foreign", colocate=True, loop_factory=asyncio.SelectorEventLoop, install_reactor=False) as bridge:
         assert bridge.block_on(value()) == "value"
-        assert bridge.life().colocation is None
+        assert bridge.current_run().colocation is None
 
 
 def test_it_is_off_by_default() -> None:
     with Bridge("plain", install_reactor=False) as bridge:
-        assert bridge.life().colocation is None
+        assert bridge.current_run().colocation is None

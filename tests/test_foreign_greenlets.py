@@ -23,14 +23,14 @@ from twisted.internet.defer import Deferred
 from bridge import Bridge, BridgeClosed, DeadlockError, block_on, dump, serialized
 from bridge._loop.base import BridgeLoop, deferring_factory
 from bridge._loop.forwarding import Charge
-from bridge._loop.switching import SwapLoop
+from bridge._loop.switching import SwitchingLoop
 from bridge._loop.task import NO_CANCELS
 
 
 @pytest.fixture
-def loop() -> Iterator[SwapLoop]:
+def loop() -> Iterator[SwitchingLoop]:
     """A loop in this thread that nothing else is on; no trace function is left in the thread."""
-    each = SwapLoop()
+    each = SwitchingLoop()
     yield each
     if not each.is_closed():
         each.close()
@@ -66,7 +66,7 @@ async def failing() -> None:
     raise LookupError("no such thing")
 
 
-def run(loop: SwapLoop, main: Callable[[], Awaitable[Any]]) -> Any:
+def run(loop: SwitchingLoop, main: Callable[[], Awaitable[Any]]) -> Any:
     return loop.run_until_complete(asyncio.wait_for(main(), 20))
 
 
@@ -167,13 +167,13 @@ async def in_the_same(loop: Any, function: Callable[[greenlet], Any]) -> list[An
     return made(function)()
 
 
-async def while_it_is_blocked(loop: SwapLoop, function: Callable[[greenlet], Any]) -> list[Any]:
+async def while_it_is_blocked(loop: SwitchingLoop, function: Callable[[greenlet], Any]) -> list[Any]:
     resume, future = made(function), loop.create_future()
     loop.call_soon(lambda: future.set_result(resume()))
     return block_on(future)  # type: ignore[no-any-return]
 
 
-async def while_it_is_parked(loop: SwapLoop, function: Callable[[greenlet], Any]) -> list[Any]:
+async def while_it_is_parked(loop: SwitchingLoop, function: Callable[[greenlet], Any]) -> list[Any]:
     future = loop.create_future()
     loop.call_soon(lambda: future.set_result(made(function)))
     resume = block_on(future)
@@ -181,7 +181,7 @@ async def while_it_is_parked(loop: SwapLoop, function: Callable[[greenlet], Any]
     return resume()  # type: ignore[no-any-return]
 
 
-async def when_it_has_ended(loop: SwapLoop, function: Callable[[greenlet], Any]) -> list[Any]:
+async def when_it_has_ended(loop: SwitchingLoop, function: Callable[[greenlet], Any]) -> list[Any]:
     future = loop.create_future()
     loop.call_soon(lambda: future.set_result(made(function)))
     resume = block_on(future)
@@ -190,13 +190,13 @@ async def when_it_has_ended(loop: SwapLoop, function: Callable[[greenlet], Any])
     return resume()  # type: ignore[no-any-return]
 
 
-async def while_a_greenlet_above_it_is_blocked(loop: SwapLoop, function: Callable[[greenlet], Any]) -> list[Any]:
+async def while_a_greenlet_above_it_is_blocked(loop: SwitchingLoop, function: Callable[[greenlet], Any]) -> list[Any]:
     resume, future = made(function), loop.create_future()
     loop.call_soon(lambda: future.set_result(resume()))
     return greenlet(block_on).switch(future)  # type: ignore[no-any-return]
 
 
-async def when_the_root_is_its_parent(loop: SwapLoop, function: Callable[[greenlet], Any]) -> list[Any]:
+async def when_the_root_is_its_parent(loop: SwitchingLoop, function: Callable[[greenlet], Any]) -> list[Any]:
     def make(_: greenlet) -> Any:
         getcurrent().parent = root
         return function(root)
@@ -207,7 +207,7 @@ async def when_the_root_is_its_parent(loop: SwapLoop, function: Callable[[greenl
 
 
 async def when_several_have_ended_above_one_that_is_blocked(
-    loop: SwapLoop, function: Callable[[greenlet], Any]
+    loop: SwitchingLoop, function: Callable[[greenlet], Any]
 ) -> list[Any]:
     """The parent has ended, and its parent is in the middle of a switch."""
     resume = None
@@ -237,7 +237,7 @@ def test_what_a_loop_of_asyncios_does() -> None:
 @pytest.mark.parametrize("state", STATES, ids=lambda each: each.__name__)
 @pytest.mark.parametrize("function", ENDS, ids=lambda each: each.__name__)
 def test_it_arrives_where_the_greenlet_was_resumed(
-    loop: SwapLoop, state: Callable[..., Any], function: Callable[[greenlet], Any]
+    loop: SwitchingLoop, state: Callable[..., Any], function: Callable[[greenlet], Any]
 ) -> None:
     async def main() -> None:
         for _ in range(2):
@@ -248,7 +248,7 @@ def test_it_arrives_where_the_greenlet_was_resumed(
 
 
 @pytest.mark.parametrize("function", ENDS, ids=lambda each: each.__name__)
-def test_it_arrives_in_a_later_run_and_between_two(loop: SwapLoop, function: Callable[[greenlet], Any]) -> None:
+def test_it_arrives_in_a_later_run_and_between_two(loop: SwitchingLoop, function: Callable[[greenlet], Any]) -> None:
     async def make() -> list[Callable[[], list[Any]]]:
         return [made(function), made(function)]
 
@@ -264,7 +264,7 @@ def test_it_arrives_in_a_later_run_and_between_two(loop: SwapLoop, function: Cal
 @pytest.mark.parametrize("above", [False, True])
 @pytest.mark.parametrize("function", ENDS, ids=lambda each: each.__name__)
 def test_it_arrives_between_two_runs_though_the_runner_is_blocked(
-    loop: SwapLoop, function: Callable[[greenlet], Any], above: bool
+    loop: SwitchingLoop, function: Callable[[greenlet], Any], above: bool
 ) -> None:
     events: list[Any] = []
 
@@ -281,7 +281,7 @@ def test_it_arrives_between_two_runs_though_the_runner_is_blocked(
     assert events == ["value"]
 
 
-def test_the_traceback_is_the_one_that_the_greenlet_left(loop: SwapLoop) -> None:
+def test_the_traceback_is_the_one_that_the_greenlet_left(loop: SwitchingLoop) -> None:
     async def main() -> list[str]:
         each = greenlet(raises)
         future = loop.create_future()
@@ -310,7 +310,7 @@ def functions_of(traceback: TracebackType | None) -> list[str]:
 # --- tasks whose sync code waits in greenlets
 
 
-def test_beside_blocked_stacks(loop: SwapLoop) -> None:
+def test_beside_blocked_stacks(loop: SwitchingLoop) -> None:
     def work(n: int) -> int:
         for _ in range(3):
             assert wait(value(n, 0.002)) == n
@@ -329,7 +329,7 @@ def test_beside_blocked_stacks(loop: SwapLoop) -> None:
     assert run(loop, main) == list(range(20))
 
 
-def test_blocked_calls_inside_of_them(loop: SwapLoop) -> None:
+def test_blocked_calls_inside_of_them(loop: SwitchingLoop) -> None:
     def work(n: int) -> int:
         for _ in range(3):
             assert wait(value(n, 0.002)) == n
@@ -346,7 +346,7 @@ def test_blocked_calls_inside_of_them(loop: SwapLoop) -> None:
     assert run(loop, main) == list(range(20))
 
 
-def test_a_greenlet_within_a_greenlet(loop: SwapLoop) -> None:
+def test_a_greenlet_within_a_greenlet(loop: SwitchingLoop) -> None:
     def inner(n: int) -> int:
         assert block_on(value(n)) == n
         assert wait(n) == ("answer", n)
@@ -367,7 +367,7 @@ def test_a_greenlet_within_a_greenlet(loop: SwapLoop) -> None:
     assert run(loop, main) == list(range(10))
 
 
-def test_a_greenlet_that_hands_on_what_another_awaits(loop: SwapLoop) -> None:
+def test_a_greenlet_that_hands_on_what_another_awaits(loop: SwitchingLoop) -> None:
     """As SQLAlchemy's inside of greenback's: each has the task's own steps to itself."""
 
     def outer(n: int) -> Any:
@@ -398,7 +398,7 @@ def test_a_greenlet_that_hands_on_what_another_awaits(loop: SwapLoop) -> None:
     assert run(loop, main) == list(range(10))
 
 
-def test_cancelled_while_blocked_inside(loop: SwapLoop) -> None:
+def test_cancelled_while_blocked_inside(loop: SwitchingLoop) -> None:
     events: list[str] = []
 
     def work() -> None:
@@ -424,7 +424,7 @@ def test_cancelled_while_blocked_inside(loop: SwapLoop) -> None:
     assert events == ["cleaned up"] * 6
 
 
-def test_an_exit_inside_ends_the_run_as_anywhere(loop: SwapLoop) -> None:
+def test_an_exit_inside_ends_the_run_as_anywhere(loop: SwitchingLoop) -> None:
     def work() -> None:
         wait(asyncio.sleep(0.001))
         block_on(asyncio.sleep(0.001))
@@ -443,7 +443,7 @@ def test_an_exit_inside_ends_the_run_as_anywhere(loop: SwapLoop) -> None:
     assert not loop.waits
 
 
-def test_random_programs(loop: SwapLoop) -> None:
+def test_random_programs(loop: SwitchingLoop) -> None:
     seed = random.randrange(10**6)
     print("seed", seed)
     rng = random.Random(seed)
@@ -486,7 +486,7 @@ def test_random_programs(loop: SwapLoop) -> None:
 
 
 @pytest.mark.parametrize("state", ["blocked", "parked", "above"])
-def test_one_that_is_collected(loop: SwapLoop, state: str) -> None:
+def test_one_that_is_collected(loop: SwitchingLoop, state: str) -> None:
     events: list[Any] = []
 
     def work() -> None:
@@ -524,7 +524,7 @@ def test_one_that_is_collected(loop: SwapLoop, state: str) -> None:
 def test_nothing_of_a_closed_loop_is_kept() -> None:
     def count() -> int:
         gc.collect()
-        return sum(isinstance(each, greenlet | SwapLoop) for each in gc.get_objects())
+        return sum(isinstance(each, greenlet | SwitchingLoop) for each in gc.get_objects())
 
     def work() -> None:
         wait(asyncio.sleep(0))
@@ -534,14 +534,14 @@ def test_nothing_of_a_closed_loop_is_kept() -> None:
         await asyncio.gather(*[spawn(work) for _ in range(10)])
 
     before = count()
-    loop = SwapLoop()
+    loop = SwitchingLoop()
     loop.run_until_complete(main())
     loop.close()
     del loop
     assert count() <= before
 
 
-def test_closing_ends_what_is_blocked_inside(loop: SwapLoop) -> None:
+def test_closing_ends_what_is_blocked_inside(loop: SwitchingLoop) -> None:
     events: list[Any] = []
 
     def work() -> None:
@@ -584,7 +584,7 @@ def test_the_end_of_a_bridge_ends_what_is_blocked_inside() -> None:
 # --- the root, and programs that run the loop in a greenlet
 
 
-@pytest.mark.parametrize("new", [asyncio.SelectorEventLoop, SwapLoop])
+@pytest.mark.parametrize("new", [asyncio.SelectorEventLoop, SwitchingLoop])
 def test_a_loop_in_a_greenlet_of_the_programs(new: Callable[[], asyncio.AbstractEventLoop]) -> None:
     """As pytest-twisted and Playwright have it: a callback gives way to the program, which goes back to the loop."""
     loop, main, order = new(), getcurrent(), []
@@ -615,7 +615,7 @@ def test_a_loop_in_a_greenlet_of_the_programs(new: Callable[[], asyncio.Abstract
     ]
 
 
-def test_a_program_that_blocks_while_its_loop_has_given_way(loop: SwapLoop) -> None:
+def test_a_program_that_blocks_while_its_loop_has_given_way(loop: SwitchingLoop) -> None:
     main, events = getcurrent(), []
 
     def blocking() -> None:
@@ -635,7 +635,7 @@ def test_a_program_that_blocks_while_its_loop_has_given_way(loop: SwapLoop) -> N
     assert running.dead
 
 
-def test_waiting_for_deferreds_in_the_main_greenlet(loop: SwapLoop) -> None:
+def test_waiting_for_deferreds_in_the_main_greenlet(loop: SwitchingLoop) -> None:
     """What pytest-twisted does; callbacks block meanwhile."""
     events: list[Any] = []
 
@@ -672,7 +672,7 @@ def test_waiting_for_deferreds_in_the_main_greenlet(loop: SwapLoop) -> None:
     assert events == ["a stack"] * 30
 
 
-def test_tasks_of_a_program_that_gives_way_to_the_loop(loop: SwapLoop) -> None:
+def test_tasks_of_a_program_that_gives_way_to_the_loop(loop: SwitchingLoop) -> None:
     """What Playwright's sync API does, event handlers in greenlets of their own included."""
 
     def sync(coro: Any) -> Any:
@@ -701,7 +701,7 @@ def test_tasks_of_a_program_that_gives_way_to_the_loop(loop: SwapLoop) -> None:
     assert running.dead
 
 
-def test_refused_in_a_greenlet_under_the_root(loop: SwapLoop) -> None:
+def test_refused_in_a_greenlet_under_the_root(loop: SwitchingLoop) -> None:
     """The root cannot start a runner while it stands in a switch to that greenlet; so nothing is switched."""
     errors: list[Any] = []
     run_once = loop._run_once
@@ -720,7 +720,7 @@ def test_refused_in_a_greenlet_under_the_root(loop: SwapLoop) -> None:
 # --- what else looks at greenlets
 
 
-def test_a_blocked_greenlet_that_is_switched_to_gives_control_back(loop: SwapLoop) -> None:
+def test_a_blocked_greenlet_that_is_switched_to_gives_control_back(loop: SwitchingLoop) -> None:
     async def main() -> list[Any]:
         inner = greenlet(block_on)
         future = loop.create_future()
@@ -739,7 +739,7 @@ def test_a_blocked_greenlet_that_is_switched_to_gives_control_back(loop: SwapLoo
     assert run(loop, main) == ["a value", LookupError, GreenletExit, "value"]
 
 
-def test_a_trace_function_of_somebody_elses_is_called_and_put_back(loop: SwapLoop) -> None:
+def test_a_trace_function_of_somebody_elses_is_called_and_put_back(loop: SwitchingLoop) -> None:
     seen: list[Any] = []
 
     def mine(event: str, args: Any) -> None:
@@ -761,7 +761,7 @@ def test_a_trace_function_of_somebody_elses_is_called_and_put_back(loop: SwapLoo
     assert run(loop, main) in seen
 
 
-def test_context_variables(loop: SwapLoop) -> None:
+def test_context_variables(loop: SwitchingLoop) -> None:
     """Greenlets that have the context of the greenlet that ran them first, as SQLAlchemy's and greenback's do."""
     variable: contextvars.ContextVar[Any] = contextvars.ContextVar("variable")
 
@@ -799,7 +799,7 @@ def test_context_variables(loop: SwapLoop) -> None:
     run(loop, main)
 
 
-def test_a_context_that_is_set_by_way_of_a_runner(loop: SwapLoop) -> None:
+def test_a_context_that_is_set_by_way_of_a_runner(loop: SwitchingLoop) -> None:
     async def main() -> None:
         first, future, context = getcurrent(), loop.create_future(), contextvars.Context()
 
@@ -816,7 +816,7 @@ def test_a_context_that_is_set_by_way_of_a_runner(loop: SwapLoop) -> None:
     run(loop, main)
 
 
-def test_serialized_lets_a_greenlet_of_its_own_in(loop: SwapLoop) -> None:
+def test_serialized_lets_a_greenlet_of_its_own_in(loop: SwitchingLoop) -> None:
     class Account:
         @serialized
         def outer(self) -> str:
@@ -896,14 +896,14 @@ def test_in_a_thread_without_a_loop(bridge: Bridge, strategy: str | None) -> Non
 
 
 def test_an_interrupt_leaves_no_trace_function() -> None:
-    def work(loop: SwapLoop) -> None:
+    def work(loop: SwitchingLoop) -> None:
         for _ in range(2):
             future = loop.create_future()
             loop.call_soon(future.set_result, None)
             block_on(future)
             getcurrent().parent.switch()  # type: ignore[union-attr]
 
-    def begin(loop: SwapLoop) -> None:
+    def begin(loop: SwitchingLoop) -> None:
         inner = greenlet(work)
         inner.switch(loop)
         loop.call_soon(resume, inner)
@@ -912,7 +912,7 @@ def test_an_interrupt_leaves_no_trace_function() -> None:
         if not inner.dead:
             inner.switch()
 
-    def main(loop: SwapLoop) -> None:
+    def main(loop: SwitchingLoop) -> None:
         loop.call_soon(begin, loop)
         loop.call_soon(begin, loop)
         loop.call_later(0.002, loop.stop)
@@ -922,7 +922,7 @@ def test_an_interrupt_leaves_no_trace_function() -> None:
         at, point = 0, "the first"
         while point:
             at += 1
-            each = SwapLoop()
+            each = SwitchingLoop()
             each.set_exception_handler(lambda *_: None)
             point = interrupt(functools.partial(main, each), at, within)
             each.close()
@@ -974,7 +974,7 @@ def new_loop_of_ours(kind: Any) -> asyncio.AbstractEventLoop:
     return each
 
 
-LOOPS = [SwapLoop, functools.partial(new_loop_of_ours, BridgeLoop), functools.partial(new_loop_of_ours, None)]
+LOOPS = [SwitchingLoop, functools.partial(new_loop_of_ours, BridgeLoop), functools.partial(new_loop_of_ours, None)]
 
 
 @pytest.mark.parametrize("new", LOOPS, ids=["ours", "without stacks", "a task factory"])
@@ -1033,7 +1033,7 @@ def test_a_tasks_coroutine_is_replaced(new: Callable[[], Any]) -> None:
     assert not NO_CANCELS
 
 
-def test_the_coroutine_of_a_blocked_task_is_replaced(loop: SwapLoop) -> None:
+def test_the_coroutine_of_a_blocked_task_is_replaced(loop: SwitchingLoop) -> None:
     async def blocking() -> str:
         block_on(asyncio.sleep(0.001))
         await asyncio.sleep(0)
@@ -1051,7 +1051,7 @@ def test_the_coroutine_of_a_blocked_task_is_replaced(loop: SwapLoop) -> None:
     assert not loop._ours.self_cancels
 
 
-def test_a_trace_function_is_there_only_while_a_greenlet_of_somebody_elses_is_blocked(loop: SwapLoop) -> None:
+def test_a_trace_function_is_there_only_while_a_greenlet_of_somebody_elses_is_blocked(loop: SwitchingLoop) -> None:
     async def main() -> None:
         future = loop.create_future()
         loop.call_soon(lambda: future.set_result(greenlets.gettrace()))

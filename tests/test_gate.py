@@ -9,11 +9,11 @@ import time
 
 from isolated import isolated
 
-from bridge._threads.latch import Gate
+from bridge._threads.latch import Latch
 
 
 def test_an_open_gate_lets_pass_at_once() -> None:
-    gate = Gate()
+    gate = Latch()
     assert not gate.is_open
     assert gate.wait(0) is False
     assert gate.wait(0.001) is False
@@ -25,7 +25,7 @@ def test_an_open_gate_lets_pass_at_once() -> None:
 
 def test_everybody_who_waits_is_let_pass() -> None:
     for _ in range(50):
-        gate, passed = Gate(), threading.Semaphore(0)
+        gate, passed = Latch(), threading.Semaphore(0)
         waiting = [threading.Thread(target=lambda: gate.wait(10) and passed.release()) for _ in range(4)]  # noqa: B023
         for thread in waiting[:2]:
             thread.start()
@@ -40,7 +40,7 @@ def test_everybody_who_waits_is_let_pass() -> None:
 
 def test_who_waits_notices_a_gate_whose_opening_was_cut_off() -> None:
     """As by an exception that is set in the thread from outside: a close would wait its six seconds for it."""
-    gate, passed = Gate(), threading.Semaphore(0)
+    gate, passed = Latch(), threading.Semaphore(0)
     waiting = threading.Thread(target=lambda: gate.wait(60) and passed.release(), daemon=True)
     waiting.start()
     while not gate._locks:  # until it waits
@@ -57,10 +57,12 @@ def test_ctrl_c_at_any_line_leaves_it_as_it_was() -> None:
     main = threading.get_ident()
     interrupts = 0
     for _ in range(200):
-        gate = Gate()
+        gate = Latch()
         ready = threading.Event()
 
-        def interrupt(gate: Gate = gate, ready: threading.Event = ready, pause: float = chance.random() / 2000) -> None:
+        def interrupt(
+            gate: Latch = gate, ready: threading.Event = ready, pause: float = chance.random() / 2000
+        ) -> None:
             ready.wait()
             time.sleep(pause)
             signal.pthread_kill(main, signal.SIGINT)

@@ -540,7 +540,7 @@ def test_a_call_that_passes_by_as_a_stuck_loop_begins_to_refuse_is_refused_too(v
     bridge.submit(stuck)
     submitted = bridge.submit(lambda: None)
     assert begun.wait(10)
-    life = bridge.default_bridge().life()
+    life = bridge.default_bridge().current_run()
     life.open = Open(life.open)
 
     def call() -> None:

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 from bridge._loop.base import BridgeLoop
-from bridge._loop.switching import SwapLoop
+from bridge._loop.switching import SwitchingLoop
 
 
 def ours() -> BridgeLoop:
-    return SwapLoop()
+    return SwitchingLoop()
 
 
 def on_select() -> BridgeLoop:
-    return SwapLoop(selectors.SelectSelector())
+    return SwitchingLoop(selectors.SelectSelector())
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def running(loop: BridgeLoop) -> Iterator[None]:
 
 def with_a_pipe(monkeypatch: pytest.MonkeyPatch) -> BridgeLoop:
     monkeypatch.delattr(os, "eventfd", raising=False)
-    return SwapLoop()
+    return SwitchingLoop()
 
 
 @pytest.fixture(params=[ours, on_select, with_a_pipe], ids=lambda make: make.__name__)
@@ -106,7 +106,7 @@ def test_the_loop_sleeps_after_a_post(loop: BridgeLoop) -> None:
 
 
 def test_a_post_reaches_the_loop_while_a_post_is_blocked(loop: BridgeLoop) -> None:
-    assert isinstance(loop, SwapLoop)
+    assert isinstance(loop, SwitchingLoop)
     blocked, ended = threading.Event(), threading.Event()
 
     def block() -> None:

@@ -245,7 +245,7 @@ CELLS = {
     ),
     "works_after_interrupts": Cell("await later(6 * 7)", (r"Out\[\d+\]: 42",)),
     # --- %bridge
-    "status": Cell("%bridge", (r"loop +runs, a SwapLoop", r"open calls +0")),
+    "status": Cell("%bridge", (r"loop +runs, a SwitchingLoop", r"open calls +0")),
     "status_with_an_open_call": Cell(
         "def waits():\n    try:\n        block_on(asyncio.sleep(60))\n    except Exception as e:\n        ended = e\n"
         "waiting = threading.Thread(target=waits)\nwaiting.start()\n"

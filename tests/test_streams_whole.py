@@ -1747,7 +1747,7 @@ def test_the_turn_of_a_loop_that_was_closed_is_free_again() -> None:
 
 
 def test_nothing_is_left_of_a_turn(shared: Bridge) -> None:
-    from bridge._loop import one_turn as module
+    from bridge._loop import serialized as module
 
     async def main() -> None:
         account = Account()

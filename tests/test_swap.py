@@ -25,13 +25,13 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.python import context as twisted_context
 
 from bridge import Bridge, BridgeClosed, DeadlockError, block_on
-from bridge._loop.switching import SwapLoop
+from bridge._loop.switching import SwitchingLoop
 
 
 @pytest.fixture
-def loop() -> Iterator[SwapLoop]:
+def loop() -> Iterator[SwitchingLoop]:
     """A loop in this thread that nothing else is on."""
-    each = SwapLoop()
+    each = SwitchingLoop()
     yield each
     if not each.is_closed():
         each.close()
@@ -46,7 +46,7 @@ async def _await(x: Any) -> Any:
     return await x
 
 
-def run(loop: SwapLoop, *functions: Callable[[], Any]) -> list[Any]:
+def run(loop: SwitchingLoop, *functions: Callable[[], Any]) -> list[Any]:
     """Call each function in a callback of its own; return their results when all have ended."""
     futures = []
     for function in functions:
@@ -302,7 +302,7 @@ def test_the_loop_ends_while_blocked_in(place: Callable[[Bridge, Settle], None])
     assert greenlets() <= before
 
 
-def test_blocks_in_a_signal_handler_of_the_loop(loop: SwapLoop) -> None:
+def test_blocks_in_a_signal_handler_of_the_loop(loop: SwitchingLoop) -> None:
     future = loop.create_future()
     calls = []
 
@@ -320,7 +320,7 @@ def test_blocks_in_a_signal_handler_of_the_loop(loop: SwapLoop) -> None:
 
 @pytest.mark.parametrize("waits_for", ["a Future", "a turn"])
 def test_a_stack_whose_going_on_was_cut_off_goes_on_in_the_next_turn(
-    loop: SwapLoop, monkeypatch: pytest.MonkeyPatch, waits_for: str
+    loop: SwitchingLoop, monkeypatch: pytest.MonkeyPatch, waits_for: str
 ) -> None:
     """By an exception of a signal handler, or one that is set from outside."""
     handled: list[Any] = []
@@ -352,7 +352,7 @@ def test_a_stack_whose_going_on_was_cut_off_goes_on_in_the_next_turn(
     assert [type(error) for error in handled] == [LookupError]
 
 
-def test_a_wait_that_was_cut_off_wakes_no_later_one(loop: SwapLoop) -> None:
+def test_a_wait_that_was_cut_off_wakes_no_later_one(loop: SwitchingLoop) -> None:
     class Interrupted(list[greenlet]):
         def pop(self, *_: Any) -> greenlet:
             loop._stacks.parked = list(self)
@@ -372,7 +372,7 @@ def test_a_wait_that_was_cut_off_wakes_no_later_one(loop: SwapLoop) -> None:
     assert loop.run_until_complete(asyncio.wait_for(main(), 10)) == "second"
 
 
-def test_blocks_in_a_plain_signal_handler_while_the_loop_sleeps(loop: SwapLoop) -> None:
+def test_blocks_in_a_plain_signal_handler_while_the_loop_sleeps(loop: SwitchingLoop) -> None:
     """The loop sleeps inside the very stack that is blocked, for a time that was computed before."""
     calls: list[Any] = []
 
@@ -394,7 +394,7 @@ def test_blocks_in_a_plain_signal_handler_while_the_loop_sleeps(loop: SwapLoop) 
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2), (1, 2, 0)])
-def test_blocked_calls_end_in_any_order(loop: SwapLoop, order: tuple[int, ...]) -> None:
+def test_blocked_calls_end_in_any_order(loop: SwitchingLoop, order: tuple[int, ...]) -> None:
     events: list[Any] = []
     futures = [loop.create_future() for _ in order]
 
@@ -412,7 +412,7 @@ def test_blocked_calls_end_in_any_order(loop: SwapLoop, order: tuple[int, ...]) 
     assert events == [("blocks", number) for number in range(3)] + [("ends", number) for number in order]
 
 
-def test_calls_that_end_in_the_same_turn_go_on_in_the_order_of_their_ends(loop: SwapLoop) -> None:
+def test_calls_that_end_in_the_same_turn_go_on_in_the_order_of_their_ends(loop: SwitchingLoop) -> None:
     """And in turn with everything else: where a task would take its next step."""
     events: list[Any] = []
     futures = [loop.create_future() for _ in range(20)]
@@ -431,7 +431,7 @@ def test_calls_that_end_in_the_same_turn_go_on_in_the_order_of_their_ends(loop: 
     assert events == [each for number in range(20) for each in (number, ("callback", number))]
 
 
-def test_nested_blocks(loop: SwapLoop) -> None:
+def test_nested_blocks(loop: SwitchingLoop) -> None:
     async def down(depth: int) -> int:
         await asyncio.sleep(0)
         return 1 + block_on(down(depth - 1)) if depth else 0
@@ -442,7 +442,7 @@ def test_nested_blocks(loop: SwapLoop) -> None:
     assert run(loop, blocking, blocking) == [25, 25]
 
 
-def test_greenlets_of_the_users_block_beside_each_other(loop: SwapLoop) -> None:
+def test_greenlets_of_the_users_block_beside_each_other(loop: SwitchingLoop) -> None:
     events: list[Any] = []
 
     def blocking(name: str) -> str:
@@ -463,7 +463,7 @@ def test_greenlets_of_the_users_block_beside_each_other(loop: SwapLoop) -> None:
     assert len(events) == 12
 
 
-def test_a_greenlet_that_is_handed_from_callback_to_callback(loop: SwapLoop) -> None:
+def test_a_greenlet_that_is_handed_from_callback_to_callback(loop: SwitchingLoop) -> None:
     """As by an ORM's greenlet bridge: what blocks in it is blocked in the callback that runs it then."""
     events: list[Any] = []
 
@@ -491,7 +491,7 @@ def test_a_greenlet_that_is_handed_from_callback_to_callback(loop: SwapLoop) -> 
 # --- where it cannot
 
 
-def test_on_the_root_stack(loop: SwapLoop) -> None:
+def test_on_the_root_stack(loop: SwitchingLoop) -> None:
     """Outside any callback nothing else could run the loop: say so at once."""
 
     async def never_started() -> None:
@@ -557,7 +557,7 @@ def test_on_a_deferred_whose_callback_another_stack_is_blocked_in(bridge: Bridge
 # --- nothing starves
 
 
-def test_ready_callbacks_of_the_blocked_iteration_run(loop: SwapLoop) -> None:
+def test_ready_callbacks_of_the_blocked_iteration_run(loop: SwitchingLoop) -> None:
     events: list[Any] = []
     future = loop.create_future()
 
@@ -644,7 +644,7 @@ def test_posts_that_came_with_one_that_blocks(bridge: Bridge) -> None:
     assert [each.result(10) for each in waiting] == [None] * 3
 
 
-def test_blocked_calls_do_not_delay_others(loop: SwapLoop) -> None:
+def test_blocked_calls_do_not_delay_others(loop: SwitchingLoop) -> None:
     future = loop.create_future()
 
     def blocking() -> None:
@@ -661,7 +661,7 @@ def test_blocked_calls_do_not_delay_others(loop: SwapLoop) -> None:
     assert switches <= 1  # they stand still
 
 
-def test_busy_blockers_take_turns_with_others(loop: SwapLoop) -> None:
+def test_busy_blockers_take_turns_with_others(loop: SwitchingLoop) -> None:
     counts = dict.fromkeys(["blocking", "awaiting"], 0)
     stop = loop.create_future()
 
@@ -688,7 +688,7 @@ def test_busy_blockers_take_turns_with_others(loop: SwapLoop) -> None:
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
 
-def test_tasks_that_share_a_context_run_while_one_is_blocked(loop: SwapLoop) -> None:
+def test_tasks_that_share_a_context_run_while_one_is_blocked(loop: SwitchingLoop) -> None:
     """A context cannot be entered twice, so the others run in copies of it, and what they set comes together."""
     context = contextvars.copy_context()
     other = contextvars.ContextVar("other", default=0)
@@ -718,7 +718,7 @@ def test_tasks_that_share_a_context_run_while_one_is_blocked(loop: SwapLoop) -> 
     loop.run_until_complete(asyncio.wait_for(main(), 10))
 
 
-def test_timers_callbacks_and_failures_in_a_shared_context(loop: SwapLoop) -> None:
+def test_timers_callbacks_and_failures_in_a_shared_context(loop: SwitchingLoop) -> None:
     context = contextvars.copy_context()
     events: list[Any] = []
     handled: list[dict[str, Any]] = []
@@ -744,7 +744,7 @@ def test_timers_callbacks_and_failures_in_a_shared_context(loop: SwapLoop) -> No
     assert [str(each["exception"]) for each in handled] == ["of the user's"]
 
 
-def test_a_context_that_is_held_below_the_one_that_blocks(loop: SwapLoop) -> None:
+def test_a_context_that_is_held_below_the_one_that_blocks(loop: SwitchingLoop) -> None:
     """The values wait until the context is free."""
     context = contextvars.copy_context()
 
@@ -767,7 +767,7 @@ def test_a_runner_of_asyncio_shares_a_context_over_its_runs() -> None:
         variable.set(variable.get() + "+")
         return variable.get()
 
-    with asyncio.Runner(loop_factory=SwapLoop) as runner:
+    with asyncio.Runner(loop_factory=SwitchingLoop) as runner:
         assert [runner.run(main()) for _ in range(3)] == ["unset+", "unset++", "unset+++"]
 
 
@@ -803,7 +803,7 @@ def test_twisteds_context_is_right_in_every_resumed_stack(bridge: Bridge) -> Non
 
 
 @contextmanager
-def blocked_calls(loop: SwapLoop, number: int, ends: list[Any], swallow: int = 0) -> Iterator[None]:
+def blocked_calls(loop: SwitchingLoop, number: int, ends: list[Any], swallow: int = 0) -> Iterator[None]:
     """Let so many calls block, half of them in tasks, and swallow so many errors each."""
 
     def blocking() -> None:
@@ -835,12 +835,12 @@ def blocked_calls(loop: SwapLoop, number: int, ends: list[Any], swallow: int = 0
             each.exception()
 
 
-def quiet(loop: SwapLoop) -> None:
+def quiet(loop: SwitchingLoop) -> None:
     loop.set_exception_handler(lambda *_: None)
 
 
 @pytest.mark.parametrize("swallow", [0, 1, 10])
-def test_close_ends_what_is_blocked(loop: SwapLoop, swallow: int) -> None:
+def test_close_ends_what_is_blocked(loop: SwitchingLoop, swallow: int) -> None:
     before, ends = greenlets(), list[Any]()
     quiet(loop)
     with blocked_calls(loop, 10, ends, swallow):
@@ -857,7 +857,7 @@ def test_a_call_that_swallows_every_error_cannot_keep_the_loop_from_closing() ->
     import warnings
 
     import bridge
-    from bridge._loop.switching import SwapLoop
+    from bridge._loop.switching import SwitchingLoop
 
     warnings.simplefilter("ignore")
     ended = []
@@ -878,7 +878,7 @@ def test_a_call_that_swallows_every_error_cannot_keep_the_loop_from_closing() ->
         finally:
             ended.append("well behaved")
 
-    loop = SwapLoop()
+    loop = SwitchingLoop()
     loop.set_exception_handler(lambda *_: None)
     task_ = loop.create_task(task())
     for function in (for_ever, well_behaved, for_ever, well_behaved):
@@ -902,7 +902,7 @@ def test_a_call_that_swallows_every_error_cannot_keep_the_loop_from_closing() ->
     assert ended == ["well behaved"] * 3
 
 
-def test_what_cleans_up_after_the_error_can_not_block_again(loop: SwapLoop) -> None:
+def test_what_cleans_up_after_the_error_can_not_block_again(loop: SwitchingLoop) -> None:
     events: list[Any] = []
     quiet(loop)
 
@@ -935,7 +935,7 @@ def test_what_cleans_up_after_the_error_can_not_block_again(loop: SwapLoop) -> N
     assert isinstance(kept.exception(), BridgeClosed)
 
 
-def test_closing_runs_no_other_callback(loop: SwapLoop) -> None:
+def test_closing_runs_no_other_callback(loop: SwitchingLoop) -> None:
     events: list[Any] = []
     quiet(loop)
 
@@ -955,7 +955,7 @@ def test_closing_runs_no_other_callback(loop: SwapLoop) -> None:
     assert events == []
 
 
-def test_an_exit_out_of_a_stack_that_ends_is_raised_when_all_have_ended(loop: SwapLoop) -> None:
+def test_an_exit_out_of_a_stack_that_ends_is_raised_when_all_have_ended(loop: SwitchingLoop) -> None:
     ends: list[Any] = []
 
     def blocking() -> None:
@@ -1034,7 +1034,7 @@ def test_every_blocked_call_of_a_bridge_gets_bridge_closed(end: str) -> None:
     assert greenlets() <= before
 
 
-def test_calls_stay_blocked_over_several_runs_of_the_loop(loop: SwapLoop) -> None:
+def test_calls_stay_blocked_over_several_runs_of_the_loop(loop: SwitchingLoop) -> None:
     events: list[Any] = []
     futures = [loop.create_future() for _ in range(3)]
 
@@ -1064,7 +1064,7 @@ def test_calls_stay_blocked_over_several_runs_of_the_loop(loop: SwapLoop) -> Non
     assert not loop._streams.waits
 
 
-def test_runs_out_of_different_greenlets(loop: SwapLoop) -> None:
+def test_runs_out_of_different_greenlets(loop: SwitchingLoop) -> None:
     """The stacks that stay blocked end in the root of the run that they end in."""
     events: list[Any] = []
     future = loop.create_future()
@@ -1085,7 +1085,7 @@ def test_runs_out_of_different_greenlets(loop: SwapLoop) -> None:
         greenlet(loop.run_forever).switch()
 
 
-def test_one_thread_then_another(loop: SwapLoop) -> None:
+def test_one_thread_then_another(loop: SwitchingLoop) -> None:
     def main() -> str:
         return block_on(value())
 
@@ -1098,7 +1098,7 @@ def test_one_thread_then_another(loop: SwapLoop) -> None:
     assert run(loop, main) == ["value"]
 
 
-def test_another_thread_cannot_run_what_is_blocked_in_the_first(loop: SwapLoop) -> None:
+def test_another_thread_cannot_run_what_is_blocked_in_the_first(loop: SwitchingLoop) -> None:
     """Its stacks belong to that thread. Better an error than calls that never return."""
     future = loop.create_future()
     loop.call_soon(block_on, future)
@@ -1120,7 +1120,7 @@ def test_another_thread_cannot_run_what_is_blocked_in_the_first(loop: SwapLoop) 
     assert not loop._streams.waits
 
 
-def test_closing_in_another_thread(loop: SwapLoop) -> None:
+def test_closing_in_another_thread(loop: SwitchingLoop) -> None:
     ends: list[Any] = []
 
     def blocking() -> None:
@@ -1141,7 +1141,7 @@ def test_closing_in_another_thread(loop: SwapLoop) -> None:
     assert loop.is_closed()
 
 
-def test_an_exit_out_of_a_blocked_call_ends_the_run(loop: SwapLoop) -> None:
+def test_an_exit_out_of_a_blocked_call_ends_the_run(loop: SwitchingLoop) -> None:
     def blocking() -> None:
         block_on(asyncio.sleep(0.001))
         raise SystemExit(3)
@@ -1161,7 +1161,7 @@ def test_an_exit_out_of_a_blocked_call_ends_the_run(loop: SwapLoop) -> None:
     assert loop.run_until_complete(value()) == "value"
 
 
-def test_an_index_error_of_the_loops_own_is_not_hidden(loop: SwapLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_error_of_the_loops_own_is_not_hidden(loop: SwitchingLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     def select(timeout: float | None) -> Any:
         if loop._stacks.switches:
             raise IndexError("of the selector")
@@ -1179,7 +1179,7 @@ def test_an_index_error_of_the_loops_own_is_not_hidden(loop: SwapLoop, monkeypat
     assert not loop._streams.waits
 
 
-def test_in_debug_mode(loop: SwapLoop) -> None:
+def test_in_debug_mode(loop: SwitchingLoop) -> None:
     loop.set_debug(True)
     loop.slow_callback_duration = 10.0
 
@@ -1207,7 +1207,7 @@ def test_ten_thousand_blocked_calls_ended_in_random_order_twice() -> None:
     from greenlet import greenlet
 
     from bridge import block_on
-    from bridge._loop.switching import SwapLoop
+    from bridge._loop.switching import SwitchingLoop
 
     def rss() -> int:
         with open("/proc/self/statm") as file:
@@ -1238,7 +1238,7 @@ def test_ten_thousand_blocked_calls_ended_in_random_order_twice() -> None:
 
         return loop.run_until_complete(main())
 
-    loop = SwapLoop()
+    loop = SwitchingLoop()
     one_round(1000)
     # The time of the processor, which does not go on while others have it; and as many calls both times.
     begin = time.process_time()
@@ -1260,7 +1260,7 @@ def test_ten_thousand_blocked_calls_ended_in_random_order_twice() -> None:
     loop.close()
 
 
-def test_a_burst_of_ends_leaves_a_small_pool(loop: SwapLoop) -> None:
+def test_a_burst_of_ends_leaves_a_small_pool(loop: SwitchingLoop) -> None:
     def blocking() -> None:
         block_on(future)
 
@@ -1280,7 +1280,7 @@ def test_a_burst_of_ends_leaves_a_small_pool(loop: SwapLoop) -> None:
         assert not loop._stacks.parked
 
 
-def test_random_programs_of_blocking_and_awaiting(loop: SwapLoop) -> None:
+def test_random_programs_of_blocking_and_awaiting(loop: SwitchingLoop) -> None:
     """Each of many tasks blocks and awaits at random, nested, and none is lost or confused with another."""
     chance = random.Random(1)
 
@@ -1365,7 +1365,7 @@ def test_without_the_private_names(name: str) -> None:
     (lacking,) = swap.missing()
     assert lacking.endswith(f"{owner.rpartition('.')[2]}.{attribute}")
     with bridge.Bridge(install_reactor=False) as owner_:
-        assert not isinstance(owner_.loop, swap.SwapLoop)
+        assert not isinstance(owner_.loop, swap.SwitchingLoop)
         assert owner_.block_on(value()) == "value"
         message = owner_.block_on(blocking())
         assert f"this Python lacks {lacking}" in message, message

@@ -368,7 +368,7 @@ def test_a_close_waits_for_the_life_that_it_closes(monkeypatch: pytest.MonkeyPat
     """Another thread may have started the next one meanwhile."""
     default: Any = bridge._DefaultBridge(install_reactor=False, shutdown_timeout=30)
     default.start()
-    first = default._life
+    first = default._run
     begin_to_close = first.begin_to_close
 
     def begin_and_start_the_next(reason: str) -> None:
@@ -651,7 +651,7 @@ def test_ten_thousand_calls_leave_nothing_behind() -> None:
         del callers, caller
         assert bridge.block_on(tasks()) == quiet
         nothing_new(with_loop)
-        assert not bridge.life().open
+        assert not bridge.current_run().open
         wait_until(lambda: not new_remains())  # the loop's thread may still be returning from the last call
         assert new_remains() == []
         assert bridge.block_on(bridge.reactor.getDelayedCalls) == []

@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, inlin
 
 import bridge as package
 from bridge import Bridge, as_deferred, block_on, in_thread
-from bridge._calls.locks import waited_for
+from bridge._diagnostics.locks import waited_for
 from bridge._diagnostics.reports import report
 from bridge._threads.native import current_frames
 from bridge._watch.watchdog import Watchdog, Watched, watchdog
@@ -73,12 +73,12 @@ IDLE = "the loop's thread, stalling, is idle"
 def lose_patience(bridge: Bridge, *texts: str) -> None:
     """Let every call that takes 0.05 seconds be reported, once a dump has these texts: all stand where they wait."""
     dumped_with(*texts)
-    life = bridge.life()
+    life = bridge.current_run()
     life.watch(0.05, life.meter)
     watchdog.wake(life)
 
 
-class Gate:
+class Latch:
     """What the awaited code of a test waits for, until the test opens it from its thread."""
 
     def __init__(self, bridge: Bridge) -> None:
@@ -115,7 +115,7 @@ def dumped_with(*texts: str) -> str:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_call_that_waits_too_long_is_reported_once(stalling: Bridge, records: Records, strategy: str) -> None:
-    gate = Gate(stalling)
+    gate = Latch(stalling)
 
     async def inner() -> None:
         await gate.future
@@ -141,10 +141,10 @@ def test_a_call_that_waits_too_long_is_reported_once(stalling: Bridge, records: 
 
 
 def test_each_call_that_stalls_is_reported(stalling: Bridge, records: Records) -> None:
-    gates = [Gate(stalling) for _ in range(3)]
+    gates = [Latch(stalling) for _ in range(3)]
     lose_patience(stalling)
 
-    async def waits_for(gate: Gate) -> None:
+    async def waits_for(gate: Latch) -> None:
         await gate.future
 
     for number, gate in enumerate(gates):
@@ -157,7 +157,7 @@ def test_each_call_that_stalls_is_reported(stalling: Bridge, records: Records) -
 
 def test_many_calls_at_once_are_counted_instead(records: Records) -> None:
     with Bridge("crowded", install_reactor=False) as bridge:
-        gate = Gate(bridge)
+        gate = Latch(bridge)
 
         async def waits() -> None:
             await asyncio.shield(gate.future)
@@ -174,7 +174,7 @@ def test_many_calls_at_once_are_counted_instead(records: Records) -> None:
 
 
 def test_stack_that_is_blocked_on_the_loops_own_thread(stalling: Bridge, records: Records) -> None:
-    gate = Gate(stalling)
+    gate = Latch(stalling)
 
     async def inner() -> None:
         await gate.future
@@ -193,7 +193,7 @@ def test_stack_that_is_blocked_on_the_loops_own_thread(stalling: Bridge, records
 
 
 def test_task_whose_step_is_blocked(stalling: Bridge, records: Records) -> None:
-    gate = Gate(stalling)
+    gate = Latch(stalling)
 
     async def inner() -> None:
         await gate.future
@@ -243,7 +243,7 @@ def test_loop_that_is_stuck_in_a_callback(stalling: Bridge, records: Records) ->
 
 def test_loop_whose_thread_waits_for_submitted_work(stalling: Bridge, records: Records) -> None:
     with Bridge("other", install_reactor=False, stall_after=None) as other:
-        gate = Gate(other)
+        gate = Latch(other)
 
         async def waits() -> None:
             await gate.future
@@ -275,7 +275,7 @@ STANDING: dict[str, tuple[Callable[[Any], object], str]] = {
 def test_a_loop_that_stands_still_for_its_own_work_is_reported(name: str, stalling: Bridge, records: Records) -> None:
     """Nobody is blocked in a call of ours there, and without this nobody would hear of it."""
     wait, instead = STANDING[name]
-    gate = Gate(stalling)
+    gate = Latch(stalling)
     futures: list[Any] = []
     ended = threading.Event()
 
@@ -290,7 +290,7 @@ def test_a_loop_that_stands_still_for_its_own_work_is_reported(name: str, stalli
     stalling.loop.call_soon_threadsafe(lambda: stalling.loop.create_task(stuck()))
     lose_patience(stalling, "in stuck", f"stands still for it in {name}")
     (text,) = records.wait_for(1)
-    stalling.life().fail(futures[0]._call, LookupError())  # nothing else can end it
+    stalling.current_run().fail(futures[0]._call, LookupError())  # nothing else can end it
     assert ended.wait(30)
     futures[0].exception()
     gate.open()
@@ -316,7 +316,7 @@ def test_a_loop_that_stands_still_for_a_future_of_the_standard_library_is_shown(
 
 
 def test_submitted_work_that_holds_nobody_up_is_not_reported(stalling: Bridge, records: Records) -> None:
-    gate = Gate(stalling)
+    gate = Latch(stalling)
 
     async def work() -> None:
         await gate.future
@@ -341,7 +341,7 @@ def test_submitted_work_that_holds_nobody_up_is_not_reported(stalling: Bridge, r
 def test_a_stack_that_waits_for_futures_is_reported_with_the_work(
     verb: str, stalling: Bridge, records: Records
 ) -> None:
-    gate = Gate(stalling)
+    gate = Latch(stalling)
     ended = threading.Event()
 
     async def work() -> None:
@@ -387,7 +387,7 @@ def test_what_a_future_is_waited_for_by_in_the_main_thread_is_found() -> None:
 
 
 def test_lock_that_a_blocked_stack_holds(stalling: Bridge, records: Records) -> None:
-    gate = Gate(stalling)
+    gate = Latch(stalling)
     lock = threading.Lock()
 
     async def waits() -> None:
@@ -415,17 +415,17 @@ def test_lock_that_a_blocked_stack_holds(stalling: Bridge, records: Records) -> 
 
 
 def test_stall_after_none_reports_nothing(records: Records) -> None:
-    async def waits(gate: Gate) -> None:
+    async def waits(gate: Latch) -> None:
         await gate.future
 
-    async def waits_and_is_reported(gate: Gate) -> None:
+    async def waits_and_is_reported(gate: Latch) -> None:
         await gate.future
 
     with (
         Bridge("one", install_reactor=False, stall_after=None) as one,
         Bridge("two", install_reactor=False, stall_after=0.05) as two,
     ):
-        gates = [Gate(one), Gate(two)]
+        gates = [Latch(one), Latch(two)]
         threads = [in_background(lambda: one.block_on(waits(gates[0])))]
         dumped_with("one: 1 open call")  # it has waited for longer than the other one
         threads.append(in_background(lambda: two.block_on(waits_and_is_reported(gates[1]))))
@@ -450,7 +450,7 @@ def test_call_that_ends_by_its_own_timeout_may_be_reported_while_it_cleans_up(re
         gate.open()
 
     with Bridge(install_reactor=False, stall_after=0.1, shutdown_timeout=40) as bridge:
-        gate = Gate(bridge)
+        gate = Latch(bridge)
         opening = in_background(when_it_is_reported)
         with pytest.raises(TimeoutError):
             bridge.block_on(stubborn(), timeout=0.05)
@@ -459,7 +459,7 @@ def test_call_that_ends_by_its_own_timeout_may_be_reported_while_it_cleans_up(re
 
 
 def test_greenlets_of_one_thread_show_their_own_stacks(stalling: Bridge, records: Records) -> None:
-    gate = Gate(stalling)
+    gate = Latch(stalling)
 
     async def waits() -> None:
         await asyncio.shield(gate.future)
@@ -680,7 +680,7 @@ def test_a_call_that_was_reported_is_not_kept_alive(stalling: Bridge, records: R
         records.wait_for(1)
         gate.open()
 
-    gate = Gate(stalling)
+    gate = Latch(stalling)
     lose_patience(stalling)
     opening = in_background(when_it_is_reported)
     stalling.block_on(slow())
@@ -703,7 +703,7 @@ def test_dump_without_a_loop() -> None:
 
 def test_dump_shows_the_calls_of_threads_of_the_loop_and_of_submit() -> None:
     with Bridge("dumped", install_reactor=False) as bridge:
-        gate = Gate(bridge)
+        gate = Latch(bridge)
 
         async def waits() -> None:
             await asyncio.shield(gate.future)
@@ -905,7 +905,7 @@ def test_dump_signal_that_is_none(wrong: Any, error: type[Exception]) -> None:
 # --- what is awaited
 
 
-def shown_while(bridge: Bridge, x: Callable[[], Any], part: str, gate: Gate) -> str:
+def shown_while(bridge: Bridge, x: Callable[[], Any], part: str, gate: Latch) -> str:
     thread = in_background(lambda: bridge.block_on(x))
     try:
         return dumped_with(part, f"the loop's thread, {bridge.name}, is idle")
@@ -915,11 +915,11 @@ def shown_while(bridge: Bridge, x: Callable[[], Any], part: str, gate: Gate) -> 
 
 
 @pytest.fixture
-def gate(bridge: Bridge) -> Gate:
-    return Gate(bridge)
+def gate(bridge: Bridge) -> Latch:
+    return Latch(bridge)
 
 
-def test_chain_through_tasks(bridge: Bridge, gate: Gate) -> None:
+def test_chain_through_tasks(bridge: Bridge, gate: Latch) -> None:
     async def innermost() -> None:
         await gate.future
 
@@ -930,7 +930,7 @@ def test_chain_through_tasks(bridge: Bridge, gate: Gate) -> None:
     assert text.index("in outermost") < text.rindex("the inner task") < text.index("in innermost")
 
 
-def test_chain_through_gather(bridge: Bridge, gate: Gate) -> None:
+def test_chain_through_gather(bridge: Bridge, gate: Latch) -> None:
     async def first() -> None:
         await gate.future
 
@@ -944,7 +944,7 @@ def test_chain_through_gather(bridge: Bridge, gate: Gate) -> None:
     assert text.index("in both") < text.index("in first") < text.index("in second")
 
 
-def test_chain_through_inline_callbacks(bridge: Bridge, gate: Gate) -> None:
+def test_chain_through_inline_callbacks(bridge: Bridge, gate: Latch) -> None:
     @inlineCallbacks
     def inner() -> Any:
         yield as_deferred(asyncio.shield(gate.future))
@@ -964,7 +964,7 @@ def test_chain_through_inline_callbacks(bridge: Bridge, gate: Gate) -> None:
         assert text.index(first) < text.index(then)
 
 
-def test_chain_through_deferreds(bridge: Bridge, gate: Gate) -> None:
+def test_chain_through_deferreds(bridge: Bridge, gate: Latch) -> None:
     async def innermost() -> None:
         await gate.future
 
@@ -978,7 +978,7 @@ def test_chain_through_deferreds(bridge: Bridge, gate: Gate) -> None:
     assert "DeferredList" in text
 
 
-def test_chain_through_async_generators(bridge: Bridge, gate: Gate) -> None:
+def test_chain_through_async_generators(bridge: Bridge, gate: Latch) -> None:
     async def generating() -> Any:
         await gate.future
         yield 1

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
     from .._runs.owned import LoopThread
-    from .._runs.run import Life
+    from .._runs.run import Run
     from ..strategies.interface import Strategy
 
 P = ParamSpec("P")
@@ -71,7 +71,7 @@ def _load() -> ModuleType:
 
             watchdog.report = reports.report
             watchdog.is_held_up = reports.is_held_up
-            waiting.set_home(_find_bridge)
+            waiting.set_finder(_find_bridge)
             # After the imports, because what those modules do in a forked child has to be done before ours.
             os.register_at_fork(after_in_child=_forked)
             _loaded = engine
@@ -140,8 +140,8 @@ class Bridge(Facade):
         self.exit_grace = checked_seconds(exit_grace, "exit_grace")
         self._dump_signal = checked_signal(dump_signal)
         self._meter = Meter()
-        self._life: Any = None  # the LoopThread that runs or ran last
-        self._parents_life: Any = None  # in a forked child: the one of the parent
+        self._run: Any = None  # the LoopThread that runs or ran last
+        self._parents_run: Any = None  # in a forked child: the one of the parent
         self._closed = False
         # Re-entrant: a signal handler that interrupts the start of the loop may call block_on.
         self._starting = new_lock()
@@ -307,19 +307,19 @@ class Bridge(Facade):
         """Return the bridge itself: blocking(), iterate() and enter() call this one."""
         return self
 
-    # Its life.
+    # Its run.
 
     @property
     def running(self) -> bool:
         """Whether the loop runs; looking does not start it."""
-        life = self._life
-        return life is not None and life.over is None
+        run = self._run
+        return run is not None and run.over is None
 
     @property
     def was_started(self) -> bool:
         """Whether a loop of this bridge is starting, runs or has run."""
-        life = self._life
-        return life is not None and (life.is_ready or life.over is None)
+        run = self._run
+        return run is not None and (run.is_ready or run.over is None)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -328,7 +328,7 @@ class Bridge(Facade):
         :raises BridgeClosed: the bridge is closed.
         :raises ReactorConflict: as for :meth:`block_on`.
         """
-        return self.life().loop
+        return self.current_run().loop
 
     @property
     def reactor(self) -> Any:
@@ -339,19 +339,19 @@ class Bridge(Facade):
         :raises BridgeClosed: the bridge is closed.
         :raises ReactorConflict: as for :meth:`block_on`.
         """
-        return self.life().reactor
+        return self.current_run().reactor
 
     @property
     def portal(self) -> BlockingPortal:
         """A ``BlockingPortal`` of anyio's on this bridge's loop, which is started if need be.
 
-        It serves until the loop ends; the next life has another one. Use it where a library asks for a portal.
+        It serves until the loop ends; the next run has another one. Use it where a library asks for a portal.
 
         :raises BridgeClosed: the bridge is closed.
         :raises ReactorConflict: as for :meth:`block_on`.
         """
-        life = self.life()
-        if life.portal is None:
+        run = self.current_run()
+        if run.portal is None:
             from .._twisted.conversion import open_portal
 
             opened = self.block_on(open_portal())
@@ -359,18 +359,18 @@ class Bridge(Facade):
 
             serve_portal(opened, self.block_on)
             with self._starting:
-                if life.portal is None:
-                    life.portal = opened
-            if life.portal is not opened:  # somebody else was faster
+                if run.portal is None:
+                    run.portal = opened
+            if run.portal is not opened:  # somebody else was faster
                 self.submit(opened.stop())
-        portal: BlockingPortal = life.portal
+        portal: BlockingPortal = run.portal
         return portal
 
     @property
     def thread(self) -> threading.Thread | None:
         """The loop's thread; None while the bridge does not run."""
-        life = self._life
-        return life.thread if life is not None and life.over is None else None
+        run = self._run
+        return run.thread if run is not None and run.over is None else None
 
     def stats(self) -> Stats:
         """Return what the calls came to since the bridge was made: how many, how they ended, how long they took.
@@ -383,8 +383,8 @@ class Bridge(Facade):
         Calls from other threads count, and those of :meth:`submit`. On the loop's own thread it is counted how often a
         stack has blocked. Looking starts nothing, and may be done in any thread.
         """
-        life = self._life
-        return self._meter.stats(0, 0) if life is None else self._meter.stats(len(life.open), life.switches)
+        run = self._run
+        return self._meter.stats(0, 0) if run is None else self._meter.stats(len(run.open), run.switches)
 
     def start(self) -> None:
         """Start the loop, if it does not run. The first call does so by itself.
@@ -392,7 +392,7 @@ class Bridge(Facade):
         :raises BridgeClosed: the bridge is closed.
         :raises ReactorConflict: as for :meth:`block_on`.
         """
-        self.life()
+        self.current_run()
 
     def close(self) -> None:
         """End the loop for good; ``BridgeClosed`` is what every open call and every later one gets.
@@ -402,22 +402,22 @@ class Bridge(Facade):
         closing. Closing a closed bridge does nothing.
         """
         try:
-            life = self._begin_to_close()
+            run = self._begin_to_close()
         except BaseException:  # Ctrl-C: no later call may meet a loop that is only half closed
             self._begin_to_close()
             raise
-        if life is not None:
-            life.wait_closed()
+        if run is not None:
+            run.wait_closed()
             _flush_log(self._shutdown_timeout)
 
     def _begin_to_close(self) -> LoopThread | None:
-        """Begin, and return what is being closed: another thread may start the next life before this one has ended."""
+        """Begin, and return what is being closed: another thread may start the next run before this one has ended."""
         self._closed = True
-        life: LoopThread | None = self._life
-        if life is not None:
-            life.begin_to_close(f"{self!r} was closed", final=True)
+        run: LoopThread | None = self._run
+        if run is not None:
+            run.begin_to_close(f"{self!r} was closed", final=True)
         self._end_dumping()
-        return life
+        return run
 
     def __enter__(self) -> Bridge:
         self.start()
@@ -434,78 +434,78 @@ class Bridge(Facade):
 
     def __del__(self) -> None:
         no_dump_on(getattr(self, "_dump_signal", None))
-        life = getattr(self, "_life", None)
-        if life is not None and life.over is None:
+        run = getattr(self, "_run", None)
+        if run is not None and run.over is None:
             warnings.warn(f"unclosed {self!r}; call close(), or use 'with Bridge()'", ResourceWarning, 1, self)
-            life.begin_to_close("its Bridge was dropped without close()")
+            run.begin_to_close("its Bridge was dropped without close()")
 
     # For the calls.
 
-    def life(self) -> Life:
+    def current_run(self) -> Run:
         """Return the loop thread that runs; start one if none does.
 
         :raises BridgeClosed: the bridge is closed, or the loop ended as it started.
         :raises BaseException: what kept the loop from starting.
         """
-        life: Life | None = self._life
-        if life is not None and life.accepts:
-            return life
+        run: Run | None = self._run
+        if run is not None and run.accepts:
+            return run
         return self._start()
 
-    def _start(self) -> Life:
+    def _start(self) -> Run:
         engine = _engine()
         if _exit.has_begun:
-            return _exit.life_of(self._life)
+            return _exit.run_of(self._run)
         from .._runs.owned import LoopThread
 
-        life: LoopThread | None = self._life
-        if life is not None and life.over is not None and life.has(engine.loop_here()):
+        run: LoopThread | None = self._run
+        if run is not None and run.over is not None and run.has(engine.loop_here()):
             # The loop's own thread, or a worker that it waits for, while it is shutting down.
-            raise life.closed_error()
+            raise run.closed_error()
         with self._starting:
             if self._closed:
                 raise BridgeClosed(f"{self!r} takes no more calls; make a new Bridge()")
-            life = self._life
-            if life is None or life.over is not None:
-                if life is not None:
-                    life.wait_ended()
+            run = self._run
+            if run is None or run.over is not None:
+                if run is not None:
+                    run.wait_ended()
                 new = LoopThread(
                     name=self.name,
                     loop_factory=self._loop_factory,
                     install_reactor=self._install_reactor,
                     owner=self,
-                    previous=life or self._parents_life,
+                    previous=run or self._parents_run,
                     shutdown_timeout=self._shutdown_timeout,
                     colocate=self._colocate,
                 )
-                if self._life is life:  # else a signal handler has started one since
+                if self._run is run:  # else a signal handler has started one since
                     new.watch(self.stall_after, self._meter)
                     _bridges.add(self)
-                    self._life = new
+                    self._run = new
                     _exit.check(new)
-                started: Any = self._life or new
+                started: Any = self._run or new
             else:
-                started = life
+                started = run
             _exit.watch_child()
             # Here, and not only after it was made: a signal handler may block between the two, or raise.
             started.start()
-        if self._closed:  # meanwhile; close() may have looked for a life before there was one
+        if self._closed:  # meanwhile; close() may have looked for a run before there was one
             started.begin_to_close(f"{self!r} was closed", final=True)
         started.wait_ready()
         if started.over is not None:
             if started.was_interrupted:
                 return self._start()
             raise started.closed_error()
-        new_life: LoopThread = started
-        return new_life
+        new_run: LoopThread = started
+        return new_run
 
-    def forget_life(self) -> None:
+    def forget_run(self) -> None:
         """Begin anew in a forked child: the loop is the parent's."""
-        life = self._parents_life = self._life
-        self._life = None
+        run = self._parents_run = self._run
+        self._run = None
         self._starting = new_lock()
-        if life is not None:
-            life.forget()
+        if run is not None:
+            run.forget()
 
 
 class _DefaultBridge(Bridge):
@@ -519,10 +519,10 @@ class _DefaultBridge(Bridge):
         super().close()
 
     def _begin_to_close(self) -> LoopThread | None:
-        life: LoopThread | None = self._life
-        if life is not None:
-            life.begin_to_close("the default bridge was closed")
-        return life
+        run: LoopThread | None = self._run
+        if run is not None:
+            run.begin_to_close("the default bridge was closed")
+        return run
 
     def __del__(self) -> None:
         pass
@@ -535,7 +535,7 @@ class _AttachedBridge(Bridge):
         super().__init__("attached", **options)
         self._is_parents = False  # it ran when this process was forked
         self._attached = loop
-        self._life = self._attach()
+        self._run = self._attach()
         _bridges.add(self)
 
     def take_options(self, other: Bridge) -> None:
@@ -543,24 +543,24 @@ class _AttachedBridge(Bridge):
         self.strategy = other.strategy
         self.stall_after = other.stall_after
         self.exit_grace = other.exit_grace
-        self._life.watch(self.stall_after, self._meter)
+        self._run.watch(self.stall_after, self._meter)
 
-    def _attach(self) -> Life:
+    def _attach(self) -> Run:
         from .._runs.program import attach
 
         _exit.check()
-        life = attach(self._attached, self._shutdown_timeout)
-        _exit.check(life)
-        life.watch(self.stall_after, self._meter)
-        return life
+        run = attach(self._attached, self._shutdown_timeout)
+        _exit.check(run)
+        run.watch(self.stall_after, self._meter)
+        return run
 
-    def life(self) -> Life:
-        life: Life = self._life
-        if life.accepts and self._attached.is_running():
-            life.check()
-            return life
+    def current_run(self) -> Run:
+        run: Run = self._run
+        if run.accepts and self._attached.is_running():
+            run.check()
+            return run
         if _exit.has_begun:
-            return _exit.life_of(life)
+            return _exit.run_of(run)
         with self._starting:
             if self._is_parents:
                 raise BridgeClosed(
@@ -569,21 +569,21 @@ class _AttachedBridge(Bridge):
                 )
             if self._closed:
                 raise BridgeClosed(f"{self!r} takes no more calls; attach another: Bridge.attach(loop)")
-            life = self._life
-            if life.calls_here and life.over is not None and self._attached.is_closed():
-                raise life.closed_error()  # a reactor that has stopped never runs again
+            run = self._run
+            if run.calls_here and run.over is not None and self._attached.is_closed():
+                raise run.closed_error()  # a reactor that has stopped never runs again
             if not self._attached.is_running():
                 state = "is closed" if self._attached.is_closed() else "does not run"
                 raise BridgeError(
                     f"the loop that {self!r} is attached to, {self._attached!r}, {state}; run it, or use a Bridge() of "
                     "its own"
                 )
-            if life.over is not None:
-                self._life = life = self._attach()
+            if run.over is not None:
+                self._run = run = self._attach()
                 if not self._attached.is_running():  # it has stopped meanwhile, and told nobody
-                    life.end("the loop that the bridge is attached to has stopped")
-            life.check()
-            return life
+                    run.end("the loop that the bridge is attached to has stopped")
+            run.check()
+            return run
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -591,10 +591,10 @@ class _AttachedBridge(Bridge):
 
         :raises BridgeError: the bridge is attached to a reactor that has none.
         """
-        life = self.life()
-        if life.calls_here:
+        run = self.current_run()
+        if run.calls_here:
             raise BridgeError(f"a bridge has no loop on {self._attached!r}")
-        return life.loop
+        return run.loop
 
     @property
     def reactor(self) -> Any:
@@ -602,7 +602,7 @@ class _AttachedBridge(Bridge):
 
         :raises BridgeError: there is none.
         """
-        reactor = self.life().reactor
+        reactor = self.current_run().reactor
         if reactor is None:
             raise BridgeError("no Twisted reactor stands on the loop that the bridge is attached to")
         return reactor
@@ -615,18 +615,18 @@ class _AttachedBridge(Bridge):
     def close(self) -> None:
         """Detach from the loop, which goes on; open calls fail with ``BridgeClosed``."""
         self._closed = True
-        self._life.detach(f"{self!r} was closed")
+        self._run.detach(f"{self!r} was closed")
 
     def __del__(self) -> None:
-        life = getattr(self, "_life", None)
-        if life is not None:
-            life.detach("its Bridge was dropped")
+        run = getattr(self, "_run", None)
+        if run is not None:
+            run.detach("its Bridge was dropped")
 
-    def forget_life(self) -> None:
+    def forget_run(self) -> None:
         """Begin anew in a forked child, where the loop runs no more if it ran; one that did not may be run there."""
         self._starting = new_lock()
         self._is_parents = self._attached.is_running()
-        self._life.forget()
+        self._run.forget()
 
 
 def _forked() -> None:
@@ -638,13 +638,13 @@ def _forked() -> None:
     if isinstance(_default, _AttachedBridge):  # as under 'python -m bridge run'
         _default = None
     for bridge in known:
-        bridge.forget_life()
+        bridge.forget_run()
     from .._calls import deadlock, errands
-    from .._loop.worker_threads import leave_home
+    from .._loop.worker_threads import forget_worker_loop
     from .._twisted.logging import twisted_log
     from .._watch.watchdog import watchdog
 
-    leave_home()
+    forget_worker_loop()
     watchdog.after_fork()
     twisted_log.after_fork()
     deadlock.after_fork()
@@ -725,19 +725,19 @@ def bridge_here(loop: asyncio.AbstractEventLoop | None) -> Bridge | None:
     """Return the bridge whose loop that is, None if it is no bridge's."""
     if loop is not None:
         for bridge in list(_bridges):
-            life = bridge._life
-            if life is not None and life.has(loop):
+            run = bridge._run
+            if run is not None and run.has(loop):
                 return bridge
     return None
 
 
-def life_of_this_thread() -> Life | None:
-    """Return the life of the loop or reactor whose thread this is, None if it is no bridge's."""
+def run_of_this_thread() -> Run | None:
+    """Return the run of the loop or reactor whose thread this is, None if it is no bridge's."""
     ident = get_ident()
     for bridge in list(_bridges):
-        life: Life | None = bridge._life
-        if life is not None and life.over is None and life.ident == ident:
-            return life
+        run: Run | None = bridge._run
+        if run is not None and run.over is None and run.ident == ident:
+            return run
     return None
 
 
@@ -930,7 +930,7 @@ def as_completed(
         raise
 
 
-class _Plain(Facade):
+class _DefaultViews(Facade):
     """The default bridge, or in a worker thread of another bridge that one."""
 
     if not TYPE_CHECKING:
@@ -947,7 +947,7 @@ class _Plain(Facade):
         return "<the default bridge>"
 
 
-_plain = _Plain()
+_plain = _DefaultViews()
 blocking = _plain.blocking
 iterate = _plain.iterate
 enter = _plain.enter

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from .._errors import BridgeError
 from .._values.outcomes import trim
-from .bridge import block_on, bridge_here, life_of_this_thread
+from .bridge import block_on, bridge_here, run_of_this_thread
 
 if TYPE_CHECKING:
     import asyncio
@@ -249,23 +249,23 @@ def serialized(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S
 
         It is the thread of a reactor that has no asyncio loop, most often; elsewhere a stack switches.
         """
-        life = life_of_this_thread()
-        if life is not None and any(getattr(each, "caller", None) == thread for each in list(life.open)):
-            raise life.refusal_here(f"the serialized method {getattr(method, '__qualname__', method)}")
+        run = run_of_this_thread()
+        if run is not None and any(getattr(each, "caller", None) == thread for each in list(run.open)):
+            raise run.refusal_here(f"the serialized method {getattr(method, '__qualname__', method)}")
 
     @functools.wraps(method)
     def call(instance: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        from .._loop import one_turn
+        from .._loop import serialized as engine
 
-        turn = one_turn.Turn(instance)
+        entry = engine.Entry(instance)
         try:
             try:
-                turn.enter(block_on, _calls_for, refuse)
+                entry.enter(block_on, _calls_for, refuse)
                 return method(instance, *args, **kwargs)
             finally:
-                turn.leave()
+                entry.leave()
         finally:
-            turn.leave()  # once more, should Ctrl-C have ended the first
+            entry.leave()  # once more, should Ctrl-C have ended the first
 
     return call
 
@@ -283,7 +283,7 @@ def _calls_for(thread: int, stack: object) -> bool:
     bridge = bridge_here(asyncio.get_running_loop())
     if bridge is None:
         return False
-    calls = [call for call in list(bridge._life.open) if getattr(call, "caller", None) == thread]
+    calls = [call for call in list(bridge._run.open) if getattr(call, "caller", None) == thread]
     calls = [call for call in calls if getattr(call.waiter, "owner", stack) in (stack, None)]
     # One that is posted and has not begun has no work. No task is no task of its either: a plain callback is another.
     task = asyncio.current_task()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .._errors import BridgeClosed, DeadlockError
 from .._loop import in_place, worker_threads
 from .._loop.base import is_ours
-from .._loop.switching import SwapLoop
+from .._loop.switching import SwitchingLoop
 from .._loop.task import is_cancellation
 from .._loop.worker_threads import loop_here
 from .._threads.colocate import LONGEST, Colocation, Pair
@@ -56,12 +56,12 @@ _set_caller = caller.set
 _STILL_RUNS = "The work was cancelled but has not ended; it still runs."
 
 
-def short_way(running: object, x: Any) -> Callable[[SwapLoop, Any], Any] | None:
+def short_way(running: object, x: Any) -> Callable[[SwitchingLoop, Any], Any] | None:
     """Return what waits for x on the running loop's own thread as :func:`block_on` would, for the commonest kinds of x.
 
     A call there is short, and a stack that is blocked keeps every frame on the way.
     """
-    if isinstance(running, SwapLoop):
+    if isinstance(running, SwitchingLoop):
         cls: type[object] = x.__class__
         if cls is CoroutineType:
             return in_place.block_coroutine
@@ -80,18 +80,18 @@ def block_on(bridge: Owner | None, find: Find, x: Any, timeout: float | None, ho
         kind = kind_of(x)
         if timeout is not None:
             timeout = checked_seconds(timeout, "timeout")
-        home_loop = worker_threads.loop_of_this_thread()
+        worker_loop = worker_threads.loop_of_this_thread()
         if bridge is None:
-            if isinstance(running, SwapLoop):
+            if isinstance(running, SwitchingLoop):
                 return _block_here(running, x, kind, timeout, how)
-            bridge = find(running or home_loop)
-        life = bridge.life()
-        if running is life.loop:
+            bridge = find(running or worker_loop)
+        run = bridge.current_run()
+        if running is run.loop:
             return _block_here(running, x, kind, timeout, how)
-        if get_ident() == life.ident:
-            raise life.refusal_here(f"block_on({describe(x)})")
+        if get_ident() == run.ident:
+            raise run.refusal_here(f"block_on({describe(x)})")
         strategy = bridge.strategy if how is None else resolve(how)
-        if running is not None and isinstance(running, SwapLoop) and strategy.name == "greenlet":
+        if running is not None and isinstance(running, SwitchingLoop) and strategy.name == "greenlet":
             # The greenlets of a loop's thread are the loop's: none of them runs a hub for others.
             strategy = resolve("auto")
         reason = strategy.unavailable()
@@ -108,55 +108,55 @@ def block_on(bridge: Owner | None, find: Find, x: Any, timeout: float | None, ho
             if name is not None and name != "asyncio":
                 context.run(library.set, None)
         while True:
-            route = life.post if kind not in ROUTED else route_of(life, x, kind)
+            route = run.post if kind not in ROUTED else route_of(run, x, kind)
             waiter = strategy.waiter()
-            call = make(life, x, kind, route, context, waiter)
+            call = make(run, x, kind, route, context, waiter)
             if timeout is not None:
                 call.limit = timeout
-            if home_loop is life.loop and (route == life.post or kind is Kind.CONCURRENT):
+            if worker_loop is run.loop and (route == run.post or kind is Kind.CONCURRENT):
                 call.scope = worker_threads.scope_of_this_thread()
                 if call.scope is not None:
-                    call.route = life.post
+                    call.route = run.post
             if context is not None:
                 context.run(_set_caller, call)
                 before = context.copy()
             try:
-                life.open.add(call)
+                run.open.add(call)
                 # The exit of the process fails what is open after it has refused further calls.
-                if life.over is None and (life.accepts or bridge.life() is life):
+                if run.over is None and (run.accepts or bridge.current_run() is run):
                     break
-                life.open.discard(call)
+                run.open.discard(call)
             except BaseException:  # Ctrl-C, before the call was posted; or a refusal
-                life.open.discard(call)
+                run.open.discard(call)
                 raise
-            life = bridge.life()
+            run = bridge.current_run()
         if timeout is None:
             if running is not None:
                 deadlock.check(call)
-            elif kind is _FUTURE and home_loop is not None:
+            elif kind is _FUTURE and worker_loop is not None:
                 try:
                     deadlock.check_worker(x)
                 except BaseException:
-                    life.open.discard(call)
+                    run.open.discard(call)
                     raise
     except BaseException:
         discard(x)
         raise
-    patience = life.shutdown_timeout
+    patience = run.shutdown_timeout
     if timeout == 0:
         call.one_turn = True
         limit: float | None = patience
     else:
         limit = timeout
     try:
-        if life.unwatched:
-            watchdog.wake(life)
+        if run.unwatched:
+            watchdog.wake(run)
         if pending:
             ring_self(call)
-        if life.colocation is None or not getattr(waiter, "sleeps", False):
+        if run.colocation is None or not getattr(waiter, "sleeps", False):
             done = _begin_and_wait(call, limit)
         else:
-            done = _begin_and_wait_faster(life.colocation, call, limit)
+            done = _begin_and_wait_faster(run.colocation, call, limit)
         if done and call.waiter is not waiter:
             done = _serve_and_wait(call, strategy, None if limit is None else call.started + limit)
         if not done:
@@ -183,17 +183,17 @@ def block_on(bridge: Owner | None, find: Find, x: Any, timeout: float | None, ho
                 call.take_variables(before, context)
         if not done:
             call.give_up()
-            life.meter.note("timed_out")
+            run.meter.note("timed_out")
             raise _timed_out(x, timeout, still_runs=True)
         call.x = None
         if call.error is None:
             return call.value
         if call.cancel_asked and is_cancellation(call.error):
-            life.meter.note("timed_out")
+            run.meter.note("timed_out")
             raise _timed_out(x, timeout, call.still_runs) from call.error
         if isinstance(call.error, BridgeClosed):
             discard(x)
-        life.meter.note(end_of(call.error))
+        run.meter.note(end_of(call.error))
         raise call.error
     finally:
         if pending:
@@ -206,7 +206,7 @@ def block_on(bridge: Owner | None, find: Find, x: Any, timeout: float | None, ho
 
 def _begin_and_wait(call: BlockedCall, limit: float | None) -> bool:
     call.begin()
-    still_open = call.life.open
+    still_open = call.run.open
     if call in still_open:
         # One turn for the loop before this thread falls asleep. If both share a core, a short call has ended when it
         # comes back, and neither had to be woken up: two switches of threads instead of six, since a thread that is
@@ -289,7 +289,7 @@ def _block_here(loop: Any, x: Any, kind: Kind, timeout: float | None, how: str |
             f"block_on({describe(x)}, strategy={how!r}) was called on the loop's own thread, which cannot wait in that "
             "way for what it has to run itself; leave the strategy out, and the stack switches"
         )
-    if not isinstance(loop, SwapLoop):
+    if not isinstance(loop, SwitchingLoop):
         raise cannot_switch(loop, f"block_on({describe(x)})")
     try:
         return in_place.block(loop, x, kind, timeout)
@@ -301,12 +301,12 @@ def _block_here(loop: Any, x: Any, kind: Kind, timeout: float | None, how: str |
 def run(bridge: Owner | None, find: Find, function: Callable[[], Any]) -> Any:
     """Call a function in a task on the loop's thread; :meth:`bridge.Bridge.run` has the contract."""
     running = get_running_loop()
-    if bridge is None and isinstance(running, SwapLoop):
+    if bridge is None and isinstance(running, SwitchingLoop):
         return function()
     if bridge is None:
         bridge = find(running or worker_threads.loop_of_this_thread())
-    life = bridge.life()
-    if (running is not None and running is life.loop) or (life.calls_here and get_ident() == life.ident):
+    run = bridge.current_run()
+    if (running is not None and running is run.loop) or (run.calls_here and get_ident() == run.ident):
         return function()
     return block_on(bridge, find, _called(function), None, None)
 
@@ -328,7 +328,7 @@ def _interrupted(call: BlockedCall, error: BaseException, patience: float, strat
             done = _wait_patiently(call, strategy, patience)
     finally:
         call.give_up()
-        call.life.meter.note("cancelled")
+        call.run.meter.note("cancelled")
         if call.work is None:  # never started
             discard(call.x)
     if not done:

@@ -24,9 +24,9 @@ from twisted.python.failure import Failure
 from .._errors import BridgeClosed, BridgeError, DeadlockError
 from .._loop import worker_threads
 from .._loop.base import BridgeLoop, start_task
-from .._loop.switching import SwapLoop
+from .._loop.switching import SwitchingLoop
 from .._loop.task import CANCELLATIONS, Contained, error_of, mark_handled, note_raised
-from .._runs.run import Life
+from .._runs.run import Run
 from .._threads.native import get_ident
 from .._values.context import take_variables
 from .._values.kinds import Kind, describe, discard, returned_kind
@@ -48,20 +48,31 @@ class Call:
     """
 
     __slots__ = (
-        "cancel_asked", "context", "error", "kind", "life", "one_turn", "route", "scope", "started", "still_runs",
-        "value", "work", "x",
+        "cancel_asked",
+        "context",
+        "error",
+        "kind",
+        "one_turn",
+        "route",
+        "run",
+        "scope",
+        "started",
+        "still_runs",
+        "value",
+        "work",
+        "x",
     )  # fmt: skip
     waits = False  # whether a thread waits for it
 
     def __init__(
         self,
-        life: Life,
+        run: Run,
         x: Any,
         kind: Kind,
         route: Callable[[Callable[[], object]], object],
         context: Context | None,
     ) -> None:
-        self.life = life
+        self.run = run
         self.x = x
         self.kind = kind
         self.route = route
@@ -98,9 +109,9 @@ class Call:
         except RuntimeError as error:  # the loop is closed
             self.fail(self._foreign_loop_stopped(error))
             return
-        if self.kind is _FUTURE and self.route != self.life.post:
+        if self.kind is _FUTURE and self.route != self.run.post:
             with contextlib.suppress(RuntimeError):  # the bridge has been closed, and the call settled by that
-                self.life.post(self._watch_foreign_loop)
+                self.run.post(self._watch_foreign_loop)
 
     def ask_to_cancel(self) -> None:
         """Post the cancellation of the work."""
@@ -123,8 +134,8 @@ class Call:
     def start(self) -> None:
         """Begin the work; for a coroutine, take its first step."""
         x = self.x  # which the caller forgets as soon as the call has ended
-        if self not in self.life.open:  # given up meanwhile, by its caller or by the loop's end
-            self.life.left.discard(self)
+        if self not in self.run.open:  # given up meanwhile, by its caller or by the loop's end
+            self.run.left.discard(self)
             discard(x)
             return
         try:
@@ -140,14 +151,14 @@ class Call:
             error = None
         if error is not None:
             trim(error)  # as in _future_done
-            self.settle(None, self.life.explained(error, self.x))
+            self.settle(None, self.run.explained(error, self.x))
             del error  # the frames in its traceback have been called by this one, and keep it
             return
         if self.one_turn and not self.is_settled:
-            if _get_running_loop() is None and get_ident() != self.life.ident:
+            if _get_running_loop() is None and get_ident() != self.run.ident:
                 self.time_out()
             else:
-                loop = _get_running_loop() or self.life.loop
+                loop = _get_running_loop() or self.run.loop
                 if sys.version_info >= (3, 12) or isinstance(loop, BridgeLoop):
                     loop.call_soon(self.time_out)
                 else:  # the work's own first step has not been taken yet; see start_task
@@ -164,8 +175,8 @@ class Call:
                 self.settle(x, None)
                 return
             kind = returned
-            if kind is Kind.FUTURE and not x.done() and x.get_loop() is not self.life.loop:
-                self.kind, self.x, self.route = kind, x, route_of(self.life, x, kind)
+            if kind is Kind.FUTURE and not x.done() and x.get_loop() is not self.run.loop:
+                self.kind, self.x, self.route = kind, x, route_of(self.run, x, kind)
                 self.route(functools.partial(self._follow, x))
                 self._watch_foreign_loop()
                 return
@@ -187,7 +198,7 @@ class Call:
         if self.scope is not None:
             coro = worker_threads.within(self.scope, coro)
         context = copy_context() if self.context is None else self.context  # an empty context is false
-        self._follow(start_task(self.life.loop, coro, context))
+        self._follow(start_task(self.run.loop, coro, context))
 
     def _follow(self, future: Any) -> None:
         self.work = future
@@ -198,8 +209,8 @@ class Call:
 
     def _future_done(self, future: Any) -> None:
         """Take the outcome of a task or of a Future of either kind."""
-        if self not in self.life.open:  # the caller has gone; an error is left for asyncio to log
-            self.life.left.discard(self)
+        if self not in self.run.open:  # the caller has gone; an error is left for asyncio to log
+            self.run.left.discard(self)
             return
         # Nobody is told in an except block: what he raises then would have our error as its context.
         value: Any = None
@@ -220,13 +231,13 @@ class Call:
 
     def _fired(self, result: Any) -> Any:
         if isinstance(result, Failure):
-            if self.life.over is not None and isinstance(result.value, BridgeClosed) and self.is_settled:
+            if self.run.over is not None and isinstance(result.value, BridgeClosed) and self.is_settled:
                 return None  # of a call that the same end has failed, in a worker; nobody is to log it
             work = self.work
-            if work is not None and threading.get_ident() != self.life.ident:
+            if work is not None and threading.get_ident() != self.run.ident:
                 note_raised(work, result)
             # Twisted notes a failure as unhandled when all callbacks have run, so this waits until they have.
-            self.life.post(functools.partial(self._failed, result))
+            self.run.post(functools.partial(self._failed, result))
         else:
             self.settle(result, None)
         return result
@@ -248,7 +259,7 @@ class Call:
     def cancel(self) -> None:
         """Cancel the work, which settles the call when it has ended."""
         if self.is_settled and self.work is None:  # it has ended; a call that its caller has left still has its work
-            self.life.left.discard(self)  # or was left before its start was posted
+            self.run.left.discard(self)  # or was left before its start was posted
             return
         self.cancel_asked = True
         work = self.work
@@ -272,8 +283,8 @@ class Call:
 
         It is the task that is blocked there, or in a callable the Future that it waits for; None if there is none.
         """
-        loop = self.life.loop
-        if isinstance(loop, SwapLoop):
+        loop = self.run.loop
+        if isinstance(loop, SwitchingLoop):
             for wait in list(loop.waits.values()):
                 for stack in wait.greenlets():
                     frame = stack.gr_frame
@@ -288,9 +299,9 @@ class Call:
     def settle(self, value: Any, error: BaseException | None) -> None:
         """Set the outcome and tell who waits for it, unless the call has ended already."""
         try:
-            self.life.open.remove(self)
+            self.run.open.remove(self)
         except KeyError:
-            self.life.left.discard(self)
+            self.run.left.discard(self)
             return
         except BaseException as killed:  # of PyThreadState_SetAsyncExc; it is raised when the call is removed
             self.error = self._killed(killed)
@@ -300,7 +311,7 @@ class Call:
         self.error = error
         self.work = None  # which holds the error as well: see the end of start_task
         try:
-            meter = self.life.meter
+            meter = self.run.meter
             if not meter.count() % meter.every:
                 meter.measure(monotonic() - self.started)
             self._tell()
@@ -322,17 +333,17 @@ class Call:
     def give_up(self) -> None:
         """End the call with no outcome, as its caller does not wait for it any longer.
 
-        Its work may still run. The life keeps it until it ends, since the loop refers to its tasks weakly: one that
+        Its work may still run. The run keeps it until it ends, since the loop refers to its tasks weakly: one that
         waits for what nobody else knows would be garbage, and never clean up.
         """
-        left = self.life.left
+        left = self.run.left
         left.add(self)  # before the loop's thread can see that nobody waits, which takes it away as the work ends
         try:
-            self.life.open.remove(self)
+            self.run.open.remove(self)
         except KeyError:
             left.discard(self)
             return
-        meter = self.life.meter
+        meter = self.run.meter
         if not meter.count() % meter.every:
             meter.measure(monotonic() - self.started)
 
@@ -343,14 +354,14 @@ class Call:
     @property
     def is_settled(self) -> bool:
         """Whether the call has ended."""
-        return self not in self.life.open
+        return self not in self.run.open
 
     def _watch_foreign_loop(self) -> None:
         """Fail the call when the loop of the Future has stopped. Nothing tells us of that, so this looks."""
         if self.is_settled:
             return
         if self.x.get_loop().is_running():
-            self.life.loop.call_later(_FOREIGN_CHECK, self._watch_foreign_loop)
+            self.run.loop.call_later(_FOREIGN_CHECK, self._watch_foreign_loop)
         else:
             self.fail(self._foreign_loop_stopped(None))
 
@@ -370,14 +381,14 @@ class BlockedCall(Call):
 
     def __init__(
         self,
-        life: Life,
+        run: Run,
         x: Any,
         kind: Kind,
         route: Callable[[Callable[[], object]], object],
         context: Context | None,
         waiter: Waiter,
     ) -> None:
-        Call.__init__(self, life, x, kind, route, context)
+        Call.__init__(self, run, x, kind, route, context)
         self.waiter = waiter
         self.caller = get_ident()
 
@@ -419,7 +430,7 @@ async def _await(x: Any) -> Any:
     return await x
 
 
-def route_of(life: Life, x: Any, kind: Kind) -> Callable[[Callable[[], object]], object]:
+def route_of(run: Run, x: Any, kind: Kind) -> Callable[[Callable[[], object]], object]:
     """Return what carries a callback to where a Future's callbacks run.
 
     :raises DeadlockError: the Future is bound to the loop that runs in this thread.
@@ -428,8 +439,8 @@ def route_of(life: Life, x: Any, kind: Kind) -> Callable[[Callable[[], object]],
     if kind is Kind.CONCURRENT or x.done():
         return _here
     loop: asyncio.AbstractEventLoop = x.get_loop()
-    if loop is life.loop:
-        return life.post
+    if loop is run.loop:
+        return run.post
     if loop is _get_running_loop():
         raise DeadlockError(
             f"{describe(x)} is bound to the loop that runs in this very thread, and that loop stands still while the "

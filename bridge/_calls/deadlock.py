@@ -21,7 +21,7 @@ from typing import Any
 from .._errors import DeadlockError
 from .._loop import worker_threads
 from .._loop.task import is_task
-from .._runs.run import Life
+from .._runs.run import Run
 from .._threads.condition import new_lock
 from .._values.kinds import describe
 from .._watch.watchdog import watchdog
@@ -53,16 +53,16 @@ def check(call: Any) -> None:
     with _lock:
         chain = _chain(call, here)
         # Each was open when it was looked at. If all still are, there was a moment at which all of them were.
-        if not chain or any(each not in each.life.open for each in chain):
+        if not chain or any(each not in each.run.open for each in chain):
             return
-        call.life.open.discard(call)
+        call.run.open.discard(call)
     first, *rest = chain
-    steps = [f"the thread of {first.life.name} stands still in block_on({describe(rest[0].x)})"]
+    steps = [f"the thread of {first.run.name} stands still in block_on({describe(rest[0].x)})"]
     for each, later in zip(rest, [*rest[1:], None], strict=True):
         what = "this very thread" if later is None else f"its thread in block_on({describe(later.x)})"
-        steps.append(f"which needs the loop of {each.life.name}, and that needs {what}")
+        steps.append(f"which needs the loop of {each.run.name}, and that needs {what}")
     raise DeadlockError(
-        f"block_on({describe(call.x)}) would never end: it needs the loop of {call.life.name}, but {', '.join(steps)}. "
+        f"block_on({describe(call.x)}) would never end: it needs the loop of {call.run.name}, but {', '.join(steps)}. "
         "Do not block a loop's own thread on another bridge: write 'await asyncio.wrap_future(other.submit(...))', or "
         "call the blocking code in a worker thread: await in_thread(function)"
     )
@@ -71,14 +71,14 @@ def check(call: Any) -> None:
 def _chain(call: Any, here: int) -> list[Any]:
     """Return the calls from this one to the one that needs this thread; nothing if the chain ends elsewhere."""
     standing: dict[int, Any] = {}
-    lives = [target for target in watchdog.targets if isinstance(target, Life)]
-    every: list[Any] = [each for life in lives for each in life.calls()]
+    runs = [target for target in watchdog.targets if isinstance(target, Run)]
+    every: list[Any] = [each for run in runs for each in run.calls()]
     for each in sorted(every, key=lambda each: each.started):  # the innermost of a thread's calls comes last
         standing[each.caller] = each
     chain: list[Any] = []
     while call is not None and call not in chain and _stands_still(call) and _needs_its_loop(call):
         chain.append(call)
-        thread = _thread_of(call.life)
+        thread = _thread_of(call.run)
         if thread == here:
             return chain if len(chain) > 1 else []
         call = standing.get(thread or 0)
@@ -91,15 +91,15 @@ def _stands_still(call: Any) -> bool:
 
 
 def _needs_its_loop(call: Any) -> bool:
-    """Return whether nothing can end the call but the loop of its life, which runs in that loop's thread."""
-    if call.route != call.life.post:
+    """Return whether nothing can end the call but the loop of its run, which runs in that loop's thread."""
+    if call.route != call.run.post:
         return False
     work = call.work
-    return work is None or (isinstance(work, asyncio.Future) and work.get_loop() is call.life.loop)
+    return work is None or (isinstance(work, asyncio.Future) and work.get_loop() is call.run.loop)
 
 
-def _thread_of(life: Life) -> int | None:
-    ident: int | None = life.ident or getattr(life.loop, "_thread_id", None)
+def _thread_of(run: Run) -> int | None:
+    ident: int | None = run.ident or getattr(run.loop, "_thread_id", None)
     return ident
 
 

@@ -28,7 +28,7 @@ import os
 from collections import deque
 from typing import Any
 
-from .._runs.run import Life
+from .._runs.run import Run
 from .._threads.condition import ThreadRLock
 from .._threads.native import get_ident, is_patched
 from .._values.context import caller
@@ -149,7 +149,7 @@ def owner_of(call: Any) -> object:
 
 def is_open(call: Any) -> bool:
     """Return whether a thread waits for the call."""
-    return call in call.life.open
+    return call in call.run.open
 
 
 def is_here(call: Any) -> bool:
@@ -186,8 +186,8 @@ def _put(ident: int, errand: Errand) -> None:
 
 
 def _waits_of(ident: int) -> list[Any]:
-    lives = [target for target in watchdog.targets if isinstance(target, Life)]
-    calls: list[Any] = [call for life in lives for call in life.calls()]
+    runs = [target for target in watchdog.targets if isinstance(target, Run)]
+    calls: list[Any] = [call for run in runs for call in run.calls()]
     return [call for call in calls if call.caller == ident]
 
 

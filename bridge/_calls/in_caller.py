@@ -88,7 +88,7 @@ def _driver(frame: FrameType | None) -> object:
 def _post_of(loop: asyncio.AbstractEventLoop | None, call: Any) -> Callable[[Callable[[], object]], object]:
     """Return what carries a callback to the thread of the work."""
     if loop is None:  # that of a reactor without an asyncio loop
-        post: Callable[[Callable[[], object]], object] = call.life.post
+        post: Callable[[Callable[[], object]], object] = call.run.post
         return post
     return loop.post if isinstance(loop, BridgeLoop) else loop.call_soon_threadsafe
 
@@ -181,7 +181,7 @@ async def _await_in_task(errand: _Call, loop: asyncio.AbstractEventLoop) -> None
         await future
         return
     except BaseException as raised:
-        if errand.withdraw() or not isinstance(raised, asyncio.CancelledError) or errand.call.life.over is not None:
+        if errand.withdraw() or not isinstance(raised, asyncio.CancelledError) or errand.call.run.over is not None:
             raise
         cancellation = raised
     try:
@@ -192,7 +192,7 @@ async def _await_in_task(errand: _Call, loop: asyncio.AbstractEventLoop) -> None
                 try:
                     await errand.future
                 except asyncio.CancelledError:
-                    if errand.call.life.over is not None:  # the errand may be the very one that closes the bridge
+                    if errand.call.run.over is not None:  # the errand may be the very one that closes the bridge
                         raise
         if errand.error is None:
             errand.error = cancellation

@@ -20,7 +20,7 @@ from .._errors import BridgeClosed
 from .._loop.base import never_raise
 from .._loop.task import is_cancellation
 from .._loop.worker_threads import loop_here
-from .._runs.run import Life
+from .._runs.run import Run
 from .._threads.native import get_ident
 from .._twisted.logging import twisted_log
 from .._values.context import library
@@ -47,13 +47,13 @@ class SubmittedCall(Call):
 
     def __init__(
         self,
-        life: Life,
+        run: Run,
         x: Any,
         kind: Kind,
         route: Callable[[Callable[[], object]], object],
         context: Context | None,
     ) -> None:
-        super().__init__(life, x, kind, route, context)
+        super().__init__(run, x, kind, route, context)
         self.future = WorkFuture(self)
         self.origin: Origin = ()
 
@@ -62,10 +62,10 @@ class SubmittedCall(Call):
         if self.error is None:
             future.set_result(self.value)
         elif self.cancel_asked and is_cancellation(self.error):
-            self.life.meter.note("cancelled")
+            self.run.meter.note("cancelled")
             future.end_cancelled()
         else:
-            self.life.meter.note(end_of(self.error))
+            self.run.meter.note(end_of(self.error))
             if not isinstance(self.error, BridgeClosed):  # of that everybody hears
                 future.unseen = describe(self.x), self.error, self.origin
             future.set_exception(self.error)
@@ -124,7 +124,7 @@ class WorkFuture(PatientFuture):
         """
         try:
             own = self._call
-            if own is not None and (_get_running_loop() is not None or get_ident() == own.life.ident):
+            if own is not None and (_get_running_loop() is not None or get_ident() == own.run.ident):
                 self._check_place("result", timeout)
             return super().result(timeout)
         except BaseException as error:
@@ -138,7 +138,7 @@ class WorkFuture(PatientFuture):
         """Return the error of the work, as any Future; None if it returned. It waits as :meth:`result` does."""
         try:
             own = self._call
-            if own is not None and (_get_running_loop() is not None or get_ident() == own.life.ident):
+            if own is not None and (_get_running_loop() is not None or get_ident() == own.run.ident):
                 self._check_place("exception", timeout)
             error = super().exception(timeout)
         except BaseException as raised:
@@ -153,10 +153,10 @@ class WorkFuture(PatientFuture):
         :param verb: what waits, for the message.
         """
         own = self._call
-        if own is None or (_get_running_loop() is None and get_ident() != own.life.ident):
+        if own is None or (_get_running_loop() is None and get_ident() != own.run.ident):
             return
         if not self.done():
-            check_place(own.life, f"{verb}() of {describe(self)}")
+            check_place(own.run, f"{verb}() of {describe(self)}")
 
     def _check_place(self, method: str, timeout: float | None) -> None:
         if timeout is None or timeout > 0:  # else it only looks
@@ -217,24 +217,24 @@ def submit(bridge: Owner | None, find: Find, x: Any) -> WorkFuture:
         if library.get() not in (None, "asyncio"):
             context.run(library.set, None)
         while True:
-            life = bridge.life()
-            route = life.post if kind not in ROUTED else route_of(life, x, kind)
-            call = SubmittedCall(life, x, kind, route, context)
+            run = bridge.current_run()
+            route = run.post if kind not in ROUTED else route_of(run, x, kind)
+            call = SubmittedCall(run, x, kind, route, context)
             future = call.future
             condition: Any = future._condition
             condition.strategy = bridge.strategy
             try:
-                life.open.add(call)
-                if life.over is None and (life.accepts or bridge.life() is life):  # as in block_on
+                run.open.add(call)
+                if run.over is None and (run.accepts or bridge.current_run() is run):  # as in block_on
                     call.origin = origin_of(sys._getframe(2))
                     call.begin()
-                    if life.unwatched:
-                        watchdog.wake(life)
+                    if run.unwatched:
+                        watchdog.wake(run)
                     return future
-                life.open.discard(call)
+                run.open.discard(call)
             except BaseException:  # Ctrl-C, or a refusal; nobody has the Future
                 call.ask_to_cancel()
-                life.open.discard(call)
+                run.open.discard(call)
                 raise
     except BaseException:
         discard(x)

@@ -15,9 +15,9 @@ from typing import Any
 
 from .._errors import StrategyUnavailable
 from .._loop import worker_threads
-from .._loop.switching import SwapLoop, missing
+from .._loop.switching import SwitchingLoop, missing
 from .._loop.waiter import ScopeWaiter, StackWaiter
-from .._runs.run import Life
+from .._runs.run import Run
 from .._threads.condition import Condition
 from .._threads.native import get_ident
 from .._threads.seconds import wait_looking_up
@@ -27,15 +27,15 @@ from ..strategies.interface import Strategy, Waiter
 from ..strategies.lock import LockWaiter
 
 
-class _Home:
+class _Finder:
     """The bridge of a worker thread's loop, as ``_bridge`` sets it, which stands above this module."""
 
     bridge_of: Callable[[asyncio.AbstractEventLoop], Any] | None = None
 
 
-def set_home(bridge_of: Callable[[asyncio.AbstractEventLoop], Any]) -> None:
+def set_finder(bridge_of: Callable[[asyncio.AbstractEventLoop], Any]) -> None:
     """Let a wait in a worker thread find the bridge of the loop that the thread works for."""
-    _Home.bridge_of = staticmethod(bridge_of)
+    _Finder.bridge_of = staticmethod(bridge_of)
 
 
 def waiter_here(strategy: Strategy | None) -> Waiter | None:
@@ -49,7 +49,7 @@ def waiter_here(strategy: Strategy | None) -> Waiter | None:
             waiter = _in_scope()
             if waiter is not None:
                 return waiter
-    elif isinstance(running, SwapLoop):
+    elif isinstance(running, SwitchingLoop):
         return StackWaiter(running)
     if type(strategy) is AutoStrategy:
         return strategy.special()
@@ -63,11 +63,11 @@ def waiter_here(strategy: Strategy | None) -> Waiter | None:
 
 def _in_scope() -> Waiter | None:
     loop = worker_threads.loop_of_this_thread()
-    if loop is None or _Home.bridge_of is None:
+    if loop is None or _Finder.bridge_of is None:
         return None
-    bridge = _Home.bridge_of(loop)
-    life: Life | None = bridge._life
-    if life is None or not life.has(loop) or life.over is not None:
+    bridge = _Finder.bridge_of(loop)
+    run: Run | None = bridge._run
+    if run is None or not run.has(loop) or run.over is not None:
         return None
     return ScopeWaiter(loop, bridge.block_on)
 
@@ -101,8 +101,8 @@ class PatientCondition(Condition):
         return waiter_here(strategy)
 
 
-def check_place(life: Life, call: str) -> None:
-    """Refuse to wait here for work on that life's loop, if this is the thread of the loop and no stack can switch.
+def check_place(run: Run, call: str) -> None:
+    """Refuse to wait here for work on that run's loop, if this is the thread of the loop and no stack can switch.
 
     :param call: what is refused, as it is written, for the message.
     :raises StrategyUnavailable: the loop that runs here cannot switch stacks.
@@ -110,9 +110,9 @@ def check_place(life: Life, call: str) -> None:
     """
     running = _get_running_loop()
     if running is None:
-        if get_ident() == life.ident:
-            raise life.refusal_here(call)
-    elif running is life.loop and not isinstance(running, SwapLoop):
+        if get_ident() == run.ident:
+            raise run.refusal_here(call)
+    elif running is run.loop and not isinstance(running, SwitchingLoop):
         raise cannot_switch(running, call)
 
 

@@ -67,7 +67,7 @@ def _closing(interact: Callable[[], None]) -> Callable[[], None]:
     def interact_and_close() -> None:
         interact()
         bridge = default_bridge()
-        failed = [] if bridge._life is None else callers(bridge._life)
+        failed = [] if bridge._run is None else callers(bridge._run)
         bridge.close()
         deadline = time.monotonic() + _LEAVE
         for thread in failed:

@@ -16,16 +16,17 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
-from .._calls import completed, locks
-from .._loop.switching import OnLoopCall, Stacks, SwapLoop
+from .._calls import completed
+from .._loop.switching import OnLoopCall, Stacks, SwitchingLoop
 from .._loop.waiter import Told
-from .._runs.run import Life
+from .._runs.run import Run
 from .._threads import native
 from .._values.kinds import describe
 from .._values.origin import shown
 from .._values.outcomes import is_machinery
 from .._watch.watchdog import Watched, watchdog
 from ..strategies.auto import name_of_gui
+from . import locks
 from .chains import Link, chain_of, frames_of_stack, frames_of_stacks, walked
 
 log = logging.getLogger("bridge")
@@ -59,11 +60,11 @@ def report(target: Watched, calls: list[Any]) -> None:
 def everything() -> str:
     """Return every open call of every loop, with its stacks, and where the loops' threads stand."""
     targets = watchdog.targets
-    lives = [target for target in targets if isinstance(target, Life)]
-    taken = {id(getattr(life, "loop", None)) for life in lives}
+    runs = [target for target in targets if isinstance(target, Run)]
+    taken = {id(getattr(run, "loop", None)) for run in runs}
     alone = [target for target in targets if isinstance(target, Stacks) and id(target.loop) not in taken]
     lines: list[str] = []
-    for target in [*lives, *alone]:
+    for target in [*runs, *alone]:
         calls = open_calls(target)
         lines.append(f"{_name_of(target)}: {_count(len(calls), 'open call')}")
         for call in calls:
@@ -79,9 +80,9 @@ def open_calls(target: Watched) -> list[str]:
 
 
 def _all_calls(target: Watched) -> list[Any]:
-    calls: list[Any] = list(target.open) if isinstance(target, Life) else []
+    calls: list[Any] = list(target.open) if isinstance(target, Run) else []
     loop: Any = _loop_of(target)
-    if isinstance(loop, SwapLoop):
+    if isinstance(loop, SwitchingLoop):
         calls += loop.stacks.calls()
     return sorted(calls, key=lambda call: call.started)
 
@@ -171,7 +172,7 @@ def _standing_for(call: Any) -> list[tuple[int, str, locks.Standing]]:
 def _first_step(target: Watched, call: Any) -> Frames | None:
     """Return where the first step of a call's work stands, while that has not returned; None if it has not begun."""
     loop: Any = _loop_of(target)
-    calls: list[OnLoopCall] = loop.stacks.calls() if isinstance(loop, SwapLoop) else []
+    calls: list[OnLoopCall] = loop.stacks.calls() if isinstance(loop, SwitchingLoop) else []
     stacks = [frames_of_stacks(each.wait.greenlets()) for each in calls]
     code = call.start.__func__.__code__
     for frames in [*stacks, _frames_of_thread(_ident_of(target))]:
@@ -231,7 +232,7 @@ def _loop_thread(target: Watched) -> list[str]:
             "go on"
         )
     loop: Any = _loop_of(target)
-    stacks = loop.stacks.calls() if isinstance(loop, SwapLoop) else []
+    stacks = loop.stacks.calls() if isinstance(loop, SwitchingLoop) else []
     if stacks:
         lines.append(
             f"meanwhile {_count(len(stacks), 'call')} blocked on its stacks cannot go on; if one of them holds what "
@@ -247,7 +248,7 @@ def _full_pools(target: Watched) -> list[str]:
 
 def blocked_threads() -> dict[int, Any]:
     """Return the calls that threads wait for, by the thread; of several of one thread the last."""
-    calls = [call for target in watchdog.targets if isinstance(target, Life) for call in target.calls()]
+    calls = [call for target in watchdog.targets if isinstance(target, Run) for call in target.calls()]
     return {call.caller: call for call in sorted(calls, key=lambda call: call.started)}  # type: ignore[attr-defined]
 
 
@@ -262,11 +263,11 @@ def _ident_of(target: Watched) -> int | None:
 
 def _name_of(target: Watched) -> str:
     if isinstance(target, Stacks):
-        lives = [each for each in watchdog.targets if isinstance(each, Life) and each.has(target.loop)]
-        if not lives:
+        runs = [each for each in watchdog.targets if isinstance(each, Run) and each.has(target.loop)]
+        if not runs:
             return f"of {target.loop!r}"
-        target = lives[0]
-    return target.name if isinstance(target, Life) else repr(target)
+        target = runs[0]
+    return target.name if isinstance(target, Run) else repr(target)
 
 
 def _frames_of_caller(call: Any) -> Frames:

@@ -14,14 +14,14 @@ from .._errors import BridgeError, DeadlockError
 from .._values.context import BlockedStack, caller, take_variables
 from .._values.kinds import Kind, describe, discard, kind_of, returned_kind
 from .base import start_task
-from .switching import SwapLoop
+from .switching import SwitchingLoop
 from .task import Contained, DeferredFuture, is_plain, is_task, mark_handled
 
 _current_task = asyncio.current_task
 _Future = asyncio.Future  # at a third of the cost of the attribute
 
 
-def block(loop: SwapLoop, x: Any, kind: Kind, timeout: float | None) -> Any:
+def block(loop: SwitchingLoop, x: Any, kind: Kind, timeout: float | None) -> Any:
     """Wait for x on the loop's own thread; :meth:`bridge.Bridge.block_on` has the contract."""
     if kind is Kind.CALLABLE:
         x = x()
@@ -50,7 +50,7 @@ def block(loop: SwapLoop, x: Any, kind: Kind, timeout: float | None) -> Any:
         del task, waited, x
 
 
-def block_coroutine(loop: SwapLoop, coro: CoroutineType[Any, Any, Any]) -> Any:
+def block_coroutine(loop: SwitchingLoop, coro: CoroutineType[Any, Any, Any]) -> Any:
     """Do what :func:`block` does for a coroutine without a time limit, in half the time."""
     task, waited = _current_task(loop), None
     try:
@@ -75,7 +75,7 @@ def block_coroutine(loop: SwapLoop, coro: CoroutineType[Any, Any, Any]) -> Any:
             raise_interrupt(loop)
 
 
-def block_future(loop: SwapLoop, future: asyncio.Future[Any]) -> Any:
+def block_future(loop: SwitchingLoop, future: asyncio.Future[Any]) -> Any:
     """Do what :func:`block` does for a Future without a time limit, without a coroutine for it."""
     task = _current_task(loop)
     try:
@@ -92,7 +92,7 @@ def block_future(loop: SwapLoop, future: asyncio.Future[Any]) -> Any:
             raise_interrupt(loop)
 
 
-def raise_interrupt(loop: SwapLoop) -> None:
+def raise_interrupt(loop: SwitchingLoop) -> None:
     """Raise the KeyboardInterrupt of a program that shares its thread with the loop: its wait was cancelled."""
     if _current_task(loop) is loop.interrupted:
         loop.interrupted = None
@@ -109,7 +109,7 @@ def _was_not_entered(error: BaseException) -> bool:
     return is_of_send and error.__cause__ is None
 
 
-def _drive(loop: SwapLoop, coro: Any, task: asyncio.Task[Any], waited: Any) -> Any:
+def _drive(loop: SwitchingLoop, coro: Any, task: asyncio.Task[Any], waited: Any) -> Any:
     """Run a coroutine that has suspended, in its task and stack, which blocks until what it waits for is there."""
     send = coro.send
     error: BaseException | None = None
@@ -156,7 +156,7 @@ def _drive(loop: SwapLoop, coro: Any, task: asyncio.Task[Any], waited: Any) -> A
         del task, waited, coro, send  # see block()
 
 
-def _check(loop: SwapLoop, waited: Any, task: asyncio.Task[Any]) -> None:
+def _check(loop: SwitchingLoop, waited: Any, task: asyncio.Task[Any]) -> None:
     """Raise what a task raises in a coroutine that yields something else than a Future of its loop, by ``await``."""
     blocking = getattr(waited, "_asyncio_future_blocking", None)
     if blocking is None:
@@ -194,7 +194,7 @@ def _check_cycle(waited: Any, task: asyncio.Task[Any]) -> None:
     )
 
 
-def _by_task(loop: SwapLoop, coro: Any) -> Any:
+def _by_task(loop: SwitchingLoop, coro: Any) -> Any:
     """Run a coroutine as a task of its own, as none is current, and block until it is done."""
     try:
         loop.check_wait()
@@ -217,7 +217,7 @@ def _by_task(loop: SwapLoop, coro: Any) -> Any:
     return result
 
 
-def _wait(loop: SwapLoop, future: asyncio.Future[Any]) -> Any:
+def _wait(loop: SwitchingLoop, future: asyncio.Future[Any]) -> Any:
     """Block until the Future is done, as no task is current, and return its result."""
     try:
         if not future.done():
@@ -240,7 +240,7 @@ async def _await(x: Any) -> Any:
     return await x
 
 
-def _awaiting(loop: SwapLoop, x: Any, kind: Kind) -> Any:
+def _awaiting(loop: SwitchingLoop, x: Any, kind: Kind) -> Any:
     """Return a coroutine that awaits x."""
     if kind is Kind.DEFERRED:
         if x._runningCallbacks:
@@ -253,7 +253,7 @@ def _awaiting(loop: SwapLoop, x: Any, kind: Kind) -> Any:
     return _await(x)
 
 
-async def _after_callbacks(loop: SwapLoop, deferred: Deferred[Any]) -> Any:
+async def _after_callbacks(loop: SwitchingLoop, deferred: Deferred[Any]) -> Any:
     """Await a Deferred in whose callback another stack is blocked; itself it would give the result of the last one."""
     fired = DeferredFuture(deferred, loop)
     await fired
@@ -274,7 +274,7 @@ def _refuse_own_callback(deferred: Deferred[Any]) -> None:
         frame = frame.f_back  # type: ignore[assignment]
 
 
-def _from_other_loop(loop: SwapLoop, x: Any) -> asyncio.Future[Any]:
+def _from_other_loop(loop: SwitchingLoop, x: Any) -> asyncio.Future[Any]:
     """Return a Future of this loop that mirrors one of another loop, which runs in another thread."""
     other = x.get_loop()
     if not x.done() and (other.is_closed() or not other.is_running()):

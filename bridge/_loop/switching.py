@@ -1,4 +1,4 @@
-"""SwapLoop: a loop that goes on in another greenlet while a stack on its own thread is blocked.
+"""SwitchingLoop: a loop that goes on in another greenlet while a stack on its own thread is blocked.
 
 The stack that runs the loop's ``run_forever()`` is the *root*. It runs no callback itself: it starts *runners*,
 greenlets that iterate the loop. A callback that blocks stays where it is, on its runner's stack, and switches to a
@@ -45,15 +45,15 @@ from twisted.python import context as twisted_context
 from .._errors import BridgeClosed, DeadlockError
 from .._threads.native import get_ident
 from .._watch.watchdog import Watched, watchdog
+from .asyncio_tasks import blocked, unblocked
 from .base import BridgeLoop
 from .forwarding import Charge, Retired, start_runner, switch, throw
-from .plain_tasks import blocked, unblocked
 from .streams import StreamLoop, WatchHandle
 from .task import BridgeTask
 
 # Runners that are kept for the next blocked call, once several calls were blocked at a time.
 _POOL = 4
-# How often one stack may go on blocking while the loop closes; see SwapLoop._refuse.
+# How often one stack may go on blocking while the loop closes; see SwitchingLoop._refuse.
 _REFUSALS = 1000
 
 # Stacks that no error has ended as their loop was closed. They are kept for good: what they stand in is executing, and
@@ -184,7 +184,7 @@ class Stacks(Charge, Watched):
     )  # fmt: skip
     look_every = 0.25
 
-    def __init__(self, loop: SwapLoop, run_once: Callable[[], None]) -> None:
+    def __init__(self, loop: SwitchingLoop, run_once: Callable[[], None]) -> None:
         super().__init__()
         self.loop = loop
         # Methods of the loop's that are bound once, not for each runner.
@@ -218,7 +218,7 @@ class Stacks(Charge, Watched):
         return calls
 
 
-class SwapLoop(StreamLoop):
+class SwitchingLoop(StreamLoop):
     """A BridgeLoop on whose own thread one can block: from a task, a callback, any frame that it runs.
 
     ``asyncio.Runner(loop_factory=bridge.new_event_loop)`` runs one.
@@ -630,4 +630,4 @@ def _run_in_copy(updates: dict[Any, Any], callback: Callable[..., object], args:
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """Return a new loop of ours; :func:`bridge.new_event_loop` has the contract."""
-    return BridgeLoop() if missing() else SwapLoop()
+    return BridgeLoop() if missing() else SwitchingLoop()

@@ -128,7 +128,7 @@ class EagerTask(BridgeTask):
     """A task whose first step runs as it is made, most often within the step of another task.
 
     Where it blocks in there, the other one stands still below it, and a cancellation of that has to reach this one:
-    as for a task that is not ours, see :mod:`bridge._loop.plain_tasks`.
+    as for a task that is not ours, see :mod:`bridge._loop.asyncio_tasks`.
     """
 
 

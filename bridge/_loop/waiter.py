@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from .in_place import raise_interrupt
-from .switching import SwapLoop
+from .switching import SwitchingLoop
 
 
 class Told(asyncio.Future[None]):
@@ -66,7 +66,7 @@ class StackWaiter(LoopWaiter):
     """Waits on the loop's own thread, where the stack switches; in a task as around an ``await``."""
 
     __slots__ = ()
-    _loop: SwapLoop
+    _loop: SwitchingLoop
 
     def wait(self, timeout: float | None) -> bool:
         """Let the loop go on until notified.

@@ -68,7 +68,7 @@ def come_from(loop: asyncio.AbstractEventLoop | None) -> None:
     _local.loop = loop
 
 
-def leave_home() -> None:
+def forget_worker_loop() -> None:
     """Let this thread have no home any more, in a forked child."""
     _local.loop = None
 
@@ -93,7 +93,7 @@ def call_for(job: Job, func: Callable[..., T], *args: Any) -> T:
         _local.loop, _local.job = before
 
 
-class HomeThread(native.Thread):
+class PoolThread(native.Thread):
     """A thread of a reactor's pool; ``home`` is called in it for the loop that it works for."""
 
     def __init__(self, home: Callable[[], asyncio.AbstractEventLoop | None], **options: Any) -> None:

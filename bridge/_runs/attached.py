@@ -26,7 +26,7 @@ from .._errors import BridgeError, StrategyUnavailable
 from .._loop.task import BridgeTask, driven_by, is_task
 from .._threads import native
 from .._values.kinds import describe
-from .run import Life
+from .run import Run
 
 # From CPython 3.14 on a task of C takes a step only where its loop is the thread's running one, and a stand-in never
 # is. The class of Python has no such rule; it lets a coroutine see no current task, as there is no running loop.
@@ -190,7 +190,7 @@ def _run(handle: asyncio.Handle) -> None:
         handle._run()
 
 
-class AttachedReactor(Life):
+class AttachedReactor(Run):
     """A reactor without an asyncio loop that someone else runs. Detaching leaves it as it is."""
 
     calls_here = True

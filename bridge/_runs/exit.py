@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .._errors import BridgeClosed
 
 if TYPE_CHECKING:
-    from .run import Life, OpenCall
+    from .run import OpenCall, Run
 
 # How often the exit looks whether the other threads have ended, and a loop whether another call has come, in seconds.
 _LOOK = 0.02
@@ -54,7 +54,7 @@ _REFUSED = "the process is exiting, and the bridge has ended or was never starte
 class _Bridge(Protocol):
     exit_grace: float | None
     _closed: bool
-    _life: Any
+    _run: Any
     _shutdown_timeout: float
 
 
@@ -67,7 +67,7 @@ class Exit:
         self._is_over = False  # the loops are being closed
         self._is_watching = False
         self._child = 0  # the process of multiprocessing's that has been told
-        self._refusing: set[Life] = set()  # those whose grace is over
+        self._refusing: set[Run] = set()  # those whose grace is over
 
     def watch(self) -> None:
         """Take part in the exit. Called before the first bridge starts, and again if that was interrupted.
@@ -102,10 +102,10 @@ class Exit:
         self.begin()
         self.close()
 
-    def check(self, made: Life | None = None) -> None:
+    def check(self, made: Run | None = None) -> None:
         """Refuse what would begin now.
 
-        :param made: a life that was made just now; the exit may have looked before there was it.
+        :param made: a run that was made just now; the exit may have looked before there was it.
         :raises BridgeClosed: the exit has begun.
         """
         if self.has_begun:
@@ -113,19 +113,19 @@ class Exit:
                 made.end("the process is exiting")
             raise BridgeClosed(_REFUSED)
 
-    def life_of(self, life: Life | None) -> Life:
-        """Return the life of a bridge for a call that is made while the process exits.
+    def run_of(self, run: Run | None) -> Run:
+        """Return the run of a bridge for a call that is made while the process exits.
 
         Handlers of ``atexit`` may call until ours has been called, and so may daemon threads; other threads until
         their grace is over.
 
         :raises BridgeClosed: there is none any more for this thread.
         """
-        if life is None or not life.is_ready or life.over is not None or self._is_over:
+        if run is None or not run.is_ready or run.over is not None or self._is_over:
             raise BridgeClosed(_REFUSED)
-        if life in self._refusing and threading.current_thread() in _others():
+        if run in self._refusing and threading.current_thread() in _others():
             raise BridgeClosed(_FAILED)
-        return life
+        return run
 
     def begin(self) -> None:
         """Give the calls of other threads their grace and fail them then, so that Python need not wait for them.
@@ -143,57 +143,57 @@ class Exit:
 
     def _end_calls(self, is_patient: bool) -> None:
         self.be_quiet()
-        lives: list[tuple[float, Life]] = []
+        runs: list[tuple[float, Run]] = []
         begun = time.monotonic()
         for bridge in self._bridges():
-            life: Life | None = bridge._life
+            run: Run | None = bridge._run
             # Without a limit its callers are like any threads that the interpreter waits for.
-            if life is not None and life.over is None and bridge.exit_grace is not None:
-                lives.append((begun + bridge.exit_grace, life))
-        for deadline, life in sorted(lives, key=lambda each: each[0]):
-            while is_patient and time.monotonic() < deadline and _may_call(life):
+            if run is not None and run.over is None and bridge.exit_grace is not None:
+                runs.append((begun + bridge.exit_grace, run))
+        for deadline, run in sorted(runs, key=lambda each: each[0]):
+            while is_patient and time.monotonic() < deadline and _may_call(run):
                 time.sleep(_LOOK)
-            self._refuse(life)
+            self._refuse(run)
 
     def be_quiet(self) -> None:
         """Let a thread that dies of its failed call do so in silence from now on."""
         threading.excepthook = _quiet(threading.excepthook)
 
-    def _refuse(self, life: Life) -> None:
-        self._refusing.add(life)
-        if not life.is_ready:  # it is starting, and has no loop yet by which its calls could be failed
-            life.end(_FAILED)
+    def _refuse(self, run: Run) -> None:
+        self._refusing.add(run)
+        if not run.is_ready:  # it is starting, and has no loop yet by which its calls could be failed
+            run.end(_FAILED)
             return
-        life.accepts = False
+        run.accepts = False
         # A thread may begin to wait for a Future of a call that is open.
-        for call in list(life.open):
-            call.on_wait(functools.partial(_fail_here, life, call))
-        _fail(life)
+        for call in list(run.open):
+            call.on_wait(functools.partial(_fail_here, run, call))
+        _fail(run)
         # And by concurrent.futures.wait(), too.
         with contextlib.suppress(RuntimeError):
-            life.post(lambda: _go_on_failing(life))
+            run.post(lambda: _go_on_failing(run))
 
     def close(self) -> None:
         """Close every bridge, as a handler of ``atexit``; name on standard error what has not ended in its time."""
         self._is_over = True
         begun = time.monotonic()
-        lives: list[tuple[float, Any]] = []
+        runs: list[tuple[float, Any]] = []
         for bridge in self._bridges():
             bridge._closed = True
-            if bridge._life is not None:
-                lives.append((begun + bridge._shutdown_timeout + _SLACK, bridge._life))
+            if bridge._run is not None:
+                runs.append((begun + bridge._shutdown_timeout + _SLACK, bridge._run))
         all_told = False
         while not all_told:
             with contextlib.suppress(KeyboardInterrupt):  # they have to end all the same, or nothing cleans up
-                for _, life in lives:
-                    life.end_at_exit()
+                for _, run in runs:
+                    run.end_at_exit()
                 all_told = True
-        for deadline, life in lives:
+        for deadline, run in runs:
             with contextlib.suppress(KeyboardInterrupt):
-                left = life.left_at_exit(deadline)
+                left = run.left_at_exit(deadline)
                 if left and sys.stderr is not None:
                     print(f"bridge: the process exits without the end of: {', '.join(left)}", file=sys.stderr)
-        if lives:
+        if runs:
             from .._twisted.logging import twisted_log
 
             with contextlib.suppress(KeyboardInterrupt):
@@ -212,43 +212,43 @@ def others_at_work() -> list[threading.Thread]:
     return [thread for thread in _others() if thread not in workers]
 
 
-def callers(life: Life) -> list[threading.Thread]:
+def callers(run: Run) -> list[threading.Thread]:
     """Return those of them that wait for a call, as far as can be known."""
-    calls = list(life.open)
+    calls = list(run.open)
     return [thread for thread in others_at_work() if any(call.is_waited_for({thread.ident}) for call in calls)]
 
 
-def _may_call(life: Life) -> bool:
+def _may_call(run: Run) -> bool:
     """Return whether another thread has a call open or may make one."""
     if others_at_work():
         return True
     idents = {thread.ident for thread in _others()}
-    return any(call.is_waited_for(idents) for call in list(life.open))
+    return any(call.is_waited_for(idents) for call in list(run.open))
 
 
-def _fail_call(life: Life, call: OpenCall) -> None:
-    life.fail(call, BridgeClosed(f"{_FAILED}; the call was not completed"))
+def _fail_call(run: Run, call: OpenCall) -> None:
+    run.fail(call, BridgeClosed(f"{_FAILED}; the call was not completed"))
 
 
-def _fail_here(life: Life, call: OpenCall) -> None:
+def _fail_here(run: Run, call: OpenCall) -> None:
     """Fail a call that this thread waits for, if the interpreter is going to wait for the thread."""
     if threading.current_thread() in _others():
-        _fail_call(life, call)
+        _fail_call(run, call)
 
 
-def _fail(life: Life) -> bool:
+def _fail(run: Run) -> bool:
     """Fail the calls that other threads wait for. Return whether there are such threads."""
     idents = {thread.ident for thread in _others()}
     if idents:
-        for call in list(life.open):
+        for call in list(run.open):
             if call.is_waited_for(idents):
-                _fail_call(life, call)
+                _fail_call(run, call)
     return bool(idents)
 
 
-def _go_on_failing(life: Life) -> None:
-    if life.over is None and _fail(life):
-        life.loop.call_later(_LOOK, _go_on_failing, life)
+def _go_on_failing(run: Run) -> None:
+    if run.over is None and _fail(run):
+        run.loop.call_later(_LOOK, _go_on_failing, run)
 
 
 def _quiet(hook: Callable[[Any], object]) -> Callable[[Any], object]:

@@ -1,4 +1,4 @@
-"""LoopThread: one life of a loop, from the start of its thread to the end of its last task."""
+"""LoopThread: one run of a loop, from the start of its thread to the end of its last task."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import Any
 
 from .._loop import worker_threads
 from .._loop.base import BridgeLoop, deferring_factory
-from .._loop.switching import SwapLoop, new_event_loop
+from .._loop.switching import SwitchingLoop, new_event_loop
 from .._loop.workers import Workers, prepare, shut_down_executor
 from .._threads import native
 from .._threads.colocate import colocation
-from .._threads.latch import Gate
+from .._threads.latch import Latch
 from .._twisted import reactor as reactors
 from .._twisted.logging import twisted_log
 from . import fork
-from .run import Life
+from .run import Run
 
 log = logging.getLogger("bridge")
 
@@ -33,7 +33,7 @@ _START_CHECK = 0.1
 _TRIES = 3
 
 
-class LoopThread(Life):
+class LoopThread(Run):
     """One loop with its reactor, in a thread of its own. It is started once and ends once."""
 
     reactor: reactors.BridgeReactor
@@ -57,8 +57,8 @@ class LoopThread(Life):
         self._owner = weakref.ref(owner)
         self._previous_reactor = None if previous is None else getattr(previous, "reactor", None)
         self._shutdown_fired = False
-        self._ready = Gate()
-        self._gone = Gate()  # the thread has done all that it does
+        self._ready = Latch()
+        self._gone = Latch()  # the thread has done all that it does
         self._failed: BaseException | None = None
         self._final = False
         self._was_launched = False
@@ -133,14 +133,14 @@ class LoopThread(Life):
         return self.over is not None and not self._has_begun and self._failed is None and self.cause is None
 
     def wait_ended(self) -> None:
-        """Wait until the thread of a life that is over has ended.
+        """Wait until the thread of a run that is over has ended.
 
         :raises BridgeClosed: it still runs after the time that its shutdown may take.
         """
         if not self._has_begun:  # it could not be started; or it ends before it does anything, as this is over
             return
         if not self._gone.is_open:
-            self._ask_to_end()  # Ctrl-C may have come before whoever ended the life could
+            self._ask_to_end()  # Ctrl-C may have come before whoever ended the run could
         if not self._wait_gone(self.shutdown_timeout + 1.0):
             error = self.closed_error()
             error.add_note("Its thread has not ended, so no new loop can start: something blocks it.")
@@ -158,14 +158,14 @@ class LoopThread(Life):
 
         Ctrl-C may end it anywhere. To call it again does what is left.
 
-        :param final: no later life will use the reactor.
+        :param final: no later run will use the reactor.
         """
         self._final = self._final or final
         self.end(reason)
         self._ask_to_end()
 
     def _ask_to_end(self) -> None:
-        if self.is_ready:  # else the thread itself sees that the life is over: see _serve
+        if self.is_ready:  # else the thread itself sees that the run is over: see _serve
             with contextlib.suppress(RuntimeError):  # the loop is closed already
                 self.post(self.stop_serving)
 
@@ -196,7 +196,7 @@ class LoopThread(Life):
         return self._left
 
     def forget(self) -> None:
-        """Let go of the loop and its reactor in a forked child, which the next life there takes over."""
+        """Let go of the loop and its reactor in a forked child, which the next run there takes over."""
         super().forget()
         reactor = getattr(self, "reactor", None)
         kept = [self, *(reactors.forget(reactor) if reactor is not None else ())]
@@ -286,19 +286,19 @@ class LoopThread(Life):
         self.end(reason, cause)
 
     def thread_has_ended(self) -> None:
-        """End the life, should it not have ended, as its thread has. Called in the thread, after its last line."""
+        """End the run, should it not have ended, as its thread has. Called in the thread, after its last line."""
         self.end("the loop's thread was killed")
         self._ready.open()
         self._gone.open()
 
     def _end_waits(self) -> None:
-        if isinstance(self.loop, SwapLoop):
+        if isinstance(self.loop, SwitchingLoop):
             self.loop.end_waits(self.closed_error)
 
     def _close_loop(self) -> None:
         self._orphans.clear()
         self.loop.close()
-        if isinstance(self.loop, SwapLoop):
+        if isinstance(self.loop, SwitchingLoop):
             self.meter.switches += self.loop.stacks.switches
         twisted_log.leave(self)
         if self._final:
@@ -318,7 +318,7 @@ class LoopThread(Life):
             self.reactor = self._previous_reactor
             reactors.bind(self.reactor, self.loop)
         self.reactor.on_crash = self._reactor_crashed
-        if isinstance(self.loop, SwapLoop):
+        if isinstance(self.loop, SwitchingLoop):
             self.loop.before_block = self.reactor.keep_time
             self.loop.stacks.stall_after = self.stall_after
         self.reactor.addSystemEventTrigger("before", "shutdown", self._shutdown_begins)
@@ -330,7 +330,7 @@ class LoopThread(Life):
         self.reactor.startRunning(installSignalHandlers=False)
         self.accepts = True  # and only then: the exit refuses what is ready
         self.is_ready = True
-        if self.over is not None:  # meanwhile; see Life.end and _ask_to_end
+        if self.over is not None:  # meanwhile; see Run.end and _ask_to_end
             self.accepts = False
             return
         self._ready.open()
@@ -374,16 +374,16 @@ class LoopThread(Life):
 class _Last:
     """Is dropped when the thread ends, whatever has killed it: a thread's local data are."""
 
-    def __init__(self, life: LoopThread) -> None:
-        self._life = life
+    def __init__(self, run: LoopThread) -> None:
+        self._run = run
         self._process = os.getpid()
 
     def __del__(
         self, is_finalizing: Callable[[], bool] = sys.is_finalizing, getpid: Callable[[], int] = os.getpid
     ) -> None:
         # In a forked child the data of the other threads are dropped as well.
-        if not self._life.has_gone and not is_finalizing() and getpid() == self._process:
-            self._life.thread_has_ended()
+        if not self._run.has_gone and not is_finalizing() and getpid() == self._process:
+            self._run.thread_has_ended()
 
 
 _of_thread = threading.local()

@@ -11,11 +11,11 @@ from typing import Any, cast
 
 from .._errors import BridgeError, ReactorConflict
 from .._loop.base import BridgeLoop
-from .._loop.switching import SwapLoop, missing
+from .._loop.switching import SwitchingLoop, missing
 from .._threads import native
 from .._twisted import reactor as reactors
 from .attached import AttachedReactor, ReactorLoop, runs_here, stand_in
-from .run import Life
+from .run import Run
 
 log = logging.getLogger("bridge")
 
@@ -69,7 +69,7 @@ class _WithReactor(BridgeLoop):
             super().close()
 
 
-class ProgramLoop(_WithReactor, SwapLoop):
+class ProgramLoop(_WithReactor, SwitchingLoop):
     """The loop that :func:`bridge.new_event_loop` makes."""
 
 
@@ -84,7 +84,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 def install() -> Any:
     """Put the reactor on a new loop of ours, for the program to run; :func:`bridge.install` has the contract."""
-    loop = BridgeLoop() if missing() else SwapLoop()
+    loop = BridgeLoop() if missing() else SwitchingLoop()
     try:
         reactor = reactors.build(loop, True, loop)
     except BaseException:
@@ -95,7 +95,7 @@ def install() -> Any:
     return reactor
 
 
-class AttachedLoop(Life):
+class AttachedLoop(Run):
     """A loop that someone else runs. Detaching leaves it as it is."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, shutdown_timeout: float) -> None:
@@ -143,7 +143,7 @@ class AttachedLoop(Life):
 
 
 def attach(loop: asyncio.AbstractEventLoop, shutdown_timeout: float) -> AttachedLoop | AttachedReactor:
-    """Return a life of a loop from :func:`loop_of`."""
+    """Return a run of a loop from :func:`loop_of`."""
     if isinstance(loop, ReactorLoop):
         return AttachedReactor(loop, shutdown_timeout)
     return AttachedLoop(loop, shutdown_timeout)

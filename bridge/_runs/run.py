@@ -1,4 +1,4 @@
-"""Life: the calls that are open on one loop, and what becomes of them when it ends."""
+"""Run: the calls that are open on one loop, and what becomes of them when it ends."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Owner(Protocol):
 
     strategy: Strategy  # how its callers wait, if a call does not say
 
-    def life(self) -> Life:
+    def current_run(self) -> Run:
         """Return the run that takes calls; start one if none does.
 
         :raises BridgeClosed: the bridge is closed, or the loop ended as it started.
@@ -57,7 +57,7 @@ class Owner(Protocol):
         ...
 
 
-class Life(Watched):
+class Run(Watched):
     """One run of one loop, as the calls see it.
 
     Calls are counted in ``open``, a set, and whoever removes a call from it has the right, and the duty, to end it:
@@ -83,7 +83,7 @@ class Life(Watched):
         self.accepts = False
         self.ident: int | None = None  # the thread's
         self.portal: Any = None  # anyio's, once somebody has asked for it
-        self.over: str | None = None  # why this life has ended
+        self.over: str | None = None  # why this run has ended
         self.cause: BaseException | None = None
         self.shutdown_timeout = shutdown_timeout
         self.colocation: Colocation | None = None  # what brings a caller to the core of the loop's thread
@@ -122,11 +122,11 @@ class Life(Watched):
         return 0 if stacks is None or loop.is_closed() else stacks.switches
 
     def has(self, loop: asyncio.AbstractEventLoop | None) -> bool:
-        """Return whether that is this life's loop."""
+        """Return whether that is this run's loop."""
         return loop is not None and getattr(self, "loop", None) is loop
 
     def closed_error(self) -> BridgeClosed:
-        """Return a new BridgeClosed that says why this life has ended."""
+        """Return a new BridgeClosed that says why this run has ended."""
         error = BridgeClosed(f"{self.over or 'the loop has ended'}; the call was not completed")
         error.__cause__ = self.cause
         return error

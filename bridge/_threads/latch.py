@@ -1,4 +1,4 @@
-"""Gate: an event whose waiters Ctrl-C may hit at any line.
+"""Latch: an event whose waiters Ctrl-C may hit at any line.
 
 Neither of the standard library's will do. A Ctrl-C in ``Thread.join()`` marks a thread that runs as stopped (CPython
 3.11 and 3.12, where the handler for it releases the lock that the thread still holds: bpo-45274), so that a new loop
@@ -13,12 +13,12 @@ from _thread import LockType
 from .native import allocate_lock
 from .seconds import wait_looking_up
 
-# How often a waiter looks at the gate itself, in seconds: what is raised from outside in the thread that opens it
+# How often a waiter looks at the latch itself, in seconds: what is raised from outside in the thread that opens it
 # (PyThreadState_SetAsyncExc) may come before its waiters are told.
 _LOOK = 0.1
 
 
-class Gate:
+class Latch:
     """Is opened once, by any thread; any number of threads wait for it."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Gate:
                 self._locks.pop().release()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the gate is open, for so many seconds at the most; return whether it is."""
+        """Wait until the latch is open, for so many seconds at the most; return whether it is."""
         if self.is_open:
             return True
         lock = allocate_lock()

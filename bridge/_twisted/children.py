@@ -62,7 +62,7 @@ def watch(reactor: Any, child: Any) -> None:
 
 
 def watch_again(reactor: Any) -> None:
-    """Watch all children of the reactor on its new loop; also those of its life before the adoption."""
+    """Watch all children of the reactor on its new loop; also those of its run before the adoption."""
     for child, descriptor in list(reactor.children.items()):
         if descriptor is not None:
             _add(reactor, child, descriptor)

@@ -7,7 +7,7 @@ these methods raise :class:`~bridge.WrongThreadError`, before they do anything.
 Free are: what Twisted says that any thread may call (``callFromThread``, ``wakeUp``), what starts on a thread of the
 pool (``callInThread``, ``getThreadPool``, ``suggestThreadPoolSize``), what only looks (``getReaders``, ``getWriters``,
 ``getDelayedCalls``, ``seconds``, ``running``), and what adds to a list that the loop reads later (triggers of system
-events, the installation of a resolver). While no loop runs, before the first life and between two of them, any thread
+events, the installation of a resolver). While no loop runs, before the first run and between two of them, any thread
 may do anything, as ever.
 
 The private names of Twisted that this module stands on (present from 24.10 to 26.10; test_guard.py and

@@ -26,7 +26,7 @@ from twisted.python.log import PythonLoggingObserver
 
 from .._threads import native
 from .._threads.condition import new_lock
-from .._threads.latch import Gate
+from .._threads.latch import Latch
 
 _LEVELS: dict[Any, int] = {
     LogLevel.debug: logging.DEBUG,
@@ -52,7 +52,7 @@ class TwistedLog:
         """Forget the thread, which the child has not, and the records that the parent's one will handle."""
         self._lock = new_lock()
         self._users: set[object] = set()
-        self._records: SimpleQueue[logging.LogRecord | Gate | None] = SimpleQueue()
+        self._records: SimpleQueue[logging.LogRecord | Latch | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None  # the last one that was told to end
         self._starting = native.allocate_lock()
@@ -130,7 +130,7 @@ class TwistedLog:
 
     def _run(self) -> None:
         while (record := self._records.get()) is not None:
-            if isinstance(record, Gate):
+            if isinstance(record, Latch):
                 record.open()
                 continue
             try:
@@ -144,7 +144,7 @@ class TwistedLog:
         if threading.current_thread().name == _THREAD:
             return True
         deadline = monotonic() + seconds
-        handled = Gate()  # whose opening a Ctrl-C in the wait for it cannot hold up, as it can an Event's
+        handled = Latch()  # whose opening a Ctrl-C in the wait for it cannot hold up, as it can an Event's
         ending = self._ending
         if self._thread is None:
             handled.open()

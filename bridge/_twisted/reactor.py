@@ -223,7 +223,7 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
         reactor.addReader(reader)
     for writer in writers:
         reactor.addWriter(writer)
-    reactor._home_pool()
+    reactor._tie_pool()
     children.watch_again(reactor)
     reactor.installWaker()  # unless it has one; in a forked child it has none
     for from_thread in from_threads:
@@ -321,7 +321,7 @@ def set_once(future: asyncio.Future[None]) -> None:
 
 
 async def shut_down(reactor: BridgeReactor, fired: bool, deadline: float) -> bool:
-    """Fire the reactor's shutdown triggers unless this life has fired them already, and drop what is left on it.
+    """Fire the reactor's shutdown triggers unless this run has fired them already, and drop what is left on it.
 
     :param deadline: the loop's time, in seconds, until which triggers that return a Deferred are waited for.
     :returns: False if some trigger had not finished by then.

@@ -20,8 +20,8 @@ from twisted.python.log import callWithLogger  # pyright: ignore[reportUnknownVa
 
 from .._errors import BridgeClosed
 from .._loop.base import BridgeLoop
-from .._loop.switching import SwapLoop
-from .._loop.worker_threads import HomeThread
+from .._loop.switching import SwitchingLoop
+from .._loop.worker_threads import PoolThread
 from .._threads.native import get_ident
 from . import children
 from .guard import GuardedReactor, guarded
@@ -198,18 +198,18 @@ class BridgeReactor(GuardedReactor):
 
     def _initThreadPool(self) -> None:
         super()._initThreadPool()
-        self._home_pool()
+        self._tie_pool()
 
-    def _home_pool(self) -> None:
+    def _tie_pool(self) -> None:
         """Let the threads of the pool know the loop that they work for."""
         pool: Any = self.threadpool
         if pool is not None:
             make_real(pool)
             # Daemons, as a thread that was started from the main thread would keep the process at its exit, where the
             # shutdown of the reactor comes after the interpreter has joined all others.
-            make = functools.partial(HomeThread, lambda: self._asyncioEventloop, daemon=True)
+            make = functools.partial(PoolThread, lambda: self._asyncioEventloop, daemon=True)
 
-            def thread(*args: Any, **kwargs: Any) -> HomeThread:
+            def thread(*args: Any, **kwargs: Any) -> PoolThread:
                 self._spread()
                 return make(*args, **kwargs)
 
@@ -225,7 +225,7 @@ class BridgeReactor(GuardedReactor):
 def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
     """Cancel what is left on a loop that has stopped, and let it clean up; what is blocked gets BridgeClosed."""
     left = asyncio.all_tasks(loop)
-    if isinstance(loop, SwapLoop):
+    if isinstance(loop, SwitchingLoop):
         loop.end_waits(_closed)
     for task in left:
         task.cancel()

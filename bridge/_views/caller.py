@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from .._runs.run import Life
+    from .._runs.run import Run
     from ..strategies.interface import Strategy
 
 
@@ -16,7 +16,7 @@ class Caller(Protocol):
         """Wait for x."""
         ...
 
-    def life(self) -> Life:
+    def current_run(self) -> Run:
         """Return the loop thread that runs; start one if none does."""
         ...
 

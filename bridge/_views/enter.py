@@ -22,7 +22,7 @@ from .._values.outcomes import trim
 from .detect import class_of, has, unless_async_context_manager
 
 if TYPE_CHECKING:
-    from .._runs.run import Life
+    from .._runs.run import Run
     from ..strategies.interface import Strategy
     from .caller import Caller, ViewOwner
 
@@ -60,7 +60,7 @@ class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
                 f"{self!r} was entered before, and serves one 'with' statement only; make another: enter(...)"
             )
         self._caller = self._owner.caller()
-        host = self._host = _Host(self._caller.life(), self._manager)
+        host = self._host = _Host(self._caller.current_run(), self._manager)
         try:
             try:
                 self._cross(host.enter)
@@ -93,9 +93,9 @@ class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
             self._cross(lambda: host.leave(exc))
             return host.swallowed
         except BaseException as error:
-            if host.life.over is None and host.is_open:  # Ctrl-C, before the loop was asked
+            if host.run.over is None and host.is_open:  # Ctrl-C, before the loop was asked
                 with contextlib.suppress(RuntimeError):
-                    host.life.post(host.abandon)
+                    host.run.post(host.abandon)
             if error is exc:  # raised anew, as some do; it is still on its way here
                 error.__traceback__ = traceback
                 return False
@@ -104,11 +104,11 @@ class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
 
     def __del__(self) -> None:
         host = getattr(self, "_host", None)
-        if host is not None and host.is_kept and host.life.over is None:
+        if host is not None and host.is_kept and host.run.over is None:
             if not self._left:  # else a second Ctrl-C has come before the loop was asked
                 warnings.warn(f"{self!r} was entered and never left; use 'with'", ResourceWarning, 1, self)
             with contextlib.suppress(RuntimeError):
-                host.life.post(host.abandon)
+                host.run.post(host.abandon)
 
     def __repr__(self) -> str:
         return f"<sync context manager of {describe(self._manager)}>"
@@ -116,8 +116,8 @@ class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
     def _cross(self, request: Callable[[], object]) -> None:
         host = self._host
         assert host is not None
-        if host.life.over is not None:
-            raise host.life.closed_error()
+        if host.run.over is not None:
+            raise host.run.closed_error()
         host.variables.send()
         try:
             self._caller.block_on(request, timeout=self._timeout, strategy=self._strategy)
@@ -129,21 +129,21 @@ class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
             host.variables.receive()
 
     def _give_up(self, host: _Host, error: BaseException) -> None:
-        if host.life.over is not None:
+        if host.run.over is not None:
             return
         if host.is_open:
             with contextlib.suppress(Exception):
                 self._caller.block_on(lambda: host.leave(error), strategy=self._strategy)
         else:
             with contextlib.suppress(RuntimeError):
-                host.life.post(host.abandon)
+                host.run.post(host.abandon)
 
 
 class _Outcome(asyncio.Future[None]):
     """What the caller blocks on. It is cancelled the way a task is: done only when the manager has ended its step."""
 
     def __init__(self, host: _Host) -> None:
-        super().__init__(loop=host.life.loop)
+        super().__init__(loop=host.run.loop)
         self._host: _Host | None = host
 
     def cancel(self, msg: Any = None) -> bool:
@@ -165,8 +165,8 @@ class _Outcome(asyncio.Future[None]):
 class _Host:
     """The task that enters and leaves. Its methods are called on the loop's thread."""
 
-    def __init__(self, life: Life, manager: Any) -> None:
-        self.life = life
+    def __init__(self, run: Run, manager: Any) -> None:
+        self.run = run
         self.value: Any = None
         self.swallowed: bool | None = None
         self.is_open = False  # entered, and its __aexit__ not called yet
@@ -232,8 +232,8 @@ class _Host:
 
     def _check_loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
-        if loop is not self.life.loop:
-            raise self.life.closed_error()
+        if loop is not self.run.loop:
+            raise self.run.closed_error()
         return loop
 
     async def _run(self) -> None:

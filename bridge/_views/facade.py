@@ -212,8 +212,8 @@ class Facade:
         from . import view
 
         try:
-            lens = view.Lens(self, checked_seconds(timeout, "timeout"), strategy, wrap)
-            return lens.decorate if obj is _OMITTED else lens.decorate(obj)
+            factory = view.ViewFactory(self, checked_seconds(timeout, "timeout"), strategy, wrap)
+            return factory.decorate if obj is _OMITTED else factory.decorate(obj)
         except (TypeError, ValueError) as error:
             trim(error)
             raise

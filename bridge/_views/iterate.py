@@ -26,7 +26,7 @@ from .._values.kinds import describe
 from .._values.outcomes import trim
 
 if TYPE_CHECKING:
-    from .._runs.run import Life
+    from .._runs.run import Run
     from ..strategies.interface import Strategy
     from .caller import Caller, ViewOwner
 
@@ -93,7 +93,7 @@ class Items(Iterator[T], Generic[T]):
         if producer is not None and producer.asleep and len(self._items) <= self._low:
             producer.asleep = False
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                producer.life.post(producer.wake)
+                producer.run.post(producer.wake)
         return item if self._convert is None else self._convert(item)  # type: ignore[no-any-return]
 
     def close(self) -> None:
@@ -112,12 +112,12 @@ class Items(Iterator[T], Generic[T]):
         try:
             if producer is None and isinstance(self._iterable, AsyncGenerator):
                 producer = self._begin()
-            if producer is not None and producer.life.over is None:
+            if producer is not None and producer.run.over is None:
                 self._cross(producer.close)
         except BaseException as error:
-            if producer is not None and producer.life.over is None:  # Ctrl-C, maybe before the loop was asked
+            if producer is not None and producer.run.over is None:  # Ctrl-C, maybe before the loop was asked
                 with contextlib.suppress(RuntimeError):
-                    producer.life.post(producer.close)
+                    producer.run.post(producer.close)
             trim(error)
             raise
         finally:
@@ -134,9 +134,9 @@ class Items(Iterator[T], Generic[T]):
     def __del__(self) -> None:
         # Garbage may be collected at any point of any thread, where waiting for the loop could be a deadlock.
         producer = getattr(self, "_producer", None)
-        if producer is not None and producer.is_open and producer.life.over is None:
+        if producer is not None and producer.is_open and producer.run.over is None:
             with contextlib.suppress(RuntimeError):
-                producer.life.post(producer.close)
+                producer.run.post(producer.close)
 
     def __repr__(self) -> str:
         return f"<items of {describe(self._iterable)}>"
@@ -155,7 +155,7 @@ class Items(Iterator[T], Generic[T]):
     def _begin(self) -> _Producer:
         """Make the producer; of several threads that do, one makes it for all."""
         caller = self._owner.caller()
-        producer = _Producer(caller.life(), self._iterable, self._items, self._prefetch)
+        producer = _Producer(caller.current_run(), self._iterable, self._items, self._prefetch)
         self._caller, producer = self._first.setdefault(None, (caller, producer))
         self._producer = producer
         return producer
@@ -163,10 +163,10 @@ class Items(Iterator[T], Generic[T]):
     def _cross(self, request: Callable[[], object]) -> None:
         producer = self._producer
         assert producer is not None
-        if producer.life.over is not None:
+        if producer.run.over is not None:
             if self._items:  # made before the loop ended
                 return
-            raise producer.life.closed_error()
+            raise producer.run.closed_error()
         try:
             self._caller.block_on(request, timeout=self._timeout, strategy=self._strategy)
         except TimeoutError as error:
@@ -219,8 +219,8 @@ class _Producer:
     It knows nothing of its Items, so that they are garbage when their user has dropped them.
     """
 
-    def __init__(self, life: Life, iterable: AsyncIterable[Any], items: deque[Any], ahead: int) -> None:
-        self.life = life
+    def __init__(self, run: Run, iterable: AsyncIterable[Any], items: deque[Any], ahead: int) -> None:
+        self.run = run
         self.variables = Variables()
         # True from when the producer goes to sleep until a consumer has seen that; it then owes a wake().
         self.asleep = False
@@ -238,8 +238,8 @@ class _Producer:
     def ask(self) -> _Wait | None:
         """Return what is done when something was put into the deque, None if it is there."""
         loop = asyncio.get_running_loop()
-        if loop is not self.life.loop:
-            raise self.life.closed_error()
+        if loop is not self.run.loop:
+            raise self.run.closed_error()
         if self._has_ended and not self._items:  # Ctrl-C has come as a consumer took the end
             self._items.append(_End(None))
         if self._items:
@@ -283,7 +283,7 @@ class _Producer:
 
     def close(self) -> asyncio.Future[None] | None:
         """End the task, and return what is done when it has ended; None if it has already."""
-        if self._has_ended or asyncio.get_running_loop() is not self.life.loop:
+        if self._has_ended or asyncio.get_running_loop() is not self.run.loop:
             return None
         if self._task is None:  # nobody has asked for an item
             self._has_ended = True
@@ -294,7 +294,7 @@ class _Producer:
         self.variables.note_caller()
         if not self._closing:
             self._closing = True
-            self._closed = _Wait(self, self.life.loop)
+            self._closed = _Wait(self, self.run.loop)
             if not self.interrupt():
                 self.wake()
         return self._closed
@@ -306,7 +306,7 @@ class _Producer:
         try:
             await self._produce()
         except asyncio.CancelledError as error:
-            end.error = error if self.life.over is None else self.life.closed_error()
+            end.error = error if self.run.over is None else self.run.closed_error()
         except GeneratorExit:  # the loop was closed under the task
             raise
         except BaseException as error:
@@ -392,7 +392,7 @@ class _Producer:
 
     async def _sleep(self) -> asyncio.CancelledError | None:
         """Wait for wake(). Return the cancellation that has come instead."""
-        if self.life.over is not None and self._task is not None and self._task.cancelling():
+        if self.run.over is not None and self._task is not None and self._task.cancelling():
             raise asyncio.CancelledError  # the generator has taken no notice of it, and there is no other
         self._rest = asyncio.get_running_loop().create_future()
         # First this, then a second look: a consumer that took an item before it could see this has woken nobody.

@@ -1,8 +1,8 @@
 """Views: what ``blocking()`` returns for a function, an instance, a class and a module.
 
-All views that are reached from one another share a :class:`Lens`, which knows how to wait and what to view in turn. A
-view of an instance or a module is of a class made for it (:func:`_view_class`) that has the special methods which the
-original has and no others, so ``len()``, ``in``, ``for`` and ``with`` work, or fail, as the user expects.
+All views that are reached from one another share a :class:`ViewFactory`, which knows how to wait and what to view in
+turn. A view of an instance or a module is of a class made for it (:func:`_view_class`) that has the special methods
+which the original has and no others, so ``len()``, ``in``, ``for`` and ``with`` work, or fail, as the user expects.
 
 Where code of the object's runs: a coroutine is made in the caller's thread; everything else that may touch the reactor
 runs on the loop's, in a task; comparing, hashing and printing stay in the caller's thread, for a set of views must not
@@ -36,7 +36,7 @@ _WRITE = "blocking() takes a function, or a class, an instance or a module that 
 _HINT = "; if its functions return Deferreds all the same, view each: blocking(obj.method)"
 
 
-class Lens:
+class ViewFactory:
     """How a view, and what is reached through it, waits, and what it views in turn."""
 
     __slots__ = ("block_on", "options", "owner", "package", "strategy", "timeout", "wrap")
@@ -67,31 +67,31 @@ class Lens:
         """
         if isinstance(obj, View | FunctionView | ClassView):
             obj = original(obj)
-        lens = Lens(self.owner, self.timeout, self.strategy, self.wrap, _package_of(obj))
+        factory = ViewFactory(self.owner, self.timeout, self.strategy, self.wrap, _package_of(obj))
         if class_of(obj) in (classmethod, staticmethod):
-            return class_of(obj)(lens.decorate(obj.__func__))
+            return class_of(obj)(factory.decorate(obj.__func__))
         if isinstance(obj, property):
-            fget, fset, fdel = (each and lens.decorate(each) for each in (obj.fget, obj.fset, obj.fdel))
+            fget, fset, fdel = (each and factory.decorate(each) for each in (obj.fget, obj.fset, obj.fdel))
             return property(fget, fset, fdel, obj.__doc__)
         if _is_function(obj):
             if _is_plain_builtin(obj):
                 raise TypeError(f"there is nothing async in {_shown(obj)}: call it as it is. {_WRITE}")
-            return lens.function(obj)
+            return factory.function(obj)
         if isinstance(obj, types.AsyncGeneratorType):
-            return lens.items(obj)
+            return factory.items(obj)
         if is_waited_for(obj) and not isinstance(obj, type) and not has(class_of(obj), "__aenter__"):
             raise TypeError(f"{shown(obj)} is one result, not something to call: write block_on(...). {_WRITE}")
         if not has_async(obj):
             hint = "" if top_level(obj if isinstance(obj, type) else type(obj)) == "builtins" else _HINT
             raise TypeError(f"there is nothing async in {_shown(obj)}: use it as it is. {_WRITE}{hint}")
-        return lens.view(obj)
+        return factory.view(obj)
 
     def view(self, obj: Any) -> Any:
         """Return the view of a class, an instance or a module."""
         if isinstance(obj, type):
             return ClassView(self, obj)
         view = object.__new__(_view_class(class_of(obj)))
-        object.__setattr__(view, "_bridge_lens", self)
+        object.__setattr__(view, "_bridge_factory", self)
         object.__setattr__(view, "_bridge_object", obj)
         object.__setattr__(view, "_bridge_entered", [])
         object.__setattr__(view, "_bridge_items", None)
@@ -217,10 +217,10 @@ class _Elsewhere:
 
 
 def _restored(parts: tuple[Any, ...], is_module: bool, obj: Any) -> Any:
-    lens = Lens(*parts)
+    factory = ViewFactory(*parts)
     if is_module:
-        return lens.view(importlib.import_module(obj))
-    return lens.function(obj) if _is_function(obj) else lens.view(obj)
+        return factory.view(importlib.import_module(obj))
+    return factory.function(obj) if _is_function(obj) else factory.view(obj)
 
 
 def original(x: Any) -> Any:
@@ -240,7 +240,7 @@ class FunctionView:
     # Not __code__ and its like, by which inspect would take this for the coroutine function.
     _FORWARDED = frozenset({"__annotations__", "__type_params__", "__self__", "__func__"})
 
-    def __init__(self, lens: Lens, function: Callable[..., Any], view: View | None) -> None:
+    def __init__(self, factory: ViewFactory, function: Callable[..., Any], view: View | None) -> None:
         own = self.__dict__
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             try:
@@ -248,12 +248,12 @@ class FunctionView:
             except AttributeError:  # a partial has no name
                 pass
         self.__wrapped__ = function
-        self._lens = lens
+        self._lens = factory
         self._view = view
-        self._block_on = lens.block_on
-        self._timeout = lens.timeout
-        self._strategy = lens.strategy
-        self._is_plain = lens.wrap is None and view is None
+        self._block_on = factory.block_on
+        self._timeout = factory.timeout
+        self._strategy = factory.strategy
+        self._is_plain = factory.wrap is None and view is None
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -331,14 +331,14 @@ class GeneratorFunctionView(FunctionView):
 class ClassView:
     """A sync view of a class. Its instances are made on the loop's thread and viewed in turn."""
 
-    _bridge_lens: Lens
+    _bridge_factory: ViewFactory
     __wrapped__: type
 
-    def __init__(self, lens: Lens, cls: type) -> None:
+    def __init__(self, factory: ViewFactory, cls: type) -> None:
         self.__dict__.update(
             {name: getattr(cls, name) for name in ("__module__", "__name__", "__qualname__", "__doc__")}
         )
-        self.__dict__.update(_bridge_lens=lens, __wrapped__=cls)
+        self.__dict__.update(_bridge_factory=factory, __wrapped__=cls)
 
     def __get__(self, instance: Any, owner: type | None = None) -> ClassView:
         # Which does nothing, but for help(): it documents what has a __get__ by its signature and docstring.
@@ -347,7 +347,7 @@ class ClassView:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         args, kwargs = _originals(args, kwargs)
         try:
-            return self._bridge_lens.construct(self.__wrapped__, args, kwargs)
+            return self._bridge_factory.construct(self.__wrapped__, args, kwargs)
         except BaseException as error:
             trim(error)
             raise
@@ -356,7 +356,7 @@ class ClassView:
         value = getattr(self.__wrapped__, name)
         if name.startswith("__") and name.endswith("__"):
             return value
-        return self._bridge_lens.function(value) if _is_function(value) else self._bridge_lens.given(value)
+        return self._bridge_factory.function(value) if _is_function(value) else self._bridge_factory.given(value)
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self.__wrapped__, name, value)
@@ -401,22 +401,22 @@ class ClassView:
         return self
 
     def __reduce__(self) -> Any:
-        return _global_name(self, self.__wrapped__) or self._bridge_lens.reduced(self.__wrapped__)
+        return _global_name(self, self.__wrapped__) or self._bridge_factory.reduced(self.__wrapped__)
 
 
 class View:
     """A sync view of an instance or a module; the base of the classes that are made for each type."""
 
     # Every other name is the original's.
-    __slots__ = ("__weakref__", "_bridge_entered", "_bridge_items", "_bridge_lens", "_bridge_object")
-    _bridge_lens: Lens
+    __slots__ = ("__weakref__", "_bridge_entered", "_bridge_factory", "_bridge_items", "_bridge_object")
+    _bridge_factory: ViewFactory
     _bridge_object: Any
     _bridge_entered: list[tuple[int, Any]]  # the open 'with' blocks, by thread
     _bridge_items: Any  # that next() takes from
 
     def __getattr__(self, name: str) -> Any:
         try:
-            return self._bridge_lens.attribute(self._bridge_object, name, self)
+            return self._bridge_factory.attribute(self._bridge_object, name, self)
         except BaseException as error:
             trim(error)
             raise
@@ -430,7 +430,7 @@ class View:
     def _bridge_assign(self, function: Callable[..., Any], *args: Any) -> None:
         obj = self._bridge_object
         if _runs_code(obj, args[0], f"__{function.__name__}__"):
-            self._bridge_lens.call(function, (obj, *args), {})
+            self._bridge_factory.call(function, (obj, *args), {})
         else:
             function(obj, *args)
 
@@ -469,13 +469,13 @@ class View:
         return hash(self._bridge_object)
 
     def __copy__(self) -> Any:
-        return self._bridge_lens.view(copy.copy(self._bridge_object))
+        return self._bridge_factory.view(copy.copy(self._bridge_object))
 
     def __deepcopy__(self, memo: Any) -> Any:
-        return self._bridge_lens.view(copy.deepcopy(self._bridge_object, memo))
+        return self._bridge_factory.view(copy.deepcopy(self._bridge_object, memo))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self._bridge_lens.reduced(self._bridge_object)
+        return self._bridge_factory.reduced(self._bridge_object)
 
 
 class _Method:
@@ -556,7 +556,7 @@ def _forwarding(name: str) -> Callable[..., Any]:
         obj = self._bridge_object
         args, kwargs = _originals(args, kwargs)
         try:
-            return self._bridge_lens.call(getattr(class_of(obj), name), (obj, *args), kwargs, self)
+            return self._bridge_factory.call(getattr(class_of(obj), name), (obj, *args), kwargs, self)
         except BaseException as error:
             trim(error)
             raise
@@ -575,7 +575,7 @@ def _comparing(name: str) -> Callable[..., Any]:
 
 
 def _iter(self: View) -> Any:
-    return self._bridge_lens.items(self._bridge_object)
+    return self._bridge_factory.items(self._bridge_object)
 
 
 def _sync_iter(self: View) -> Any:
@@ -585,7 +585,7 @@ def _sync_iter(self: View) -> Any:
 def _next(self: View) -> Any:
     items: Any = self._bridge_items
     if items is None:
-        items = self._bridge_lens.items(self._bridge_object)
+        items = self._bridge_factory.items(self._bridge_object)
         object.__setattr__(self, "_bridge_items", items)
     return next(items)
 
@@ -593,9 +593,9 @@ def _next(self: View) -> Any:
 def _enter(self: View) -> Any:
     from .enter import Entered
 
-    lens = self._bridge_lens
-    convert = functools.partial(lens.given, view=self)
-    entered: Entered[Any] = Entered(lens.owner, self._bridge_object, lens.timeout, lens.strategy, convert)
+    factory = self._bridge_factory
+    convert = functools.partial(factory.given, view=self)
+    entered: Entered[Any] = Entered(factory.owner, self._bridge_object, factory.timeout, factory.strategy, convert)
     try:
         value = entered.__enter__()
     except BaseException as error:

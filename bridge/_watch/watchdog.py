@@ -24,7 +24,7 @@ log = logging.getLogger("bridge")
 
 
 class Watched:
-    """What has open calls: a life of a loop, or a loop on whose own thread stacks block.
+    """What has open calls: a run of a loop, or a loop on whose own thread stacks block.
 
     Who adds a call looks at ``unwatched`` afterwards, and if that is set calls :meth:`Watchdog.wake`.
     """

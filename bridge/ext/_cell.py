@@ -166,7 +166,7 @@ def wait_for_cell(function: Callable[[], Coroutine[Any, Any, T]], filename: str)
 
 def _interrupt_if_it_computes(filename: str) -> None:
     # Should the cell's code end just now, the loop itself is hit and dies of it, and the next call starts another.
-    ident: int | None = default_bridge()._life.ident
+    ident: int | None = default_bridge()._run.ident
     frame = current_frames().get(ident) if ident is not None else None
     while frame is not None and frame.f_code.co_filename != filename:
         frame = frame.f_back

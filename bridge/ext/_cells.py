@@ -231,7 +231,7 @@ def _in_one_task(statement: ast.stmt, place: ast.stmt) -> list[ast.stmt]:
     """Return statements that run the statement in a task on the loop, and bind in the user's namespace."""
     bound = sorted(set(names_bound(statement)))
     body: list[ast.stmt] = [ast.Global(bound)] if bound else []
-    body.append(_PlainAssignments().visit(statement))
+    body.append(_NameAssignments().visit(statement))
     arguments = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
     # As a decorator it is called without a name for the function to be found by.
     runner = ast.Attribute(ast.Name(CELL, ast.Load()), "run", ast.Load())
@@ -242,7 +242,7 @@ def _in_one_task(statement: ast.stmt, place: ast.stmt) -> list[ast.stmt]:
     return [ast.fix_missing_locations(ast.copy_location(each, place)) for each in parts]
 
 
-class _PlainAssignments(ast.NodeTransformer):
+class _NameAssignments(ast.NodeTransformer):
     """Turns annotated assignments into plain ones: an annotated name cannot be global."""
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:

@@ -206,7 +206,7 @@ class _Lifes:
 
     def look(self) -> str | None:
         """Return what is to be said, once for each loop that has ended."""
-        life = default_bridge()._life
+        life = default_bridge()._run
         if life is None or life.over is None or life is self._told:
             return None
         self._told = life

@@ -254,7 +254,7 @@ def test_errors_come_out() -> None:
 
 @pytest.mark.parametrize("exit_", [KeyboardInterrupt, SystemExit])
 def test_an_exit_is_the_callers(exit_: type[BaseException]) -> None:
-    thread = default_bridge().life() and default_bridge().thread
+    thread = default_bridge().current_run() and default_bridge().thread
 
     def leaving() -> None:
         raise exit_

@@ -36,10 +36,10 @@ from opcode import opmap
 from types import FrameType
 from typing import Any, cast
 
-from .._loop.worker_threads import HomeThread
+from .._calls.waiting import PatientCondition
+from .._loop.worker_threads import PoolThread
 from .._threads.condition import Condition
 from .._threads.seconds import wait_looking_up
-from .waiting import PatientCondition
 
 _BEFORE_WITH = opmap.get("BEFORE_WITH")
 _LOCKS: tuple[type, ...] = (_thread.LockType, _thread.RLock)
@@ -163,7 +163,7 @@ def full_pools(loop: Any, reactor: Any, blocked: Collection[int]) -> list[str]:
     team: Any = getattr(pool, "_team", None)
     if team is not None:
         waiting = team.statistics().backloggedWorkCount
-        threads = [thread for thread in pool.threads if isinstance(thread, HomeThread) and thread.is_alive()]
+        threads = [thread for thread in pool.threads if isinstance(thread, PoolThread) and thread.is_alive()]
         if len(threads) >= pool.max and waiting and _all_in(threads, blocked):
             lines.append(_full(f"all {len(threads)} threads of the reactor's thread pool", waiting))
     return lines

@@ -24,15 +24,15 @@ from greenlet import getcurrent, greenlet
 from .._threads import native
 from .._threads.condition import new_lock
 from .._threads.seconds import wait_looking_up
-from .switching import SwapLoop
+from .switching import SwitchingLoop
 
 # Of every queue, and held for a few lines only, never while a stack blocks. Re-entrant, for a finalizer or a signal
 # handler may run in these lines.
 _guard = new_lock()
-_queues: dict[int, OrderedDict[Turn, None]] = {}  # by the id of the instance; the first is the owner
+_queues: dict[int, OrderedDict[Entry, None]] = {}  # by the id of the instance; the first is the owner
 
 
-class Turn:
+class Entry:
     """The right to run a serialized method of one instance, or a place in the queue for it.
 
     The owner's stack may have further turns inside its own. Ctrl-C may come at any line: :meth:`leave` undoes whatever
@@ -44,8 +44,8 @@ class Turn:
     def __init__(self, instance: object) -> None:
         self._key = id(instance)
         self._is_in = True
-        self._owner: Turn | None = None  # whose turn this one is inside of
-        self._inside: set[Turn] = set()
+        self._owner: Entry | None = None  # whose turn this one is inside of
+        self._inside: set[Entry] = set()
         self._lock: Any = None  # what grants the turn: to a thread that stands still,
         self._future: concurrent.futures.Future[None] | None = None  # and to whom block_on() waits for
         # Weak, or a stack that is dropped while it is blocked could not end, and so not leave.
@@ -129,11 +129,11 @@ class Turn:
         loop = _get_running_loop()
         if stack is None or loop is None:
             return False
-        if isinstance(loop, SwapLoop) and stack is loop.stacks.active:
+        if isinstance(loop, SwitchingLoop) and stack is loop.stacks.active:
             return True  # the caller is a greenlet of somebody else's, which the stack runs
         if self._thread != native.get_ident():
             return calls_for(self._thread, stack)
-        return isinstance(loop, SwapLoop) and _waits_for(loop, stack, asyncio.current_task(loop))
+        return isinstance(loop, SwitchingLoop) and _waits_for(loop, stack, asyncio.current_task(loop))
 
     def _is_abandoned(self) -> bool:
         """Return whether nobody can ever leave: the stack has ended, or its loop was closed before it had."""
@@ -141,7 +141,7 @@ class Turn:
         return stack is None or stack.dead or (self._loop is not None and self._loop.is_closed())
 
 
-def _waits_for(loop: SwapLoop, stack: greenlet, task: Any) -> bool:
+def _waits_for(loop: SwitchingLoop, stack: greenlet, task: Any) -> bool:
     """Return whether a blocked stack waits for the task, or for a task that does."""
     waits = loop._streams.waits
     wait = waits.get(stack) or next((each for each in waits.values() if each.base is stack), None)
