@@ -96,12 +96,12 @@ def test_the_tests_that_docstrings_name_exist() -> None:
 
 def test_future_blocking_flag(loop: asyncio.AbstractEventLoop) -> None:
     future = loop.create_future()
-    check(not future._asyncio_future_blocking, "Future._asyncio_future_blocking", "_loop/task.py")
+    check(not future._asyncio_future_blocking, "Future._asyncio_future_blocking", "task.py")
     assert next(future.__await__()) is future
     check(
         future._asyncio_future_blocking,
         "Future._asyncio_future_blocking",
-        "_loop/task.py",
+        "task.py",
         "a task is given a Future to wait for with this set",
     )
 
@@ -116,7 +116,7 @@ def test_task_fut_waiter(loop: asyncio.AbstractEventLoop) -> None:
         task = loop.create_task(waiting())
         await asyncio.sleep(0)
         relied_on = "a task that waits shows the Future that it waits for"
-        check(getattr(task, "_fut_waiter", None) is future, "Task._fut_waiter", "_loop/task.py", relied_on)
+        check(getattr(task, "_fut_waiter", None) is future, "Task._fut_waiter", "task.py", relied_on)
         future.set_result(None)
         await task
 
@@ -125,7 +125,7 @@ def test_task_fut_waiter(loop: asyncio.AbstractEventLoop) -> None:
 
 def test_plain_tasks(loop: asyncio.AbstractEventLoop) -> None:
     """A task of C's own class, which the loop of ours has not made."""
-    user = "_loop/asyncio_tasks.py"
+    user = "asyncio_tasks.py"
     seen: list[Any] = []
 
     async def work() -> None:
@@ -172,7 +172,7 @@ def test_repr_shows_the_coroutine() -> None:
     with Bridge(install_reactor=False) as one:
         shown = one.block_on(one.block_on(lambda: [one.loop.create_task(coroutine_of_the_user(), name="a name")])[0])
     holds = "coroutine_of_the_user() running" in shown and "name='a name'" in shown
-    check(holds, "Task._coro", "_loop/task.py", f"a task's repr shows this coroutine and name (it shows {shown})")
+    check(holds, "Task._coro", "task.py", f"a task's repr shows this coroutine and name (it shows {shown})")
 
 
 def test_first_step_runs_at_once() -> None:
@@ -188,11 +188,11 @@ def test_first_step_runs_at_once() -> None:
 
     with Bridge(install_reactor=False) as one:
         holds = one.block_on(start) == ["first step"]
-    check(holds, "Task", "_loop/base.py", "start_task() takes the first step before it returns")
+    check(holds, "Task", "base.py", "start_task() takes the first step before it returns")
 
 
 def test_check_closed(loop: asyncio.AbstractEventLoop) -> None:
-    name, user = "BaseEventLoop._check_closed", "_loop/base.py"
+    name, user = "BaseEventLoop._check_closed", "base.py"
     check(hasattr(loop, "_check_closed"), name, user)
     loop._check_closed()  # type: ignore[attr-defined]
     loop.close()
@@ -203,33 +203,29 @@ def test_check_closed(loop: asyncio.AbstractEventLoop) -> None:
 @pytest.mark.skipif(not hasattr(select, "epoll"), reason="this system has no epoll; run it on Linux")
 def test_epoll_of_a_loop(loop: Any) -> None:
     selector = getattr(loop, "_selector", None)
-    check(selector is not None, "BaseSelectorEventLoop._selector", "_loop/base.py")
+    check(selector is not None, "BaseSelectorEventLoop._selector", "base.py")
     epoll = getattr(selector, "_selector", None)
-    check(isinstance(epoll, select.epoll), "EpollSelector._selector", "_loop/base.py", "it is the select.epoll object")
+    check(isinstance(epoll, select.epoll), "EpollSelector._selector", "base.py", "it is the select.epoll object")
 
 
 def test_ready_handles(loop: Any) -> None:
     def callback() -> None:
         raise AssertionError
 
-    check(hasattr(loop, "_ready"), "BaseEventLoop._ready", "_twisted/reactor.py")
+    check(hasattr(loop, "_ready"), "BaseEventLoop._ready", "reactor.py")
     loop.call_soon_threadsafe(callback)
     found = [getattr(handle, "_callback", None) for handle in loop._ready]
-    check(
-        found == [callback], "Handle._callback", "_twisted/reactor.py", "_ready has the handles of what is to be called"
-    )
+    check(found == [callback], "Handle._callback", "reactor.py", "_ready has the handles of what is to be called")
 
 
 def test_default_executor_names(loop: Any) -> None:
-    check(loop._default_executor is None, "BaseEventLoop._default_executor", "_loop/base.py", "there is none at first")
+    check(loop._default_executor is None, "BaseEventLoop._default_executor", "base.py", "there is none at first")
     with ThreadPoolExecutor(1) as executor:
         loop.set_default_executor(executor)
-        check(
-            loop._default_executor is executor, "BaseEventLoop._default_executor", "_loop/base.py", "it is what was set"
-        )
+        check(loop._default_executor is executor, "BaseEventLoop._default_executor", "base.py", "it is what was set")
         loop.run_until_complete(loop.shutdown_default_executor())
     relied_on = "it is set when the default executor has been shut down"
-    check(loop._executor_shutdown_called, "BaseEventLoop._executor_shutdown_called", "_loop/base.py", relied_on)
+    check(loop._executor_shutdown_called, "BaseEventLoop._executor_shutdown_called", "base.py", relied_on)
 
 
 def test_call_from_thread_leaves_a_lambda_with_the_loop(loop: Any, reactor: Any) -> None:
@@ -240,31 +236,29 @@ def test_call_from_thread_leaves_a_lambda_with_the_loop(loop: Any, reactor: Any)
     holds = handle._callback.__code__ in code.co_consts and reactor in [
         cell.cell_contents for cell in handle._callback.__closure__
     ]
-    check(holds, "AsyncioSelectorReactor.callFromThread", "_twisted/reactor.py", relied_on)
+    check(holds, "AsyncioSelectorReactor.callFromThread", "reactor.py", relied_on)
 
 
 def test_swap_names(loop: Any) -> None:
-    check(switching.missing() == [], ", ".join(switching.missing()), "_loop/switching.py")
+    check(switching.missing() == [], ", ".join(switching.missing()), "switching.py")
     for name in ("_ready", "_stopping", "_selector"):
-        check(hasattr(loop, name), f"BaseSelectorEventLoop.{name}", "_loop/switching.py")
+        check(hasattr(loop, name), f"BaseSelectorEventLoop.{name}", "switching.py")
     loop.call_soon(loop._ready.clear)
     loop.call_soon(print)
     try:
         loop._run_once()
     except IndexError:
         return
-    check(False, "BaseEventLoop._run_once", "_loop/switching.py", "it raises IndexError where its handles are gone")
+    check(False, "BaseEventLoop._run_once", "switching.py", "it raises IndexError where its handles are gone")
 
 
 def test_task_of_python() -> None:
-    check(
-        hasattr(tasks, "_PyTask"), "asyncio.tasks._PyTask", "_runs/attached.py", "it steps on a loop that does not run"
-    )
+    check(hasattr(tasks, "_PyTask"), "asyncio.tasks._PyTask", "attached.py", "it steps on a loop that does not run")
 
 
 @pytest.mark.parametrize("name", ["_run", "_context", "_loop", "_callback", "_args", "_cancelled", "_source_traceback"])
 def test_handle_names(loop: asyncio.AbstractEventLoop, name: str) -> None:
-    check(hasattr(loop.call_soon(print), name), f"Handle.{name}", "_loop/switching.py")
+    check(hasattr(loop.call_soon(print), name), f"Handle.{name}", "switching.py")
 
 
 @pytest.mark.parametrize(
@@ -296,7 +290,7 @@ def test_current_task_may_be_left_and_entered(loop: asyncio.AbstractEventLoop) -
     check(
         holds,
         "asyncio.tasks._leave_task",
-        "_loop/switching.py",
+        "switching.py",
         "a task can be left and entered in the midst of its step",
     )
 
@@ -307,16 +301,16 @@ def test_current_task_may_be_left_and_entered(loop: asyncio.AbstractEventLoop) -
 @pytest.mark.parametrize("name", ["_adjust_thread_count", "_threads"])
 def test_executor_names(name: str) -> None:
     with ThreadPoolExecutor(1) as executor:
-        check(hasattr(executor, name), f"ThreadPoolExecutor.{name}", "_loop/workers.py")
+        check(hasattr(executor, name), f"ThreadPoolExecutor.{name}", "workers.py")
 
 
 def test_executor_threads() -> None:
-    check(hasattr(executor_threads, "_threads_queues"), "concurrent.futures.thread._threads_queues", "_loop/workers.py")
+    check(hasattr(executor_threads, "_threads_queues"), "concurrent.futures.thread._threads_queues", "workers.py")
     with ThreadPoolExecutor(1) as executor:
         thread = executor.submit(threading.current_thread).result(5)
         holds = executor._threads == {thread} and thread in executor_threads._threads_queues  # type: ignore[attr-defined]
         relied_on = "it has the threads that the interpreter joins as it exits"
-        check(holds, "concurrent.futures.thread._threads_queues", "_loop/workers.py", relied_on)
+        check(holds, "concurrent.futures.thread._threads_queues", "workers.py", relied_on)
     with Bridge(install_reactor=False) as one:
         thread = one.block_on(asyncio.to_thread(threading.current_thread))
         assert thread.is_alive()
@@ -330,13 +324,13 @@ def test_worker_of_an_executor() -> None:
         expected = ["executor_reference", "ctx", "work_queue"]
     else:
         expected = ["executor_reference", "work_queue", "initializer", "initargs"]
-    check(parameters == expected, "concurrent.futures.thread._worker", "_loop/workers.py", "it takes these arguments")
+    check(parameters == expected, "concurrent.futures.thread._worker", "workers.py", "it takes these arguments")
     names = ["_work_queue", "_shutdown_lock", "_idle_semaphore", "_max_workers", "_thread_name_prefix"]
     if sys.version_info >= (3, 14):
         names.append("_create_worker_context")
     with ThreadPoolExecutor(1) as executor:
         for name in names:
-            check(hasattr(executor, name), f"ThreadPoolExecutor.{name}", "_loop/workers.py")
+            check(hasattr(executor, name), f"ThreadPoolExecutor.{name}", "workers.py")
 
 
 # --- Twisted
@@ -354,10 +348,10 @@ def test_debug_info() -> None:
     failure = Failure(LookupError())
     deferred._debugInfo = Info()
     deferred.errback(failure)
-    check(("failResult", failure) in told, "defer.DebugInfo", "_loop/task.py", "the failure is noted in it")
+    check(("failResult", failure) in told, "defer.DebugInfo", "task.py", "the failure is noted in it")
     with pytest.raises(LookupError):
         next(iter(deferred))
-    check(told[-1] == ("failResult", None), "defer.DebugInfo", "_loop/task.py", "an await takes the note back")
+    check(told[-1] == ("failResult", None), "defer.DebugInfo", "task.py", "an await takes the note back")
 
 
 def test_deferred_fail_result() -> None:
@@ -370,7 +364,7 @@ def test_deferred_fail_result() -> None:
     deferred: Deferred[Any] = fail(LookupError())
     info = getattr(deferred, "_debugInfo", None)
     holds = info is not None and isinstance(getattr(info, "failResult", None), Failure)
-    check(holds, "Deferred._debugInfo.failResult", "_loop/task.py", "it has the failure that nobody has handled")
+    check(holds, "Deferred._debugInfo.failResult", "task.py", "it has the failure that nobody has handled")
     globalLogPublisher.addObserver(observe)
     try:
         assert info is not None
@@ -378,7 +372,7 @@ def test_deferred_fail_result() -> None:
         del deferred, info
     finally:
         globalLogPublisher.removeObserver(observe)
-    check(not unhandled, "Deferred._debugInfo.failResult", "_loop/task.py", "a failure is not logged once it is None")
+    check(not unhandled, "Deferred._debugInfo.failResult", "task.py", "a failure is not logged once it is None")
 
 
 def test_deferred_running_callbacks() -> None:
@@ -393,19 +387,19 @@ def test_deferred_running_callbacks() -> None:
     deferred: Deferred[None] = Deferred()
     deferred.addCallback(callback).callback(None)
     relied_on = "its local 'chain' has the Deferred whose callback runs, and _runningCallbacks is set"
-    check(seen == [True], "Deferred._runCallbacks", "_loop/in_place.py", relied_on)
+    check(seen == [True], "Deferred._runCallbacks", "in_place.py", relied_on)
 
 
 def test_context_tracker_contexts() -> None:
     tracker: Any = twisted_context.theContextTracker.currentContext()
-    check(isinstance(getattr(tracker, "contexts", None), list), "ContextTracker.contexts", "_loop/switching.py")
+    check(isinstance(getattr(tracker, "contexts", None), list), "ContextTracker.contexts", "switching.py")
     before = len(tracker.contexts)
     twisted_context.call(
         {"key": "value"},
         lambda: check(
             len(tracker.contexts) == before + 1,
             "ContextTracker.contexts",
-            "_loop/switching.py",
+            "switching.py",
             "a call pushes one more on it",
         ),
     )
@@ -435,7 +429,7 @@ REACTOR_NAMES = {
 @pytest.mark.parametrize("name", [name for names in REACTOR_NAMES.values() for name in names])
 def test_reactor_names(reactor: Any, name: str) -> None:
     owner = next(cls.__name__ for cls, names in REACTOR_NAMES.items() if name in names)
-    check(hasattr(reactor, name), f"{owner}.{name}", "_twisted/reactor.py")
+    check(hasattr(reactor, name), f"{owner}.{name}", "reactor.py")
 
 
 def test_every_reactor_name_of_the_docstring_is_looked_for() -> None:
@@ -454,19 +448,19 @@ def test_reactor_methods_are_those_that_are_overridden() -> None:
         (ReactorBase, "_insertNewDelayedCalls"),
         (ReactorBase, "_initThreadPool"),
     ):
-        check(callable(getattr(owner, name, None)), f"{owner.__name__}.{name}", "_twisted/reactor.py")
+        check(callable(getattr(owner, name, None)), f"{owner.__name__}.{name}", "reactor.py")
 
 
 def test_guard_names(reactor: Any) -> None:
     relied_on = "it holds the resolver that nameResolver returns, and the default one is a GAIResolver"
     holds = reactor._nameResolver is reactor.nameResolver and type(reactor._nameResolver) is GAIResolver
-    check(holds, "PluggableResolverMixin._nameResolver", "_twisted/guard.py", relied_on)
-    check(reactor._nameResolver._reactor is reactor, "GAIResolver._reactor", "_twisted/guard.py", "it is the reactor")
+    check(holds, "PluggableResolverMixin._nameResolver", "guard.py", relied_on)
+    check(reactor._nameResolver._reactor is reactor, "GAIResolver._reactor", "guard.py", "it is the reactor")
     call = reactor.callLater(1000, print)
     check(
         call.canceller.__self__ is reactor,
         "DelayedCall.canceller",
-        "_twisted/guard.py",
+        "guard.py",
         "it is a method of the reactor",
     )
     call.cancel()
@@ -474,7 +468,7 @@ def test_guard_names(reactor: Any) -> None:
 
 @pytest.mark.process
 def test_child_names(reactor: Any) -> None:
-    user = "_twisted/children.py"
+    user = "children.py"
     child = reactor.spawnProcess(ProcessProtocol(), "sleep", ["sleep", "1000"], env=None)
     holds = twisted_process.reapProcessHandlers.get(child.pid) is child and child._reactor is reactor
     check(holds, "process.reapProcessHandlers", user, "it has the children that are not reaped, each with its reactor")
@@ -499,11 +493,11 @@ def test_child_names(reactor: Any) -> None:
 def test_signal_handling_has_a_default_on_the_class() -> None:
     relied_on = "a reactor without an own one handles no signals"
     default = vars(ReactorBase).get("_signals")
-    check(type(default).__name__ == "_WithoutSignalHandling", "ReactorBase._signals", "_twisted/reactor.py", relied_on)
+    check(type(default).__name__ == "_WithoutSignalHandling", "ReactorBase._signals", "reactor.py", relied_on)
 
 
 def test_continuous_polling(reactor: Any) -> None:
-    check(hasattr(posixbase, "_ContinuousPolling"), "posixbase._ContinuousPolling", "_twisted/reactor.py")
+    check(hasattr(posixbase, "_ContinuousPolling"), "posixbase._ContinuousPolling", "reactor.py")
     assert type(reactor._continuousPolling) is posixbase._ContinuousPolling
 
 
@@ -512,7 +506,7 @@ def test_delayed_call_names(reactor: Any, name: str) -> None:
     call = reactor.callLater(1, print)
     assert type(call) is DelayedCall
     expected = {"canceller": "_cancelCallLater", "resetter": "_moveCallLaterSooner"}[name]
-    check(getattr(call, name, None) == getattr(reactor, expected), f"DelayedCall.{name}", "_twisted/reactor.py")
+    check(getattr(call, name, None) == getattr(reactor, expected), f"DelayedCall.{name}", "reactor.py")
     call.cancel()
 
 
@@ -522,7 +516,7 @@ def test_trigger_names(reactor: Any, phase: str) -> None:
     event = reactor._eventTriggers["an event"]
     relied_on = "it is a list of (function, arguments, keyword arguments)"
     holds = getattr(event, phase, None) == [(print, (1,), {"key": 2})]
-    check(holds, f"_ThreePhaseEvent.{phase}", "_twisted/reactor.py", relied_on)
+    check(holds, f"_ThreePhaseEvent.{phase}", "reactor.py", relied_on)
 
 
 # --- anyio
@@ -544,11 +538,11 @@ def test_worker_thread_loop() -> None:
         check(
             isinstance(thread, anyio_backend.WorkerThread),
             "WorkerThread",
-            "_loop/worker_threads.py",
+            "worker_threads.py",
             "it runs the work",
         )
         holds = getattr(thread, "loop", None) is loop
-        check(holds, "WorkerThread.loop", "_loop/worker_threads.py", "it is the loop that the work came from")
+        check(holds, "WorkerThread.loop", "worker_threads.py", "it is the loop that the work came from")
 
     in_anyio_worker(in_worker)
 
@@ -557,7 +551,7 @@ def test_worker_thread_scope() -> None:
     def in_worker(loop: asyncio.AbstractEventLoop, scope: Any) -> None:
         found = getattr(anyio_backend.threadlocals, "current_cancel_scope", None)
         relied_on = "current_cancel_scope is the scope that the work was given in"
-        check(found is scope, "threadlocals", "_loop/worker_threads.py", relied_on)
+        check(found is scope, "threadlocals", "worker_threads.py", relied_on)
 
     in_anyio_worker(in_worker)
 
@@ -567,7 +561,7 @@ ANYIO_WORKER_NAMES = ["WorkerThread", "find_root_task", "_threadpool_idle_worker
 
 @pytest.mark.parametrize("name", ANYIO_WORKER_NAMES)
 def test_anyio_worker_names(name: str) -> None:
-    check(hasattr(anyio_backend, name), f"anyio._backends._asyncio.{name}", "_loop/anyio_workers.py")
+    check(hasattr(anyio_backend, name), f"anyio._backends._asyncio.{name}", "anyio_workers.py")
 
 
 def test_anyio_takes_its_workers_from_a_list_of_ours() -> None:
@@ -593,14 +587,14 @@ def test_anyio_takes_its_workers_from_a_list_of_ours() -> None:
         relied_on = "a worker is taken from it, and put back"
         name = "_threadpool_idle_workers"
         holds = len(used) == 3 and {type(each) for each in used} == {anyio_workers._Worker}
-        check(holds, name, "_loop/anyio_workers.py", relied_on)
+        check(holds, name, "anyio_workers.py", relied_on)
         idle: Any = anyio_backend._threadpool_idle_workers.get()
         assert set(idle) == used == anyio_backend._threadpool_workers.get()
         idle[0].idle_since -= 1000
         gone, kept = idle[0], idle[1]
         await anyio.to_thread.run_sync(lambda: None)
         gone.join(10)
-        check(not gone.is_alive() and kept in idle, name, "_loop/anyio_workers.py", "those long idle are taken off it")
+        check(not gone.is_alive() and kept in idle, name, "anyio_workers.py", "those long idle are taken off it")
         threads.extend(used)
 
     threads: list[threading.Thread] = []
@@ -610,7 +604,7 @@ def test_anyio_takes_its_workers_from_a_list_of_ours() -> None:
     check(
         not any(each.is_alive() for each in threads),
         "WorkerThread.stop",
-        "_loop/anyio_workers.py",
+        "anyio_workers.py",
         "it ends the worker",
     )
 
@@ -641,12 +635,12 @@ def test_portal_names(is_patched: bool, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("name", ["_task_states", "TaskState", "WorkerThread", "threadlocals"])
 def test_anyio_names(name: str) -> None:
-    check(hasattr(anyio_backend, name), f"anyio._backends._asyncio.{name}", "_loop/worker_threads.py")
+    check(hasattr(anyio_backend, name), f"anyio._backends._asyncio.{name}", "worker_threads.py")
 
 
 @pytest.mark.parametrize("name", ["_tasks", "_parent_scope", "_deliver_cancellation"])
 def test_scope_names(name: str) -> None:
-    check(hasattr(anyio_backend.CancelScope(), name), f"CancelScope.{name}", "_loop/worker_threads.py")
+    check(hasattr(anyio_backend.CancelScope(), name), f"CancelScope.{name}", "worker_threads.py")
 
 
 def test_scope_tasks() -> None:
@@ -654,14 +648,12 @@ def test_scope_tasks() -> None:
         with anyio.CancelScope() as scope:
             task = asyncio.current_task()
             relied_on = "it has the tasks that stand in the scope"
-            check(getattr(scope, "_tasks", None) == {task}, "CancelScope._tasks", "_loop/worker_threads.py", relied_on)
+            check(getattr(scope, "_tasks", None) == {task}, "CancelScope._tasks", "worker_threads.py", relied_on)
             state = anyio_backend._task_states[task]  # type: ignore[index]
             relied_on = "it knows the scope that a task stands in"
-            check(state.cancel_scope is scope, "_task_states", "_loop/worker_threads.py", relied_on)
+            check(state.cancel_scope is scope, "_task_states", "worker_threads.py", relied_on)
             made = anyio_backend.TaskState(None, scope)
-            check(
-                made.cancel_scope is scope, "TaskState", "_loop/worker_threads.py", "it takes a parent's id and a scope"
-            )
+            check(made.cancel_scope is scope, "TaskState", "worker_threads.py", "it takes a parent's id and a scope")
 
     anyio.run(main)
 
@@ -669,22 +661,22 @@ def test_scope_tasks() -> None:
 def test_native_names() -> None:
     started = threading.Event()
     function = getattr(importlib.import_module("_thread"), "start_new_thread", None)
-    check(function is not None, "_thread.start_new_thread", "_threads/native.py")
+    check(function is not None, "_thread.start_new_thread", "native.py")
     function(started.set, ())  # type: ignore[misc]
-    check(started.wait(10), "_thread.start_new_thread", "_threads/native.py", "it starts a thread")
+    check(started.wait(10), "_thread.start_new_thread", "native.py", "it starts a thread")
 
 
 def test_pool_names() -> None:
     threads = importlib.import_module("twisted._threads")
     pool_class: Any = importlib.import_module("twisted.python.threadpool").ThreadPool
     for name in ("Team", "LockWorker", "ThreadWorker"):
-        check(hasattr(threads, name), f"twisted._threads.{name}", "_twisted/pool.py")
+        check(hasattr(threads, name), f"twisted._threads.{name}", "pool.py")
     made: list[Any] = []
     pool = pool_class(0, 3, "name")
     pool._pool = lambda limit, factory: made.append((limit(), factory)) or "team"
     pool.__init__(pool.min, pool.max, pool.name)
     relied_on = "a new pool makes its team by it"
-    check(pool._team == "team" and made[0][0] == 0, "ThreadPool._pool", "_twisted/pool.py", relied_on)
+    check(pool._team == "team" and made[0][0] == 0, "ThreadPool._pool", "pool.py", relied_on)
 
 
 def test_signal_functions() -> None:
@@ -724,7 +716,7 @@ def test_a_loop_has_few_attributes(make: Callable[[], Any]) -> None:
 
 
 def test_the_chain_behind_what_is_awaited(loop: asyncio.AbstractEventLoop) -> None:
-    user = "_diagnostics/chains.py"
+    user = "chains.py"
     unfired: Deferred[None] = Deferred()
 
     @inlineCallbacks
@@ -770,7 +762,7 @@ def test_the_chain_behind_what_is_awaited(loop: asyncio.AbstractEventLoop) -> No
 
 
 def test_pools_that_are_looked_at(loop: asyncio.AbstractEventLoop) -> None:
-    user = "_diagnostics/locks.py"
+    user = "locks.py"
     check(hasattr(loop, "_default_executor"), "BaseEventLoop._default_executor", user)
     with ThreadPoolExecutor(2) as executor:
         executor.submit(int).result()
@@ -817,7 +809,7 @@ def test_asyncio_asks_a_future_for_a_snapshot() -> None:
     asyncio.run(main())
     relied_on = "from CPython 3.15 on wrap_future() takes the outcome by it"
     is_so = bool(called) == (sys.version_info >= (3, 15))
-    check(is_so, "concurrent.futures.Future._get_snapshot", "_calls/submit.py", relied_on)
+    check(is_so, "concurrent.futures.Future._get_snapshot", "submit.py", relied_on)
 
 
 def test_concurrent_future_names() -> None:
@@ -940,7 +932,7 @@ def test_loop_names_of_a_fork() -> None:
 
 
 def test_how_twisted_begins_to_log() -> None:
-    user = "_twisted/logging.py"
+    user = "logging.py"
     beginner, publisher = globalLogBeginner, globalLogPublisher
     check(beginner._initialBuffer, "LogBeginner._initialBuffer", user)
     temporary = beginner._temporaryObserver
