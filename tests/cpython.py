@@ -22,9 +22,11 @@ from typing import Any
 
 def substitute() -> None:
     """Put our loop in the place of the selector loop that a program gets by default."""
-    from bridge._loop.switching import SwitchingLoop, missing
+    from bridge._loop.switching import SwitchingLoop
+    from bridge._private.abilities import lost
+    from bridge._private.rows import SWITCHING
 
-    assert not missing()
+    assert not lost(SWITCHING)
     init = SwitchingLoop.__init__
 
     def counting(self: Any, *args: Any) -> None:

@@ -47,6 +47,7 @@ ROOMS = [
     "bridge._values",
     "bridge.strategies",
     "bridge._threads",
+    "bridge._private",
     "bridge._errors",
 ]
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from .._diagnostics.dump import checked_signal, dump_on, no_dump_on
 from .._errors import BridgeClosed, BridgeError
+from .._private.abilities import lost, unavailable
+from .._private.rows import REACTOR
 from .._runs.exit import Exit
 from .._threads.condition import new_lock
 from .._threads.native import get_ident
@@ -338,8 +340,12 @@ class Bridge(Facade):
 
         :raises BridgeClosed: the bridge is closed.
         :raises ReactorConflict: as for :meth:`block_on`.
+        :raises StrategyUnavailable: Twisted lacks a private name that a reactor of ours needs.
         """
-        return self.current_run().reactor
+        run = self.current_run()
+        if lost(REACTOR) and not hasattr(run, "reactor"):
+            raise unavailable(REACTOR, "run the reactor by itself, and attach to it: Bridge.attach(reactor)")
+        return run.reactor
 
     @property
     def portal(self) -> BlockingPortal:

@@ -12,7 +12,6 @@ import contextlib
 import functools
 import sys
 import threading
-from asyncio import _get_running_loop
 from collections.abc import Callable, Collection, Coroutine
 from contextvars import Context, copy_context
 from time import monotonic
@@ -26,6 +25,7 @@ from .._loop import worker_threads
 from .._loop.base import BridgeLoop, start_task
 from .._loop.switching import SwitchingLoop
 from .._loop.task import CANCELLATIONS, Contained, error_of, mark_handled, note_raised
+from .._private.cpython import get_running_loop
 from .._runs.run import Run
 from .._threads.native import get_ident
 from .._values.context import take_variables
@@ -155,10 +155,10 @@ class Call:
             del error  # the frames in its traceback have been called by this one, and keep it
             return
         if self.one_turn and not self.is_settled:
-            if _get_running_loop() is None and get_ident() != self.run.ident:
+            if get_running_loop() is None and get_ident() != self.run.ident:
                 self.time_out()
             else:
-                loop = _get_running_loop() or self.run.loop
+                loop = get_running_loop() or self.run.loop
                 if sys.version_info >= (3, 12) or isinstance(loop, BridgeLoop):
                     loop.call_soon(self.time_out)
                 else:  # the work's own first step has not been taken yet; see start_task
@@ -441,7 +441,7 @@ def route_of(run: Run, x: Any, kind: Kind) -> Callable[[Callable[[], object]], o
     loop: asyncio.AbstractEventLoop = x.get_loop()
     if loop is run.loop:
         return run.post
-    if loop is _get_running_loop():
+    if loop is get_running_loop():
         raise DeadlockError(
             f"{describe(x)} is bound to the loop that runs in this very thread, and that loop stands still while the "
             "thread waits; write 'await' in a coroutine of that loop instead, or let the bridge make it on its own "

@@ -6,10 +6,6 @@ where a signal may leave it held; so no lock is entered here. A listener is put 
 states are read: a Future that ends is either seen to have ended or tells the listener. Each ring is taken by whoever
 takes the bell off its list, so a waiter is notified once. Only to take a listener away needs the lock, for the Future
 may be telling its waiters just then, and that is done in one call of C.
-
-The private names of the standard library that this module stands on (test_names.py::test_waiters_of_a_future), in
-CPython 3.2 to 3.15: ``concurrent.futures.Future._waiters``, whose ``add_result``, ``add_exception`` and
-``add_cancelled`` are called with the lock held, ``_state``, ``_exception`` and ``_condition``.
 """
 
 from __future__ import annotations
@@ -22,18 +18,23 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
-from concurrent.futures._base import DoneAndNotDoneFutures
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .._loop.worker_threads import loop_here
+from .._private.abilities import lost, unavailable
+from .._private.rows import FUTURES
 from .._values.kinds import describe
 from ..strategies.interface import Waiter
 from .submit import WorkFuture
 from .waiting import SleepingWaiter, waiter_here
 
 if TYPE_CHECKING:
+    from concurrent.futures._base import DoneAndNotDoneFutures
+
     from .submit import Find
+else:
+    DoneAndNotDoneFutures = type(concurrent.futures.wait(()))
 
 _Future = concurrent.futures.Future[Any]
 _ENDED = frozenset({"FINISHED", "CANCELLED_AND_NOTIFIED"})
@@ -220,7 +221,10 @@ def _checked(fs: Iterable[Any], verb: str) -> list[_Future]:
     """Return the Futures without duplicates.
 
     :raises TypeError: one of them is none.
+    :raises StrategyUnavailable: this Python lacks a private name that the wait needs.
     """
+    if lost(FUTURES):
+        raise unavailable(FUTURES, f"write concurrent.futures.{verb}(futures) in a thread without a loop")
     futures = list(dict.fromkeys(fs))
     for each in futures:
         if not isinstance(each, concurrent.futures.Future):

@@ -4,10 +4,6 @@ On a loop's own thread the stack switches, in a GUI's thread its events run, and
 the greenlet blocks and no other one. There a Future of the standard library's waits on a lock that is gevent's. To
 release such a lock in another thread is not safe: now and then its hub does not hear of it, and it takes the wait for a
 deadlock (LoopExit) if it has nothing else to do.
-
-The private names of anyio that this module stands on (test_names.py::test_portal_names), in anyio 4.0 to 4.16:
-``BlockingPortal._spawn_task_from_thread``, ``_task_group`` and ``_call_func``. Of the standard library:
-``concurrent.futures.Future._condition`` (test_names.py::test_concurrent_future_names).
 """
 
 from __future__ import annotations
@@ -16,6 +12,8 @@ import concurrent.futures
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from .._private.abilities import lost
+from .._private.rows import PORTALS
 from .._threads.native import is_patched
 from .waiting import PatientCondition
 
@@ -33,17 +31,19 @@ class PatientFuture(concurrent.futures.Future[Any]):
 
 def serve_portal(portal: Any, block_on: Callable[[Coroutine[Any, Any, None]], object]) -> None:
     """Make the Futures of a portal of anyio's wait as ours; in a patched process greenlets then wait for its calls."""
+    if lost(PORTALS):  # whoever waits for a call then waits as for any portal's
+        return
 
     async def start(*call: Any, name: Any) -> None:
         portal._task_group.start_soon(portal._call_func, *call, name=name)
 
-    def spawn(func: Any, args: Any, kwargs: Any, name: Any, future: Any) -> None:
+    def spawn(func: Any, args: Any, kwargs: Any, name: Any, future: Any, *more: Any, **options: Any) -> None:
         future.__class__ = PatientFuture
         future.guard()
         if is_patched():
             block_on(start(func, args, kwargs, future, name=name))
         else:
-            spawn_by_anyio(func, args, kwargs, name, future)
+            spawn_by_anyio(func, args, kwargs, name, future, *more, **options)
 
     spawn_by_anyio = portal._spawn_task_from_thread
     portal._spawn_task_from_thread = spawn

@@ -7,9 +7,6 @@ What is certain is little, and only that is refused; :func:`bridge.dump` and the
 - A worker thread of a loop's executor that blocks on the very task that awaits the worker.
 
 A thread that is interrupted (Ctrl-C, a bridge that somebody closes) would go on all the same, but without a result.
-
-It stands on the private names ``BaseEventLoop._thread_id``, ``_scheduled`` and ``_ready``, and ``Handle._callback`` and
-``_cancelled`` (CPython 3.4 to 3.15; test_deadlock.py::test_the_names_that_this_stands_on).
 """
 
 from __future__ import annotations
@@ -21,6 +18,8 @@ from typing import Any
 from .._errors import DeadlockError
 from .._loop import worker_threads
 from .._loop.task import is_task
+from .._private.abilities import lost
+from .._private.rows import DEADLOCKS
 from .._runs.run import Run
 from .._threads.condition import new_lock
 from .._values.kinds import describe
@@ -109,7 +108,7 @@ def check_worker(task: Any) -> None:
     :raises DeadlockError: that is so.
     """
     job = worker_threads.job_of_this_thread()
-    if job is None or not is_task(task):
+    if job is None or not is_task(task) or lost(DEADLOCKS):
         return
     tasks: list[Any] = []
     each: Any = task

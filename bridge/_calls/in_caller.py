@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import sys
-from asyncio import _get_running_loop
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from types import FrameType
@@ -18,6 +17,7 @@ from twisted.internet import defer
 from .._errors import BridgeError
 from .._loop import in_place, task
 from .._loop.base import BridgeLoop
+from .._private.cpython import get_running_loop
 from .._values.context import BlockedStack
 from .._values.kinds import describe
 from .._values.outcomes import trim
@@ -54,7 +54,7 @@ async def in_caller(function: Callable[[], Any]) -> Any:
         )
     if not is_open(call):
         raise _left(function)
-    loop = _get_running_loop()
+    loop = get_running_loop()
     context = copy_context()
     before = context.copy()
     errand = _Call(call, function, context, _post_of(loop, call))

@@ -1,17 +1,10 @@
-"""submit: start a call, and hand out a Future of its outcome.
-
-The private names that this module stands on (test_names.py::test_concurrent_future_names), in CPython 3.4 to 3.15:
-``concurrent.futures.Future._condition``, ``_waiters`` and ``_done_callbacks``; ``threading.Condition._waiters``; in
-CPython 3.15 ``concurrent.futures.Future._get_snapshot``. And ``Future._exception``
-(test_names.py::test_waiters_of_a_future).
-"""
+"""submit: start a call, and hand out a Future of its outcome."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import sys
-from asyncio import _get_running_loop
 from collections.abc import Callable, Collection
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
@@ -20,6 +13,9 @@ from .._errors import BridgeClosed
 from .._loop.base import never_raise
 from .._loop.task import is_cancellation
 from .._loop.worker_threads import loop_here
+from .._private.abilities import lost, unavailable
+from .._private.cpython import get_running_loop
+from .._private.rows import FUTURES
 from .._runs.run import Run
 from .._threads.native import get_ident
 from .._twisted.logging import twisted_log
@@ -83,7 +79,7 @@ class SubmittedCall(Call):
         """Have a function called by each thread that begins to wait for the Future from now on."""
         future: Any = getattr(self, "future", None)
         if future is not None:
-            future._condition.on_wait = function
+            getattr(future, "_condition", future).on_wait = function
 
     def forget(self, error: BaseException) -> bool:
         """Fail the Future, whose work goes on in the parent only."""
@@ -124,12 +120,12 @@ class WorkFuture(PatientFuture):
         """
         try:
             own = self._call
-            if own is not None and (_get_running_loop() is not None or get_ident() == own.run.ident):
+            if own is not None and (get_running_loop() is not None or get_ident() == own.run.ident):
                 self._check_place("result", timeout)
             return super().result(timeout)
         except BaseException as error:
             trim(error)
-            if self._exception is error:
+            if getattr(self, "_exception", error) is error:
                 self.unseen = None
                 set_traceback(error, kept_traceback(self, error))
             raise
@@ -138,7 +134,7 @@ class WorkFuture(PatientFuture):
         """Return the error of the work, as any Future; None if it returned. It waits as :meth:`result` does."""
         try:
             own = self._call
-            if own is not None and (_get_running_loop() is not None or get_ident() == own.run.ident):
+            if own is not None and (get_running_loop() is not None or get_ident() == own.run.ident):
                 self._check_place("exception", timeout)
             error = super().exception(timeout)
         except BaseException as raised:
@@ -153,13 +149,15 @@ class WorkFuture(PatientFuture):
         :param verb: what waits, for the message.
         """
         own = self._call
-        if own is None or (_get_running_loop() is None and get_ident() != own.run.ident):
+        if own is None or (get_running_loop() is None and get_ident() != own.run.ident):
             return
         if not self.done():
             check_place(own.run, f"{verb}() of {describe(self)}")
 
     def _check_place(self, method: str, timeout: float | None) -> None:
         if timeout is None or timeout > 0:  # else it only looks
+            if lost(FUTURES) and not self.done():
+                raise unavailable(FUTURES, "await bridge.as_future(future), or wait in a plain thread")
             self.check_place(method)
 
     @property
@@ -170,13 +168,16 @@ class WorkFuture(PatientFuture):
 
     def is_waited_for(self) -> bool:
         """Return whether a thread waits for the result, in ``result()`` or in ``concurrent.futures.wait()``."""
-        return bool(self._condition._waiters or self._waiters)  # type: ignore[attr-defined]
+        # Without the one name of Python's that is private here, whoever may wait counts as waiting.
+        condition: Any = self._condition
+        return bool(condition._waiters or getattr(self, "_waiters", True))
 
     def fail_in_child(self, error: BaseException) -> None:
         """Set the error in a forked child. Another thread of the parent may have held the lock of the Future."""
         self.guard()
-        self._waiters.clear()
-        self._done_callbacks.clear()  # type: ignore[attr-defined]
+        for waits in (getattr(self, "_waiters", None), getattr(self, "_done_callbacks", None)):  # of the parent's
+            if waits is not None:
+                waits.clear()
         self._call = None
         if not self.done():
             self.set_exception(error)
@@ -193,10 +194,10 @@ class WorkFuture(PatientFuture):
         call.ask_to_cancel()
         return True
 
-    def _get_snapshot(self) -> Any:
+    def _get_snapshot(self, *more: Any, **options: Any) -> Any:
         """Return the outcome, as asyncio asks for it from CPython 3.15 on in the place of ``exception()``."""
         self.unseen = None
-        return super()._get_snapshot()  # type: ignore[misc]
+        return super()._get_snapshot(*more, **options)  # type: ignore[misc]
 
     def end_cancelled(self) -> None:
         """Set the Future cancelled. Called once, when the work has ended."""

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from asyncio import _get_running_loop
 from collections.abc import Callable
 from typing import Any
 
 from .._errors import StrategyUnavailable
 from .._loop import worker_threads
-from .._loop.switching import SwitchingLoop, missing
+from .._loop.switching import SwitchingLoop
 from .._loop.waiter import ScopeWaiter, StackWaiter
+from .._private.abilities import why_lost
+from .._private.cpython import get_running_loop
+from .._private.rows import SWITCHING
 from .._runs.run import Run
 from .._threads.condition import Condition
 from .._threads.native import get_ident
@@ -43,7 +45,7 @@ def waiter_here(strategy: Strategy | None) -> Waiter | None:
 
     :param strategy: the bridge's; where it cannot be used, and for None, the one that fits the place.
     """
-    running = _get_running_loop()
+    running = get_running_loop()
     if running is None:
         if worker_threads.scope_of_this_thread() is not None:
             waiter = _in_scope()
@@ -94,7 +96,7 @@ class PatientCondition(Condition):
         strategy = self.strategy
         if (
             type(strategy) is AutoStrategy
-            and _get_running_loop() is None
+            and get_running_loop() is None
             and worker_threads.scope_of_this_thread() is None
         ):
             return strategy.special()  # the commonest place, without one more call
@@ -108,7 +110,7 @@ def check_place(run: Run, call: str) -> None:
     :raises StrategyUnavailable: the loop that runs here cannot switch stacks.
     :raises DeadlockError: this is the thread of a loop that is starting or ending.
     """
-    running = _get_running_loop()
+    running = get_running_loop()
     if running is None:
         if get_ident() == run.ident:
             raise run.refusal_here(call)
@@ -118,10 +120,10 @@ def check_place(run: Run, call: str) -> None:
 
 def cannot_switch(loop: Any, call: str) -> StrategyUnavailable:
     """Return the error for a call on the thread of a loop that cannot go on meanwhile."""
-    lacking = ", ".join(missing())
+    lacking = why_lost(SWITCHING)
     return StrategyUnavailable(
         f"{call} was called on the loop's own thread, where only a loop of ours can switch stacks, and this is "
         f"{type(loop).__module__}.{type(loop).__name__}"
-        + (f": this Python lacks {lacking}" if lacking else ", from the user's loop_factory")
+        + (f": {lacking}" if lacking else ", from the user's loop_factory")
         + "; write 'await' in a coroutine, or call the blocking code in a thread: await asyncio.to_thread(function)"
     )

@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-import select
 import sys
 import sysconfig
 from importlib.metadata import PackageNotFoundError, version
 
-from .._loop.switching import missing
+from .._private.abilities import abilities
 from ..strategies import strategies
 
 # Beside the three that the package depends on: what it works with, where that is installed.
@@ -59,11 +58,9 @@ def _installed(names: tuple[str, ...]) -> str:
 
 def _abilities() -> list[tuple[str, str | None]]:
     """Return what can be done here, each with the reason why not, or None."""
-    lacking = missing()
     return [
-        ("block on the loop's own thread", f"this Python has no {', '.join(lacking)}" if lacking else None),
+        *abilities(),
         ("wake the loop by one call of the system", None if hasattr(os, "eventfd") else "the system has no eventfd"),
-        ("be told of each wake-up once", None if hasattr(select, "epoll") else "the system has no epoll"),
         ("watch children without threads", None if hasattr(os, "pidfd_open") else "the system has no pidfd_open"),
         ("start over in forked children", None if hasattr(os, "register_at_fork") else "the system has no fork"),
         ("shells: python -m bridge shell", _unless_there("IPython")),

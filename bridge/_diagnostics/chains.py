@@ -3,26 +3,7 @@
 It only looks, from any thread, while all that goes on. So what it sees may have changed by the next line, and nothing
 here may be called that runs code of the user's, but for a ``repr``.
 
-The private names of others that this module stands on; where one is missing the chain ends earlier, and nothing else
-(test_names.py::test_the_chain_behind_what_is_awaited):
-
-==========================================================  ======================
-name                                                        versions
-==========================================================  ======================
-``Task._fut_waiter``                                        CPython 3.4 to 3.15
-``_GatheringFuture._children``                              CPython 3.4 to 3.15
-the cell ``inner`` of a callback of ``asyncio.shield``      CPython 3.9 to 3.15
-``asyncio.tasks._wait``, its variable ``fs``                CPython 3.4 to 3.15
-``TaskGroup._tasks`` of asyncio and of anyio's backend      CPython 3.11 to 3.15, anyio 4.0 to 4.16
-``Deferred._chainedTo``, ``Deferred._canceller``            Twisted 12 to 26
-``Deferred._callbacks`` (``callbacks`` before 26)           Twisted 8 to 26
-``DeferredList._deferredList``                              Twisted 8 to 26
-the cell ``status`` of the canceller that
-``_cancellableInlineCallbacks`` makes, its ``waitingOn``,
-and ``_gotResultInlineCallbacks(_, waiting, gen, status)``  Twisted 24 to 26
-the references of ``async_generator_asend`` and of a
-coroutine's ``__await__()`` iterator, by ``gc``             CPython 3.8 to 3.15
-==========================================================  ======================
+Where one of the private names is missing that it reads, the chain ends earlier.
 """
 
 # A coroutine that was met on the way yields and returns what nobody knows.
@@ -42,6 +23,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 
 from .._loop.task import DeferredFuture, inner_coroutine, is_task
+from .._private.abilities import lost
+from .._private.rows import REPORTS
 from .._twisted.conversion import mirrored
 
 # Where there is more than this, it is cut off.
@@ -137,6 +120,8 @@ def _behind_shield(future: Any) -> list[Any]:
 
 
 def _after_deferred(deferred: Any, link: Link) -> list[Any]:
+    if lost(REPORTS):
+        return []
     if deferred._chainedTo is not None:
         return [deferred._chainedTo]
     if isinstance(deferred, _DeferredList):

@@ -2,22 +2,7 @@
 
 Like ``_chains`` it only looks, from any thread, and calls nothing of the user's.
 
-The private names of others that this module stands on; where one is missing the report says less, and nothing else
-(test_names.py::test_pools_that_are_looked_at):
-
-==========================================================  =====================
-name                                                        versions
-==========================================================  =====================
-``BaseEventLoop._default_executor``                         CPython 3.4 to 3.15
-``ThreadPoolExecutor._threads``, ``_max_workers``,
-``_work_queue``                                             CPython 3.2 to 3.15
-``ThreadPool._team.statistics().backloggedWorkCount``       Twisted 15 to 26
-``CapacityLimiter.acquire_on_behalf_of`` (its code) of
-``anyio._backends._asyncio``                                anyio 4.0 to 4.16
-the code of ``concurrent.futures.wait``, of
-``as_completed``, ``Future.result`` and ``exception``,
-and the variable ``fs`` of the first two                    CPython 3.2 to 3.15
-==========================================================  =====================
+Where one of the private names is missing that it reads, the report says less.
 """
 
 from __future__ import annotations
@@ -38,6 +23,8 @@ from typing import Any, cast
 
 from .._calls.waiting import PatientCondition
 from .._loop.worker_threads import PoolThread
+from .._private.abilities import lost
+from .._private.rows import REPORTS
 from .._threads.condition import Condition
 from .._threads.seconds import wait_looking_up
 
@@ -87,7 +74,7 @@ def standing_in(frame: FrameType | None) -> Standing | None:
     one: Any = frame.f_locals.get("self")
     if one is None:
         return Standing(name, instead, list(frame.f_locals.get("fs", ())))
-    if isinstance(one._condition, PatientCondition):  # of ours, which waits as block_on does
+    if isinstance(getattr(one, "_condition", None), PatientCondition):  # of ours, which waits as block_on does
         return None
     return Standing(name, instead, [one])
 
@@ -144,7 +131,7 @@ def limiter_in(frames: Collection[tuple[FrameType, int]]) -> Any:
     backend: Any = sys.modules.get("anyio._backends._asyncio")
     if backend is None:
         return None
-    code = backend.CapacityLimiter.acquire_on_behalf_of.__code__
+    code = getattr(getattr(backend.CapacityLimiter, "acquire_on_behalf_of", None), "__code__", None)
     return next((frame.f_locals.get("self") for frame, _ in frames if frame.f_code is code), None)
 
 
@@ -155,13 +142,13 @@ def full_pools(loop: Any, reactor: Any, blocked: Collection[int]) -> list[str]:
     """
     lines: list[str] = []
     executor: Any = getattr(loop, "_default_executor", None)
-    if isinstance(executor, ThreadPoolExecutor):
+    if isinstance(executor, ThreadPoolExecutor) and not lost(REPORTS):
         threads, waiting = list(executor._threads), executor._work_queue.qsize()
         if len(threads) >= executor._max_workers and waiting and _all_in(threads, blocked):
             lines.append(_full(f"all {len(threads)} threads of the loop's executor", waiting))
     pool: Any = getattr(reactor, "threadpool", None)
     team: Any = getattr(pool, "_team", None)
-    if team is not None:
+    if team is not None and not lost(REPORTS):
         waiting = team.statistics().backloggedWorkCount
         threads = [thread for thread in pool.threads if isinstance(thread, PoolThread) and thread.is_alive()]
         if len(threads) >= pool.max and waiting and _all_in(threads, blocked):

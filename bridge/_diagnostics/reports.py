@@ -154,7 +154,7 @@ def _held_up(call: Any) -> list[str]:
 def _standing_for(call: Any) -> list[tuple[int, str, locks.Standing]]:
     """Return the threads that run a loop or a GUI and stand still for the Future of a submitted call."""
     future = getattr(call, "future", None)
-    if future is None or not future._waiters:
+    if future is None or not getattr(future, "_waiters", None):
         return []
     threads = {_ident_of(target): "which runs a loop" for target in watchdog.targets}
     gui = name_of_gui()

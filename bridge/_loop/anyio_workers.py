@@ -2,10 +2,6 @@
 
 anyio keeps the idle workers of a loop in a variable of that loop's, and starts a new one where there is none. So a loop
 of ours gets a list that always has one: what it makes are threads. Nothing is patched, and other loops are as ever.
-
-The private names of ``anyio._backends._asyncio`` that this module stands on (test_names.py::test_anyio_worker_names),
-in anyio 4.9 to 4.16: ``WorkerThread`` with ``queue`` and ``stop``, ``find_root_task``, ``_threadpool_idle_workers`` and
-``_threadpool_workers``.
 """
 
 from __future__ import annotations

@@ -7,16 +7,6 @@ while it is blocked it has methods of ours.
 
 What has no place there remains, and docs/blocking.md says so: ``_fut_waiter`` is None, and a cancellation that C's task
 has taken before the stack blocks, which it means for the next step, cannot be taken from it before CPython 3.13.
-
-The private names that this module stands on (test_names.py::test_plain_tasks):
-
-=================================================  ====================
-name                                               versions
-=================================================  ====================
-``Task._must_cancel``, ``Future._cancel_message``  CPython 3.9 to 3.15
-attributes of a C task, ``__self__`` of its steps  CPython 3.6 to 3.15
-``events.Handle._run``, ``_callback``              CPython 3.4 to 3.15
-=================================================  ====================
 """
 
 from __future__ import annotations

@@ -1,20 +1,5 @@
 """BridgeLoop: the selector loop that a bridge runs, and how a task on it takes its first step at once.
 
-The private names of asyncio that this module stands on:
-
-===================================  ===================  ==============================
-name                                 versions             test
-===================================  ===================  ==============================
-``BaseEventLoop._ready``             CPython 3.4 to 3.15  test_names.py::test_ready_handles
-``..._default_executor``,            CPython 3.9 to 3.15  test_names.py::test_default_executor_names
-``_executor_shutdown_called``
-``BaseEventLoop._check_closed``,     CPython 3.4 to 3.15  test_names.py::test_check_closed
-``_closed``, ``_task_factory``
-``..._make_subprocess_transport``    CPython 3.4 to 3.15  test_colocate.py::test_what_the_loop_starts
-``BaseSelectorEventLoop._selector``  CPython 3.4 to 3.15  test_names.py::test_epoll_of_a_loop
-``EpollSelector._selector``          CPython 3.4 to 3.15  test_names.py::test_epoll_of_a_loop
-===================================  ===================  ==============================
-
 On CPython 3.11, and only there, :func:`start_task` relies on a task's constructor to schedule the first step by
 ``loop.call_soon`` (test_names.py::test_first_step_runs_at_once).
 """
@@ -33,7 +18,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures.thread import ThreadPoolExecutor
 from contextvars import Context
 from types import CoroutineType
-from typing import Any, cast
+from typing import Any
 
 from .._errors import BridgeClosed
 from .._threads import native
@@ -47,15 +32,17 @@ class BridgeLoop(asyncio.SelectorEventLoop):
     """A selector event loop whose tasks await Deferreds, whatever task factory its user sets."""
 
     is_ending = False
+    is_shut = False  # what is_closed() returns, without a call
     killed_by: BaseException | None = None  # what was raised in code of ours that raises nothing itself
     _first_step: Callable[[], object] | None = None
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         load_executors()
-        super().__init__(selector or native.original("selectors", "DefaultSelector")())
+        selector = selector or native.original("selectors", "DefaultSelector")()
+        super().__init__(selector)
         self._ours = ours = Ours()
         self.add_reader(ours.alarm.fileno(), self._take_posts)
-        ours.alarm.rings_once = _edge_triggered(self, ours.alarm)
+        ours.alarm.rings_once = _edge_triggered(selector, ours.alarm)
 
     @property
     def at_stop(self) -> list[Callable[[], object]]:
@@ -85,7 +72,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         self.ring_again()
         if not has_real_threads(self) and not self.is_running():
             self.create_task(prepare(self))
-            cast(Any, self)._ready.rotate(1)  # before anything else in the loop
+            self.run_first()
         try:
             super().run_forever()
         finally:
@@ -93,6 +80,12 @@ class BridgeLoop(asyncio.SelectorEventLoop):
             at_stop, self._ours.at_stop = self._ours.at_stop, []
             while at_stop:
                 at_stop.pop()()
+
+    def run_first(self) -> None:
+        """Put what was scheduled last before anything else in the loop, where that is not closed to us."""
+        ready: Any = getattr(self, "_ready", None)
+        if ready is not None:
+            ready.rotate(1)
 
     def post(self, callback: Callable[[], object]) -> None:
         """Call a function on the loop's thread, soon. Any thread may post.
@@ -142,6 +135,9 @@ class BridgeLoop(asyncio.SelectorEventLoop):
             self.remove_reader(alarm.fileno())
             alarm.close()
         super().close()
+        self.is_shut = self.is_closed()
+        if self.is_shut:
+            self._ours.default_executor = None
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Handle an error; if it arose in a callback of ours, stop the loop.
@@ -160,6 +156,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
 
     def abandon_alarm(self) -> None:
         """Drop what was posted and close the alarm, in a forked child."""
+        self.is_shut = True
         self._ours.posts = deque()
         self._ours.alarm.close()
 
@@ -170,14 +167,15 @@ class BridgeLoop(asyncio.SelectorEventLoop):
 
         :param options: ``name`` and ``context``, and what this Python's tasks take besides.
         """
-        if self._closed:  # type: ignore[attr-defined]
-            self._check_closed()  # type: ignore[attr-defined]
+        if self.is_shut:
+            raise RuntimeError("Event loop is closed")
         if coro.__class__ is not CoroutineType and not asyncio.iscoroutine(coro):
             raise TypeError(f"a coroutine was expected, got {coro!r}")
         # What drive() does, without the call and the look-up, which were three hundredths of a task's time.
-        driver = _driver(_steps(coro, self, False, self._ours.self_cancels))
+        ours = self._ours
+        driver = _driver(_steps(coro, self, False, ours.self_cancels))
         driver.send(None)
-        if self._task_factory is not None:  # type: ignore[attr-defined]
+        if ours.has_factory:
             return super().create_task(_named(driver, coro), **options)
         # Without the mapping that comes to nothing, which would take a tenth of the time.
         if not options:
@@ -187,6 +185,11 @@ class BridgeLoop(asyncio.SelectorEventLoop):
             task = kind(driver, loop=self, **options)
         task.user_coro = coro
         return task
+
+    def set_task_factory(self, factory: Any) -> None:
+        """Set what makes the tasks of :meth:`create_task`; None for the tasks of the loop's own."""
+        super().set_task_factory(factory)
+        self._ours.has_factory = factory is not None
 
     @property
     def colocation(self) -> Colocation | None:
@@ -210,7 +213,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         """Run func in the executor; a worker thread knows this loop as the one that it came from."""
         self.spread()
         if native.is_patched():
-            default: Any = cast(Any, self)._default_executor
+            default = self._ours.default_executor
             pool = pool_for(executor, default)
             if executor is default is None:
                 self.set_default_executor(pool)
@@ -222,9 +225,14 @@ class BridgeLoop(asyncio.SelectorEventLoop):
             return job.future
         return super().run_in_executor(executor, func, *args)
 
+    def set_default_executor(self, executor: Any) -> None:
+        """Set the executor of :meth:`run_in_executor`."""
+        super().set_default_executor(executor)
+        self._ours.default_executor = executor
+
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """Shut the default executor down and wait for its threads, so many seconds at the most; None waits for ever."""
-        executor: Any = cast(Any, self)._default_executor
+        executor = self._ours.default_executor
         if native.is_patched() and executor is not None:  # the base class would wait in a thread of its own
             self._executor_shutdown_called = True
             await shut_down_executor(executor, math.inf if timeout is None else self.time() + timeout)
@@ -275,6 +283,8 @@ class Ours:
         "before_block",
         "bridge",
         "colocation",
+        "default_executor",
+        "has_factory",
         "is_rung",
         "posts",
         "reactor",
@@ -284,6 +294,8 @@ class Ours:
     def __init__(self) -> None:
         self.posts: deque[Callable[[], object]] = deque()
         self.alarm = Alarm()
+        self.has_factory = False  # a task factory was set
+        self.default_executor: Any = None  # that was set
         self.is_rung = False  # the alarm has been rung and not been heard
         self.at_stop: list[Callable[[], object]] = []
         self.before_block: Callable[[], object] | None = None
@@ -332,12 +344,12 @@ class Alarm:
             os.close(end)
 
 
-def _edge_triggered(loop: asyncio.AbstractEventLoop, alarm: Alarm) -> bool:
+def _edge_triggered(selector: Any, alarm: Alarm) -> bool:
     """Have epoll report each ring of the alarm once, if that can be done.
 
     An eventfd that is never read goes on counting; it would be full after 2**64 rings.
     """
-    epoll: Any = getattr(getattr(loop, "_selector", None), "_selector", None)
+    epoll: Any = getattr(selector, "_selector", None)
     if not alarm.is_eventfd or not hasattr(select, "epoll") or type(epoll) is not select.epoll:
         return False
     epoll.modify(alarm.fileno(), select.EPOLLIN | select.EPOLLET)

@@ -11,6 +11,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from .._errors import BridgeError, DeadlockError
+from .._private.abilities import lost
+from .._private.rows import DEFERREDS
 from .._values.context import BlockedStack, caller, take_variables
 from .._values.kinds import Kind, describe, discard, kind_of, returned_kind
 from .base import start_task
@@ -243,7 +245,7 @@ async def _await(x: Any) -> Any:
 def _awaiting(loop: SwitchingLoop, x: Any, kind: Kind) -> Any:
     """Return a coroutine that awaits x."""
     if kind is Kind.DEFERRED:
-        if x._runningCallbacks:
+        if getattr(x, "_runningCallbacks", False) and not lost(DEFERREDS):
             _refuse_own_callback(x)
             return _after_callbacks(loop, x)
     elif kind is Kind.CONCURRENT:

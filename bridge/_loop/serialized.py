@@ -14,13 +14,13 @@ import concurrent.futures
 import contextlib
 import threading
 import weakref
-from asyncio import _get_running_loop
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 from greenlet import getcurrent, greenlet
 
+from .._private.cpython import get_running_loop
 from .._threads import native
 from .._threads.condition import new_lock
 from .._threads.seconds import wait_looking_up
@@ -51,7 +51,7 @@ class Entry:
         # Weak, or a stack that is dropped while it is blocked could not end, and so not leave.
         self._stack: weakref.ref[greenlet] = weakref.ref(getcurrent())
         self._thread = native.get_ident()
-        self._loop = _get_running_loop()
+        self._loop = get_running_loop()
 
     def enter(
         self,
@@ -126,7 +126,7 @@ class Entry:
         stack = self._stack()
         if stack is getcurrent():
             return True
-        loop = _get_running_loop()
+        loop = get_running_loop()
         if stack is None or loop is None:
             return False
         if isinstance(loop, SwitchingLoop) and stack is loop.stacks.active:

@@ -22,17 +22,23 @@ from contextvars import Context
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from typing import Any, ClassVar, cast
 
+from .._private.rows import takes_more
+from .._threads import native
 from .base import BridgeLoop
 
-_run_handle = events.Handle._run
+_run_handle: Any = getattr(events.Handle, "_run", None)
+# Whether this Python's functions have parameters that ours do not know, and so pass on.
+_RUN_TAKES_MORE = takes_more("asyncio.events:Handle", "_run", 1)
+_ADD_TAKES_MORE = takes_more("asyncio.selector_events:BaseSelectorEventLoop", "_add_callback", 2)
 
 
 class Streams:
     """What is known of the descriptors of a loop; apart from the loop for the reason that ``base.Ours`` is."""
 
-    __slots__ = ("held", "paused", "waits", "watch")
+    __slots__ = ("held", "paused", "selector", "waits", "watch")
 
-    def __init__(self) -> None:
+    def __init__(self, selector: BaseSelector) -> None:
+        self.selector: Any = selector
         self.waits: dict[Any, Any] = {}  # the stacks that are blocked
         self.watch: WatchHandle | None = None  # the callback that the running stack stands in
         self.held: dict[int, list[WatchHandle]] = {}  # by descriptor: the callbacks that stacks are blocked in
@@ -43,10 +49,10 @@ class StreamLoop(BridgeLoop):
     """A loop whose descriptors can be kept back, by a stack that blocks in the callback of one."""
 
     _ready: Any
-    _selector: Any
 
     def __init__(self, selector: BaseSelector | None = None) -> None:
-        self._streams = Streams()
+        selector = selector or native.original("selectors", "DefaultSelector")()
+        self._streams = Streams(selector)
         super().__init__(selector)
 
     def _hold(self, watch: WatchHandle) -> None:
@@ -74,16 +80,16 @@ class StreamLoop(BridgeLoop):
         if (handle.fd, handle.event) in self._streams.paused:
             return
         try:
-            key = self._selector.get_key(handle.fd)
+            key = self._streams.selector.get_key(handle.fd)
         except KeyError:
             return
         self._streams.paused[handle.fd, handle.event] = handle
         left = key.events & ~handle.event
         try:
             if left:
-                self._selector.modify(handle.fd, left, key.data)
+                self._streams.selector.modify(handle.fd, left, key.data)
             else:
-                self._selector.unregister(handle.fd)
+                self._streams.selector.unregister(handle.fd)
         except OSError:  # it was closed without being removed
             pass
 
@@ -97,13 +103,14 @@ class StreamLoop(BridgeLoop):
         handle = self._streams.paused.pop((fd, event), None)
         if handle is None or self.is_closed():
             return
+        selector = self._streams.selector
         try:
             try:
-                key = self._selector.get_key(fd)
+                key = selector.get_key(fd)
             except KeyError:
-                self._selector.register(fd, event, handle.beside((None, None)))
+                selector.register(fd, event, handle.beside((None, None)))
             else:
-                self._selector.modify(fd, key.events | event, handle.beside(key.data))
+                selector.modify(fd, key.events | event, handle.beside(key.data))
         except OSError:  # it was closed without being removed
             pass
 
@@ -115,7 +122,7 @@ class StreamLoop(BridgeLoop):
 
     # What asyncio calls.
 
-    def _add_callback(self, handle: Any) -> None:
+    def _add_callback(self, handle: Any, add: Any = None) -> None:
         if handle._cancelled:
             return
         if isinstance(handle, WatchHandle):
@@ -129,41 +136,74 @@ class StreamLoop(BridgeLoop):
             # The handle of a listening socket or of a signal runs at each event in its own context, which one of the
             # blocked stacks may have entered.
             handle._context = handle._context.copy()
-        self._ready.append(handle)
+        if add is None:
+            self._ready.append(handle)
+        else:
+            add(handle)
+
+    _add_known = _add_callback
+
+    def _add_with_more(self, handle: Any, *more: Any, **options: Any) -> None:
+        add: Any = cast(Any, super())._add_callback
+        self._add_known(handle, lambda each: add(each, *more, **options))
+
+    if _ADD_TAKES_MORE:
+        _add_callback = _add_with_more
 
     # CPython 3.15 runs all callbacks of a connection in one context, which it passes to these two.
 
-    def _add_reader(self, fd: Any, callback: Any, *args: Any, context: Context | None = None) -> events.Handle:
+    def _add_reader(
+        self, fd: Any, callback: Any, *args: Any, context: Context | None = None, **options: Any
+    ) -> events.Handle:
         if callback == self._take_posts:  # it starts what was posted, and is no stream
-            return cast(Any, super())._add_reader(fd, callback, *args)  # type: ignore[no-any-return]
-        return self._add(fd, ReaderHandle(callback, args, self, _number(fd), context))
+            return cast(Any, super())._add_reader(fd, callback, *args, **options)  # type: ignore[no-any-return]
+        handle = ReaderHandle(callback, args, self, _number(fd), context)
+        if options:
+            return self._add_with(options, cast(Any, super())._add_reader, fd, handle)
+        return self._add(fd, handle)
 
-    def _add_writer(self, fd: Any, callback: Any, *args: Any, context: Context | None = None) -> events.Handle:
-        return self._add(fd, WriterHandle(callback, args, self, _number(fd), context))
+    def _add_writer(
+        self, fd: Any, callback: Any, *args: Any, context: Context | None = None, **options: Any
+    ) -> events.Handle:
+        handle = WriterHandle(callback, args, self, _number(fd), context)
+        if options:
+            return self._add_with(options, cast(Any, super())._add_writer, fd, handle)
+        return self._add(fd, handle)
 
     def _add(self, fd: Any, handle: WatchHandle) -> events.Handle:
-        self._check_closed()  # type: ignore[attr-defined]
+        if self.is_shut:
+            raise RuntimeError("Event loop is closed")
         if self._streams.paused:
             self._restore(fd)
-        key = self._selector.get_map().get(fd)  # get_key() raises for a new one, which takes longer than all this
+        selector = self._streams.selector
+        key = selector.get_map().get(fd)  # get_key() raises for a new one, which takes longer than all this
         if key is None:
-            self._selector.register(fd, handle.event, handle.beside((None, None)))
+            selector.register(fd, handle.event, handle.beside((None, None)))
         else:
             before = handle.before(key.data)
-            self._selector.modify(fd, key.events | handle.event, handle.beside(key.data))
+            selector.modify(fd, key.events | handle.event, handle.beside(key.data))
             if before is not None:
                 before.cancel()
         return handle
 
-    def _remove_reader(self, fd: Any) -> bool:
+    def _add_with(self, options: dict[str, Any], add: Any, fd: Any, handle: WatchHandle) -> events.Handle:
+        """Let asyncio add the callback, by a function that takes options which we do not know; then put ours there."""
+        assert handle.stream is not None
+        callback, args = handle.stream
         if self._streams.paused:
             self._restore(fd)
-        return bool(super()._remove_reader(fd))  # type: ignore[misc]
+        add(fd, callback, *args, **options)
+        return self._add(fd, handle)
 
-    def _remove_writer(self, fd: Any) -> bool:
+    def _remove_reader(self, fd: Any, *more: Any, **options: Any) -> bool:
         if self._streams.paused:
             self._restore(fd)
-        return bool(super()._remove_writer(fd))  # type: ignore[misc]
+        return bool(super()._remove_reader(fd, *more, **options))  # type: ignore[misc]
+
+    def _remove_writer(self, fd: Any, *more: Any, **options: Any) -> bool:
+        if self._streams.paused:
+            self._restore(fd)
+        return bool(super()._remove_writer(fd, *more, **options))  # type: ignore[misc]
 
 
 class WatchHandle(events.Handle):
@@ -206,7 +246,7 @@ class WatchHandle(events.Handle):
         """Return the handle that has this one's place in a selector's data, or None."""
         raise NotImplementedError
 
-    def _run(self) -> None:
+    def _run(self, run: Any = _run_handle) -> None:
         self.is_queued = False
         loop = self.loop
         streams = loop._streams
@@ -215,13 +255,21 @@ class WatchHandle(events.Handle):
             return
         before, streams.watch = streams.watch, self
         try:
-            _run_handle(self)
+            run(self)
         finally:
             streams.watch = before
             if streams.paused:
                 loop.resume(self)
             if self._cancelled and not streams.held:
                 self.stream = None
+
+    _run_known = _run
+
+    def _run_with_more(self, *more: Any, **options: Any) -> None:
+        self._run_known(lambda handle: _run_handle(handle, *more, **options))
+
+    if _RUN_TAKES_MORE:
+        _run = _run_with_more
 
 
 class ReaderHandle(WatchHandle):

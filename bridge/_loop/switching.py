@@ -10,39 +10,31 @@ due to greenlets that are not ours.
 
 While nobody is blocked one runner iterates the loop, and an iteration costs what the standard library's costs.
 
-Private names that this module stands on. :func:`missing` looks for them, and without one of them
-:func:`new_event_loop` makes a loop that cannot be blocked (test_swap.py::test_without_the_private_names):
-
-==============================================================================  =====================
-name                                                                            versions
-==============================================================================  =====================
-``BaseEventLoop._run_once``, ``_ready``, ``_stopping``, ``_scheduled``          CPython 3.4 to 3.15
-``BaseSelectorEventLoop._add_reader``, ``_remove_reader``, ``_add_writer``,
-``_remove_writer``, ``_add_callback``, ``_process_events``, ``_selector``       CPython 3.4 to 3.15
-``Handle._run``, ``_context``, ``_loop``, ``_callback``, ``_args``,
-``_cancelled``, ``TimerHandle._when``                                            CPython 3.7 to 3.15
-``asyncio.tasks._enter_task``, ``_leave_task``                                  CPython 3.7 to 3.15
-``asyncio._get_running_loop``, ``_set_running_loop``                            CPython 3.5 to 3.15
-``twisted.python.context.ContextTracker.contexts``                              Twisted 8 to 26
-==============================================================================  =====================
+Where asyncio lacks a private name that this needs, :func:`new_event_loop` makes a loop that cannot be blocked.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import selectors
 import threading
-from asyncio import events, selector_events, tasks
+from asyncio import events
 from collections import deque
 from collections.abc import Callable, Hashable
 from contextvars import Context, copy_context
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
 from twisted.python import context as twisted_context
 
 from .._errors import BridgeClosed, DeadlockError
+from .._private.abilities import lost
+from .._private.cpython import enter_task as _enter_task
+from .._private.cpython import get_running_loop, set_running_loop
+from .._private.cpython import leave_task as _leave_task
+from .._private.rows import SWITCHING, takes_more
 from .._threads.native import get_ident
 from .._watch.watchdog import Watched, watchdog
 from .asyncio_tasks import blocked, unblocked
@@ -60,24 +52,13 @@ _REFUSALS = 1000
 # can be neither closed nor collected.
 _forsaken: list[greenlet] = []
 
-_run_handle = events.Handle._run
-_enter_task: Any = getattr(tasks, "_enter_task", None)
-_leave_task: Any = getattr(tasks, "_leave_task", None)
+_run_handle: Any = getattr(events.Handle, "_run", None)
 
 
-def missing() -> list[str]:
-    """Return the private names of the standard library that this Python lacks; none means that stacks can switch."""
-    wanted: dict[Any, tuple[str, ...]] = {
-        asyncio.BaseEventLoop: ("_run_once",),
-        selector_events.BaseSelectorEventLoop: (
-            *("_add_reader", "_remove_reader", "_add_writer", "_remove_writer"),
-            *("_add_callback", "_process_events"),
-        ),
-        events.Handle: ("_run", "_context", "_loop", "_callback", "_args", "_cancelled"),
-        tasks: ("_enter_task", "_leave_task"),
-        asyncio: ("_get_running_loop", "_set_running_loop"),
-    }
-    return [f"{owner.__name__}.{name}" for owner, names in wanted.items() for name in names if not hasattr(owner, name)]
+class _NoContexts:
+    """Stands for Twisted's tracker of contexts where that has none that could be kept apart."""
+
+    contexts: ClassVar[list[Any]] = []
 
 
 class Wait:
@@ -133,6 +114,14 @@ class Wait:
         except BaseException as error:  # that a signal handler has raised
             context = {"message": "error as a blocked stack was to go on", "exception": error, "handle": self}
             asyncio.get_running_loop().call_exception_handler(context)
+
+    _run_known = _run
+
+    def _run_with_more(self, *more: Any, **options: Any) -> None:
+        self._run_known()
+
+    if takes_more("asyncio.events:Handle", "_run", 1):
+        _run = _run_with_more
 
     def cancelled(self) -> bool:
         """Return False: it does not leave the loop's queue."""
@@ -250,16 +239,19 @@ class SwitchingLoop(StreamLoop):
 
     # The stacks.
 
-    def _run_once(self) -> None:
+    def _run_once(self, *more: Any, **options: Any) -> None:
         """Iterate the loop until it is stopped. This is the root."""
         if not self.is_running():  # called by hand, as by tests of asyncio's own
-            super()._run_once()  # type: ignore[misc]
+            super()._run_once(*more, **options)  # type: ignore[misc]
             return
+        if more or options:
+            self._stacks.run_once = functools.partial(super()._run_once, *more, **options)  # type: ignore[misc]
         root = getcurrent()
         self._adopt_stacks(root)
         stacks = self._stacks
         stacks.root = root
-        stacks.tracker = twisted_context.theContextTracker.currentContext()  # type: ignore[no-untyped-call]
+        tracker: Any = twisted_context.theContextTracker.currentContext()  # type: ignore[no-untyped-call]
+        stacks.tracker = tracker if hasattr(tracker, "contexts") else _NoContexts()
         watchdog.add(stacks)
         try:
             has_blocked: Any = True
@@ -455,7 +447,7 @@ class SwitchingLoop(StreamLoop):
             return False
         stacks.switches += 1
         try:
-            self._process_events(self._selector.select(0))  # type: ignore[attr-defined]
+            self._process_events(self._streams.selector.select(0))  # type: ignore[attr-defined]
         except BaseException:  # that a signal handler has raised
             self.ring_again()
             raise
@@ -526,8 +518,8 @@ class SwitchingLoop(StreamLoop):
         self._stacks.refusals = {}
         self._stopping = True
         self._ready = _Nothing()  # each runs nothing but its own end
-        running = asyncio._get_running_loop()
-        asyncio._set_running_loop(self)  # for what they call
+        running = get_running_loop()
+        set_running_loop(self)  # for what they call
         exits: list[BaseException] = []
         try:
             for stack, wait in list(self._streams.waits.items()):
@@ -540,7 +532,7 @@ class SwitchingLoop(StreamLoop):
             self._streams.waits.clear()
             self._retire(0)
         finally:
-            asyncio._set_running_loop(running)
+            set_running_loop(running)
             self._stacks.root = None
             self._stopping = False
         if exits:
@@ -630,4 +622,4 @@ def _run_in_copy(updates: dict[Any, Any], callback: Callable[..., object], args:
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """Return a new loop of ours; :func:`bridge.new_event_loop` has the contract."""
-    return BridgeLoop() if missing() else SwitchingLoop()
+    return BridgeLoop() if lost(SWITCHING) else SwitchingLoop()

@@ -3,18 +3,6 @@
 asyncio's task takes what its coroutine yields for a Future and fails with "Task got bad yield" on a Deferred
 (twisted/twisted#9806). So the task gets a coroutine of ours, which drives the user's and hands the task a Future
 for every Deferred that comes along.
-
-The private names of others that this module stands on, and the tests that notice when one goes away:
-
-======================================  ==================  ==========================================
-name                                    versions            test
-======================================  ==================  ==========================================
-``Future._asyncio_future_blocking``     CPython 3.5 to 3.15  test_names.py::test_future_blocking_flag
-``Task._coro`` (read by Task's repr)    CPython 3.4 to 3.15  test_names.py::test_repr_shows_the_coroutine
-``Deferred._debugInfo.failResult``      Twisted 8 to 26      test_names.py::test_deferred_fail_result
-``defer.DebugInfo``                     Twisted 8 to 26      test_names.py::test_debug_info
-``Task._fut_waiter`` (read by anyio)    CPython 3.4 to 3.15  test_names.py::test_task_fut_waiter
-======================================  ==================  ==========================================
 """
 
 # Twisted's Deferred and Failure are annotated in part.
@@ -29,10 +17,13 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any, cast
 
-from twisted.internet.defer import CancelledError, DebugInfo, Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectingCancelledError, DNSLookupError
 from twisted.python.failure import Failure
 
+from .._private.abilities import lost
+from .._private.rows import DEFERREDS
+from .._private.twisted import DebugInfo
 from .._threads.native import get_ident
 from .._values.kinds import is_deferred_type
 from .._values.outcomes import set_traceback
@@ -83,14 +74,14 @@ class BridgeTask(asyncio.Task[Any]):
     @property
     def _fut_waiter(self) -> Any:
         wait = _wait_of(self)
-        return super()._fut_waiter if wait is None else wait.future  # type: ignore[misc]
+        return getattr(super(), "_fut_waiter", None) if wait is None else wait.future
 
     @property
     def _must_cancel(self) -> bool:
         wait = _wait_of(self)
         if wait is not None:
             return wait.error is not None
-        return bool(super()._must_cancel) or self in _self_cancels(self)  # type: ignore[misc]
+        return bool(getattr(super(), "_must_cancel", False)) or self in _self_cancels(self)
 
     def cancel(self, msg: Any = None) -> bool:
         """Cancel the task, also while its step is blocked: then as around an await.
@@ -474,11 +465,12 @@ class _Raised(DebugInfo):
 
 def note_raised(deferred: Deferred[Any], failure: Failure) -> None:
     """Keep Twisted from logging this failure as unhandled. Called in a callback of the Deferred, in any thread."""
-    deferred._debugInfo = _Raised(deferred._debugInfo, failure)
+    if not lost(DEFERREDS):
+        deferred._debugInfo = _Raised(deferred._debugInfo, failure)
 
 
 def mark_handled(deferred: Deferred[Any]) -> None:
     """Keep Twisted from logging the Deferred's failure as unhandled: it has been raised to somebody."""
-    info = deferred._debugInfo
+    info = getattr(deferred, "_debugInfo", None)
     if info is not None:
         info.failResult = None

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from .._private.cpython import get_running_loop
 from .in_place import raise_interrupt
 from .switching import SwitchingLoop
 
@@ -37,7 +37,7 @@ class LoopWaiter:
         self.notified = True  # first: who is about to wait looks at it last
         if self._future is None:
             return
-        if _get_running_loop() is self._loop:
+        if get_running_loop() is self._loop:
             self._go_on()
         else:
             with contextlib.suppress(RuntimeError):  # the loop is closed, which has ended the wait

@@ -2,21 +2,6 @@
 
 A worker thread of ``asyncio.to_thread``, ``deferToThread`` or ``anyio.to_thread`` on a loop of ours finds its way
 back to that loop. A thread that nobody handed any work to has no home.
-
-The private names of anyio that this module stands on (all in ``anyio._backends._asyncio``; test_home.py has the
-tests that notice when one goes away):
-
-==============================  ===============
-name                            versions
-==============================  ===============
-``WorkerThread.loop``           anyio 4.0 to 4.16
-``threadlocals``                anyio 4.0 to 4.16
-``_task_states``, ``TaskState``  anyio 4.0 to 4.16
-``CancelScope._tasks``          anyio 4.0 to 4.16
-``CancelScope._parent_scope``   anyio 4.0 to 4.16
-``CancelScope._active``         anyio 4.0 to 4.16
-``..._deliver_cancellation``    anyio 4.0 to 4.16
-==============================  ===============
 """
 
 from __future__ import annotations
@@ -27,6 +12,9 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
+from .._private.abilities import lost, unavailable
+from .._private.cpython import get_running_loop
+from .._private.rows import SCOPES
 from .._threads import native
 
 P = ParamSpec("P")
@@ -59,7 +47,8 @@ def loop_of_this_thread() -> asyncio.AbstractEventLoop | None:
         # An anyio worker serves one loop for as long as it lives.
         backend = sys.modules.get("anyio._backends._asyncio")
         thread: Any = threading.current_thread()
-        _local.loop = thread.loop if backend is not None and isinstance(thread, backend.WorkerThread) else None
+        worker_type: Any = getattr(backend, "WorkerThread", ())  # (): without anyio, or without its class
+        _local.loop = getattr(thread, "loop", None) if isinstance(thread, worker_type) else None
         return _local.loop
 
 
@@ -80,7 +69,7 @@ def job_of_this_thread() -> Job | None:
 
 def loop_here() -> asyncio.AbstractEventLoop | None:
     """Return the loop that runs in this thread, or that this worker thread got its work from."""
-    return asyncio._get_running_loop() or loop_of_this_thread()
+    return get_running_loop() or loop_of_this_thread()
 
 
 def call_for(job: Job, func: Callable[..., T], *args: Any) -> T:
@@ -107,9 +96,16 @@ class PoolThread(native.Thread):
 
 
 def scope_of_this_thread() -> Any:
-    """Return the anyio CancelScope that this worker thread works in, None where there is none."""
+    """Return the anyio CancelScope that this worker thread works in, None where there is none.
+
+    :raises StrategyUnavailable: it is anyio's, and anyio lacks a private name by which to enter its scope.
+    """
     backend = sys.modules.get("anyio._backends._asyncio")
     if backend is None:
+        return None
+    if lost(SCOPES):
+        if type(threading.current_thread()).__module__ == backend.__name__:
+            raise unavailable(SCOPES, "call anyio.from_thread.run(function) in such a thread")
         return None
     return getattr(backend.threadlocals, "current_cancel_scope", None)
 

@@ -2,12 +2,6 @@
 
 There ``threading.Thread`` starts a greenlet in the thread that starts it. One that our loop's thread starts never runs,
 for that thread waits in the system and not in gevent's hub; so whoever waits for its work hangs.
-
-The private names of ``concurrent.futures.thread`` that this module stands on (test_names.py::test_executor_threads):
-``ThreadPoolExecutor._adjust_thread_count``, ``ThreadPoolExecutor._threads`` and ``_threads_queues``, in CPython 3.9 to
-3.15, and for processes that gevent has patched ``_worker`` (test_names.py::test_worker_of_an_executor) and the
-executor's ``_work_queue``, ``_shutdown_lock``, ``_idle_semaphore``, ``_max_workers``, ``_thread_name_prefix`` and, from
-3.14 on, ``_create_worker_context``.
 """
 
 from __future__ import annotations
@@ -18,12 +12,14 @@ import importlib
 import sys
 import threading
 import weakref
-from concurrent.futures import thread as executor_threads
 from concurrent.futures.process import ProcessPoolExecutor
 from concurrent.futures.thread import ThreadPoolExecutor
 from typing import Any
 
 from .._errors import BridgeError
+from .._private.abilities import lost, unavailable
+from .._private.cpython import idle_workers, worker
+from .._private.rows import EXIT, GEVENT
 from .._threads import native
 
 # Seconds after which the end of a loop first looks again whether the threads of its executor have ended.
@@ -39,7 +35,7 @@ class Workers(ThreadPoolExecutor):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        if native.is_patched():
+        if native.is_patched() and not lost(GEVENT):
             # For greenlets then: a lock of gevent's that the loop's thread has waited for relies on a hub there, which
             # runs only while that thread waits.
             self._work_queue = importlib.import_module("_queue").SimpleQueue()
@@ -47,15 +43,19 @@ class Workers(ThreadPoolExecutor):
             idle: Any = self._idle_semaphore
             idle._cond = threading.Condition(native.allocate_lock())
 
-    def _adjust_thread_count(self) -> None:
+    def _adjust_thread_count(self, *more: Any, **options: Any) -> None:
         if native.is_patched():
             self._add_real_thread()
             return
+        if lost(EXIT):
+            super()._adjust_thread_count(*more, **options)
+            return
         before = len(self._threads)
-        super()._adjust_thread_count()
+        super()._adjust_thread_count(*more, **options)
         if len(self._threads) > before:
+            workers = idle_workers()
             for thread in self._threads:
-                executor_threads._threads_queues.pop(thread, None)  # type: ignore[attr-defined]
+                workers.pop(thread, None)
 
     def _add_real_thread(self) -> None:
         """Start a thread where the executor itself would start a greenlet, in a thread that runs no hub."""
@@ -67,7 +67,7 @@ class Workers(ThreadPoolExecutor):
         def dropped(_: object) -> None:
             queue.put(None)
 
-        me, work = weakref.ref(self, dropped), executor_threads._worker
+        me, work = weakref.ref(self, dropped), worker
         # The executor has no initializer, for which 3.14 has this context in the place of two arguments.
         arguments: tuple[Any, ...]
         if sys.version_info >= (3, 14):
@@ -98,9 +98,12 @@ def pool_for(executor: Any, default: Any) -> Any:
 
     :param executor: the one that was asked for; None for the default one.
     :param default: the loop's default executor, if it has one.
+    :raises StrategyUnavailable: this Python or anyio lacks a private name that real threads need.
     :raises BridgeError: its threads would be greenlets, and run in the loop's thread itself, or never.
     """
     pool = default if executor is None else executor
+    if lost(GEVENT):
+        raise unavailable(GEVENT, "run the work in another process: concurrent.futures.ProcessPoolExecutor()")
     if pool is None:
         return Workers(thread_name_prefix="bridge-worker")
     if isinstance(pool, (ThreadPoolExecutor, ProcessPoolExecutor)) and not isinstance(pool, Workers):
@@ -119,9 +122,10 @@ async def prepare(loop: asyncio.AbstractEventLoop) -> None:
     """Let anyio have real worker threads on the loop that runs here, if the process is patched."""
     # anyio knows the loop in a task only.
     if native.is_patched() and loop not in _prepared:
-        from . import anyio_workers
+        if not lost(GEVENT):
+            from . import anyio_workers
 
-        anyio_workers.use_here()
+            anyio_workers.use_here()
         _prepared.add(loop)
 
 
@@ -138,7 +142,8 @@ async def shut_down_executor(executor: ThreadPoolExecutor, deadline: float) -> b
     loop = asyncio.get_running_loop()
     executor.shutdown(wait=False, cancel_futures=True)
     pause = _JOIN_PAUSE
-    while any(thread.is_alive() for thread in executor._threads):
+    threads: Any = getattr(executor, "_threads", ())  # without them nobody knows, and they end by themselves
+    while any(thread.is_alive() for thread in threads):
         # Not a thread that joins them: as the process exits no thread can start.
         if loop.time() >= deadline:
             return False

@@ -2,9 +2,6 @@
 
 Such a reactor has no asyncio loop. Coroutines that await Deferreds need none; they run in tasks all the same, for the
 sake of cancellation and context variables, on a stand-in that only knows how to call something soon.
-
-The private names of asyncio that this module stands on: ``Handle._run``, in CPython 3.4 to 3.15, and
-``asyncio.tasks._PyTask``, used from 3.14 on (test_names.py::test_handle_names, test_task_of_python).
 """
 
 from __future__ import annotations
@@ -24,6 +21,7 @@ from twisted.internet.defer import Deferred
 
 from .._errors import BridgeError, StrategyUnavailable
 from .._loop.task import BridgeTask, driven_by, is_task
+from .._private.cpython import PyTask
 from .._threads import native
 from .._values.kinds import describe
 from .run import Run
@@ -33,7 +31,7 @@ from .run import Run
 if TYPE_CHECKING or sys.version_info < (3, 14):
     _Task = BridgeTask
 else:
-    _Task = asyncio.tasks._PyTask
+    _Task = PyTask or BridgeTask
 
 log = logging.getLogger("bridge")
 

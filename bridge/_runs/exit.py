@@ -8,15 +8,6 @@ in a call would keep it in the second step for ever, and so would a worker of an
 
 From 3.12 on no thread can start once Python exits (python/cpython#113964), so nothing here starts one, and a bridge
 that does not run by then is not started, in any version.
-
-The private names that this module stands on:
-
-=================================================  ===================  ====================================
-name                                               versions             test
-=================================================  ===================  ====================================
-``threading._register_atexit``                     CPython 3.9 to 3.15  test_names.py::test_threading_atexit
-``concurrent.futures.thread._threads_queues``      CPython 3.9 to 3.15  test_names.py::test_executor_threads
-=================================================  ===================  ====================================
 """
 
 from __future__ import annotations
@@ -33,6 +24,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._errors import BridgeClosed
+from .._private.abilities import lost
+from .._private.cpython import idle_workers, register_atexit
+from .._private.rows import EXIT
+from .._threads.native import Thread
 
 if TYPE_CHECKING:
     from .run import OpenCall, Run
@@ -80,7 +75,10 @@ class Exit:
             # After these imports, since the last to be registered is the first to be called.
             import_module("concurrent.futures.thread")
             import_module("concurrent.futures.process")
-            threading._register_atexit(self.begin)  # type: ignore[attr-defined]
+            if lost(EXIT):
+                _begin_later(self.begin)
+            else:
+                register_atexit(self.begin)
         except RuntimeError:  # each does that
             self.has_begun = self._is_over = True
             raise BridgeClosed(_REFUSED) from None
@@ -200,6 +198,20 @@ class Exit:
                 twisted_log.flush(_LOG)
 
 
+def _begin_later(begin: Callable[[], object]) -> None:
+    """Have a function called as the process exits, where Python has no private name for that.
+
+    The main thread counts as ended before Python joins the others.
+    """
+
+    def wait() -> None:
+        main.join()
+        begin()
+
+    main = threading.main_thread()
+    Thread(target=wait, name="bridge-exit", daemon=True).start()
+
+
 def _others() -> list[threading.Thread]:
     """Return the threads that the interpreter is going to wait for."""
     main = threading.main_thread()
@@ -208,7 +220,7 @@ def _others() -> list[threading.Thread]:
 
 def others_at_work() -> list[threading.Thread]:
     """Return those of them that end by themselves; workers of executors wait until they are told to, at the exit."""
-    workers: Any = sys.modules["concurrent.futures.thread"]._threads_queues
+    workers = idle_workers()
     return [thread for thread in _others() if thread not in workers]
 
 

@@ -9,10 +9,6 @@ a child may have been forked to serve one.
 What the parent's loop has begun must not go on here, not even to clean up: the ``finally`` of a coroutine that is
 garbage would run, in the wrong process. So all of it is kept, by the loop. The loop is kept by the frames of its
 thread, which are never left in the child.
-
-The private names of asyncio that this module stands on (test_names.py::test_loop_names_of_a_fork), in CPython 3.11 to
-3.15: ``BaseEventLoop._thread_id``, ``_closed`` and ``_ready``, ``BaseSelectorEventLoop._selector``, ``_ssock`` and
-``_csock``, ``_SelectorTransport._sock``, ``Handle._callback``, ``Task._log_destroy_pending``.
 """
 
 from __future__ import annotations
@@ -24,6 +20,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from .._loop.base import BridgeLoop
+from .._private.abilities import lost
+from .._private.rows import FORK
+
+_kept: list[Any] = []
 
 
 def abandon(loop: Any, kept: Iterable[Any]) -> None:
@@ -37,6 +37,11 @@ def abandon(loop: Any, kept: Iterable[Any]) -> None:
     for task in tasks:
         with contextlib.suppress(AttributeError):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
+    if lost(FORK):  # what is left open ends with the child; at least nothing of ours runs
+        _kept.append([loop, *kept, tasks])
+        if isinstance(loop, BridgeLoop):
+            loop.abandon_alarm()
+        return
     selector: Any = getattr(loop, "_selector", None)
     map_of: dict[int, Any] = {} if selector is None else dict(selector.get_map() or {})
     watched = list(map_of.values())

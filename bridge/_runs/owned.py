@@ -17,6 +17,8 @@ from .._loop import worker_threads
 from .._loop.base import BridgeLoop, deferring_factory
 from .._loop.switching import SwitchingLoop, new_event_loop
 from .._loop.workers import Workers, prepare, shut_down_executor
+from .._private.abilities import lost
+from .._private.rows import REACTOR
 from .._threads import native
 from .._threads.colocate import colocation
 from .._threads.latch import Latch
@@ -312,6 +314,8 @@ class LoopThread(Run):
         self._executor = Workers(thread_name_prefix=self.thread.name)
         self.loop.set_default_executor(self._executor)
         self._serving = self.loop.create_future()
+        if lost(REACTOR):  # Bridge.reactor says so to whoever asks for it
+            return
         if self._previous_reactor is None:
             self.reactor = reactors.build(self.loop, self._install_reactor, self._owner)
         else:
@@ -327,7 +331,8 @@ class LoopThread(Run):
         if self.over is not None:  # closed as it started
             return
         await prepare(self.loop)
-        self.reactor.startRunning(installSignalHandlers=False)
+        if hasattr(self, "reactor"):
+            self.reactor.startRunning(installSignalHandlers=False)
         self.accepts = True  # and only then: the exit refuses what is ready
         self.is_ready = True
         if self.over is not None:  # meanwhile; see Run.end and _ask_to_end
@@ -361,7 +366,7 @@ class LoopThread(Run):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await loop.shutdown_asyncgens()
-        if not await reactors.shut_down(self.reactor, self._shutdown_fired, deadline):
+        if hasattr(self, "reactor") and not await reactors.shut_down(self.reactor, self._shutdown_fired, deadline):
             left.append("shutdown triggers of the reactor")
         if not await shut_down_executor(self._executor, deadline):
             left.append("threads of the loop's executor")

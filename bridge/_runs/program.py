@@ -7,11 +7,14 @@ import contextlib
 import logging
 import sys
 import threading
-from typing import Any, cast
+from typing import Any
 
 from .._errors import BridgeError, ReactorConflict
 from .._loop.base import BridgeLoop
-from .._loop.switching import SwitchingLoop, missing
+from .._loop.switching import SwitchingLoop
+from .._private.abilities import lost
+from .._private.cpython import get_running_loop
+from .._private.rows import REACTOR, SWITCHING
 from .._threads import native
 from .._twisted import reactor as reactors
 from .attached import AttachedReactor, ReactorLoop, runs_here, stand_in
@@ -32,7 +35,7 @@ class _WithReactor(BridgeLoop):
 
     def run_forever(self) -> None:
         """Run until stop() is called."""
-        if self._ours.reactor is None and not self.is_running():
+        if self._ours.reactor is None and not self.is_running() and not lost(REACTOR):
             self._start_reactor()
         elif self._ours.reactor is not None:
             self._ours.reactor.loop_thread = native.get_ident()  # it may have run in another before
@@ -48,7 +51,7 @@ class _WithReactor(BridgeLoop):
         self.before_block = reactor.keep_time
         # In the loop, because what the reactor calls as it starts may block; and before anything else in the loop.
         self.call_soon(reactor.startRunning, False)
-        cast(Any, self)._ready.rotate(1)
+        self.run_first()
 
     def _shutdown_begins(self) -> None:
         self._shutdown_fired = True
@@ -79,12 +82,12 @@ def _nothing() -> None:
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """Return a loop for the program to run; :func:`bridge.new_event_loop` has the contract."""
-    return _WithReactor() if missing() else ProgramLoop()
+    return _WithReactor() if lost(SWITCHING) else ProgramLoop()
 
 
 def install() -> Any:
     """Put the reactor on a new loop of ours, for the program to run; :func:`bridge.install` has the contract."""
-    loop = BridgeLoop() if missing() else SwitchingLoop()
+    loop = BridgeLoop() if lost(SWITCHING) else SwitchingLoop()
     try:
         reactor = reactors.build(loop, True, loop)
     except BaseException:
@@ -156,7 +159,7 @@ def loop_of(loop_or_reactor: Any) -> asyncio.AbstractEventLoop:
     :raises TypeError: it is neither a loop nor a reactor.
     """
     if loop_or_reactor is None:
-        running = asyncio._get_running_loop()
+        running = get_running_loop()
         installed: Any = sys.modules.get("twisted.internet.reactor")
         if running is None and installed is not None and runs_here(installed):
             return stand_in(installed)

@@ -7,14 +7,11 @@ held, for ever. Ours are entered by a method in Python there, which undoes its a
 ``threading.Condition`` enters its lock in a method written in Python. A signal handler that raises between that and the
 first line of the ``with`` block, or as ``wait()`` has just let the lock go, leaves it held for ever or fails to release
 it. Whoever settles the Future then stands still, and for ours that is the loop's thread.
-
-The private names of the standard library that this module stands on (test_names.py::test_condition_names), in CPython
-3.2 to 3.15: ``threading.Condition._waiters``, and ``_release_save``, ``_acquire_restore`` and ``_is_owned`` of
-``_thread.RLock``; in CPython 3.14 ``_thread.RLock._recursion_count`` besides.
 """
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import threading
 from collections import deque
@@ -32,7 +29,7 @@ else:
     class ThreadRLock(original("_thread", "RLock")):
         """A lock of threads, also in a process that gevent has patched, whose ``with`` undoes what is cut off."""
 
-        if WITH_MAY_LEAVE_HELD:
+        if WITH_MAY_LEAVE_HELD and hasattr(original("_thread", "RLock"), "_recursion_count"):
 
             def __enter__(self) -> bool:
                 """Acquire the lock; no signal is handled between the end of this and the block."""
@@ -45,7 +42,7 @@ else:
                     raise
 
     class _Lock(ThreadRLock, threading.Condition):
-        """A lock whose methods are those of C, with ``notify()`` besides."""
+        """A lock whose methods are those of C, and a condition by its class."""
 
 
 def new_lock() -> threading.RLock:
@@ -73,7 +70,7 @@ class Condition(_Lock):
         :raises RuntimeError: the lock is not held.
         """
         lock: Any = self
-        if not lock._is_owned():
+        if not _is_owned(lock):
             raise RuntimeError("cannot wait on un-acquired lock")
         other = self.waiter()
         if other is None:
@@ -87,7 +84,7 @@ class Condition(_Lock):
             if self.on_wait is not None:
                 self.on_wait()
             # In one call of C: once the lock is free, it is known how often it was held.
-            saved.extend(map(operator.call, (lock._release_save,)))
+            saved.extend(map(operator.call, (_release_save_of(lock),)))
             if other is not None:
                 return bool(other.wait(None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)))
             if get_ident() == threading.main_thread().ident:
@@ -96,10 +93,36 @@ class Condition(_Lock):
         finally:
             try:
                 if saved:
-                    lock._acquire_restore(saved[0])
+                    _restore(lock, saved[0])
             finally:
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
+
+    def notify(self, n: int = 1) -> None:
+        """Wake so many of the threads that wait.
+
+        :raises RuntimeError: the lock is not held.
+        """
+        if not _is_owned(self):
+            raise RuntimeError("cannot notify on un-acquired lock")
+        waiters = self._waiters
+        while waiters and n > 0:
+            waiter = waiters[0]
+            try:
+                waiter.release()
+            except RuntimeError:  # notified before, and has not come to take itself away
+                pass
+            else:
+                n -= 1
+            with contextlib.suppress(ValueError):  # it has just now
+                waiters.remove(waiter)
+
+    def notify_all(self) -> None:
+        """Wake all threads that wait.
+
+        :raises RuntimeError: the lock is not held.
+        """
+        self.notify(len(self._waiters))
 
 
 class _Notified:
@@ -109,3 +132,25 @@ class _Notified:
 
     def __init__(self, waiter: Any) -> None:
         self.release = waiter.notify
+
+
+# RLock has these methods for threading.Condition. Without them a lock is let go once, which is how often a Future's is
+# held as its waiters let it go.
+
+
+def _is_owned(lock: Any) -> bool:
+    is_owned = getattr(lock, "_is_owned", None)
+    return is_owned is None or bool(is_owned())
+
+
+def _release_save_of(lock: Any) -> Callable[[], object]:
+    both = hasattr(lock, "_release_save") and hasattr(lock, "_acquire_restore")
+    release: Callable[[], object] = lock._release_save if both else lock.release
+    return release
+
+
+def _restore(lock: Any, saved: Any) -> None:
+    if saved is None:
+        lock.acquire()
+    else:
+        lock._acquire_restore(saved)

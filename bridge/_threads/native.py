@@ -4,9 +4,6 @@ There ``threading.Thread`` starts a greenlet, ``get_ident()`` tells greenlets ap
 ``selectors.DefaultSelector`` waits in gevent's hub. Our loop, its workers and its watchdog need real threads with the
 original of all that; gevent keeps the originals. It does not matter which of the two is imported first, but threads of
 ours that run already are not patched: patch before the first call.
-
-The private names of the standard library that this module stands on (test_names.py::test_native_names):
-``_thread.start_new_thread``, in CPython 3.2 to 3.15.
 """
 
 from __future__ import annotations

@@ -9,10 +9,6 @@ thread waits for the child and leaves it to be reaped by the loop. No signal is 
 Somebody else may take the exit status before us: a handler of SIGCHLD that calls ``os.waitpid(-1, ...)``, or the system
 itself where SIGCHLD is ignored. Then the child has ended with status 255, as far as its protocol is told, and a warning
 is logged; asyncio does the same with its own.
-
-The private names of Twisted that this module stands on (test_names.py::test_child_names), in 24.10 to 26.10:
-``twisted.internet.process.reapProcessHandlers``, ``unregisterReapProcessHandler``, ``Process._reactor``,
-``PTYProcess.reactor``, ``_BaseProcess.reapProcess``, ``processEnded``.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from asyncio import _get_running_loop
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any, TypeVar, cast
@@ -19,6 +18,7 @@ from .._errors import BridgeError, WrongThreadError
 from .._loop.base import BridgeLoop, start_task
 from .._loop.task import Contained, drive
 from .._loop.workers import has_real_threads
+from .._private.cpython import get_running_loop
 from .._values.kinds import Kind, describe, discard, returned_kind
 from .._values.outcomes import trim
 
@@ -237,7 +237,7 @@ def _kind(x: Any, verb: str) -> Kind:
 
 
 def _loop_for(x: Any, kind: Kind, verb: str) -> asyncio.AbstractEventLoop:
-    loop = _get_running_loop()
+    loop = get_running_loop()
     if loop is None:
         raise WrongThreadError(
             f"{verb}({describe(x)}) was called in a thread that runs no loop; write block_on({describe(x)}) to wait "

@@ -9,16 +9,10 @@ pool (``callInThread``, ``getThreadPool``, ``suggestThreadPoolSize``), what only
 ``getDelayedCalls``, ``seconds``, ``running``), and what adds to a list that the loop reads later (triggers of system
 events, the installation of a resolver). While no loop runs, before the first run and between two of them, any thread
 may do anything, as ever.
-
-The private names of Twisted that this module stands on (present from 24.10 to 26.10; test_guard.py and
-test_names.py::test_guard_names): ``DelayedCall.canceller``, ``PluggableResolverMixin._nameResolver``,
-``twisted.internet._resolver.GAIResolver`` and its ``_reactor``, and of ``AsyncioSelectorReactor`` what :mod:`.reactor`
-lists.
 """
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import sys
 import threading
@@ -28,12 +22,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar, cast
 
-from twisted.internet._resolver import GAIResolver
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.base import DelayedCall
 from twisted.internet.interfaces import IHostnameResolver
 from twisted.internet.posixbase import PosixReactorBase
 
+from .._private.cpython import get_running_loop
+from .._private.twisted import GAIResolver
 from .._threads.condition import new_lock
 from .._threads.native import get_ident
 from .wrong_thread import Target, wrong_thread
@@ -115,12 +110,12 @@ class GuardedReactor(AsyncioSelectorReactor):
         :raises WrongThreadError: it does.
         """
         loop = self._asyncioEventloop
-        if not loop.is_running() or asyncio._get_running_loop() is loop or get_ident() in self._exempt:
+        if not loop.is_running() or get_running_loop() is loop or get_ident() in self._exempt:
             return
         owner: Any = cast(Any, self.owner)() if isinstance(self.owner, weakref.ref) else None
         names = [each.name for each in threading.enumerate() if each.ident == self.loop_thread]
         installed: Any = sys.modules.get("twisted.internet.reactor")
-        running = asyncio._get_running_loop()
+        running = get_running_loop()
         has_own = running is not None and any(each._asyncioEventloop is running for each in list(_reactors))
         raise wrong_thread(Target(self, method, owner, names[0] if names else "?", installed is self, has_own))
 
@@ -208,11 +203,11 @@ class GuardedReactor(AsyncioSelectorReactor):
             self.refuse_other_threads("nameResolver")
         return cast(IHostnameResolver, cast(Any, self)._nameResolver)
 
-    def _initThreadPool(self) -> None:
+    def _initThreadPool(self, *more: Any, **options: Any) -> None:
         # Any thread may be the first to need the pool.
         with self._at_leave():
             if self.threadpool is None:
-                super()._initThreadPool()
+                super()._initThreadPool(*more, **options)
 
 
 def _is_in_a_request(frame: FrameType | None) -> bool:

@@ -6,10 +6,6 @@ starts its logging; here the former is done by ``logging``, and the latter goes 
 
 The handlers of ``logging`` may block, and the loop must not. So an event is formatted where it arises, for what it
 shows may change, and a thread hands the record to the handlers.
-
-The private names of Twisted that this module stands on (test_names.py::test_how_twisted_begins_to_log):
-``LogBeginner._temporaryObserver`` (a LogPublisher) and ``_initialBuffer``, ``LogPublisher._observers``,
-``LegacyLogObserverWrapper.legacyObserver``; Twisted 15 to 26.
 """
 
 from __future__ import annotations
@@ -24,6 +20,8 @@ from typing import Any, cast
 from twisted.logger import LogLevel, STDLibLogObserver, formatEvent, globalLogBeginner, globalLogPublisher
 from twisted.python.log import PythonLoggingObserver
 
+from .._private.abilities import lost
+from .._private.rows import TWISTED_LOG
 from .._threads import native
 from .._threads.condition import new_lock
 from .._threads.latch import Latch
@@ -60,6 +58,8 @@ class TwistedLog:
 
     def join(self, user: object) -> None:
         """Observe, as a loop starts, until :meth:`leave`."""
+        if lost(TWISTED_LOG):
+            return
         with self._lock:
             self._users.add(user)
             if self not in self._publisher._observers and not self._is_elsewhere():

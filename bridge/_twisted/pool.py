@@ -2,9 +2,6 @@
 
 There the queues and locks of Twisted's own pool are gevent's, which need a hub that runs in every thread; the loop's
 thread runs none.
-
-The private names of Twisted that this module stands on (test_names.py::test_pool_names), in Twisted 15 to 26:
-``ThreadPool._pool`` ("a hook for testing"), ``twisted._threads.Team``, ``LockWorker``, ``ThreadWorker``.
 """
 
 from __future__ import annotations
@@ -15,12 +12,14 @@ from typing import Any
 
 from twisted.python import log
 
+from .._private.abilities import lost
+from .._private.rows import GEVENT
 from .._threads import native
 
 
 def make_real(pool: Any) -> None:
     """Let an idle pool of Twisted's use real threads, queues and locks, if the process is patched."""
-    if native.is_patched():
+    if native.is_patched() and not lost(GEVENT):
         pool._pool = _team
         pool.__init__(pool.min, pool.max, pool.name)
 

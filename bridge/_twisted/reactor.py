@@ -3,23 +3,6 @@
 A reactor is one object for the whole process as far as Twisted's users are concerned: modules import it and keep
 it. So it is never replaced. Whichever of Twisted's it was, its class is set to :class:`BridgeReactor` and what it
 watched, timed and was told to do at start and shutdown is carried over to the loop that it now runs on.
-
-The private names of Twisted that this module stands on (present from 24.10 to 26.10; test_reactor.py adopts a
-reactor of every kind with each of these in use, and test_names.py::test_reactor_names checks that they are there):
-
-``AsyncioSelectorReactor``: ``_asyncioEventloop``, ``_readers``, ``_writers``, ``_continuousPolling``,
-``_scheduledAt``, ``_timerHandle``, ``_reschedule``, ``_onTimer``;
-``ReactorBase``: ``_started``, ``_startedBefore``, ``_stopped``, ``_justStopped``, ``_internalReaders``,
-``_eventTriggers``, ``_pendingTimedCalls``, ``_newTimedCalls``, ``_insertNewDelayedCalls``, ``_cancelCallLater``,
-``_moveCallLaterSooner``, ``_reallyStartRunning``, ``_initThreadPool``, ``_registerAsIOThread``, ``_signals``,
-``_signalsFactory``;
-``posixbase._ContinuousPolling``; ``DelayedCall.canceller``, ``DelayedCall.resetter``;
-``_ThreePhaseEvent.before``, ``during``, ``after``;
-``_glibbase.GlibReactorBase``: ``_simtag``, ``_source_remove``, and ``GlibWaker.reactor`` (test_gui_adopt.py, for they
-need PyGObject).
-
-And of asyncio, where a reactor of its own is adopted: ``BaseEventLoop._ready`` and ``Handle._callback``, in CPython 3.4
-to 3.15 (test_names.py::test_ready_handles).
 """
 
 from __future__ import annotations
@@ -34,10 +17,13 @@ from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.main import installReactor  # pyright: ignore[reportUnknownVariableType] - it has no annotations
-from twisted.internet.posixbase import PosixReactorBase, _ContinuousPolling
+from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.tcp import Connection
 
 from .._errors import ReactorConflict
+from .._private.abilities import lost, unavailable
+from .._private.rows import REACTOR
+from .._private.twisted import ContinuousPolling
 from .._threads.native import current_frames, get_ident
 from . import children
 from .restartable import BridgeReactor as BridgeReactor
@@ -88,9 +74,12 @@ def build(loop: asyncio.AbstractEventLoop, install: bool | None, owner: object) 
     :param install: True installs it as ``twisted.internet.reactor`` or adopts what is installed there; None does so
         if no other bridge has the installed one; False keeps it private.
     :param owner: the loop that it is for, or a weak reference to the bridge.
+    :raises StrategyUnavailable: Twisted lacks a private name that a reactor of ours needs.
     :raises ReactorConflict: the installed reactor runs, belongs to another bridge (with True), or is of a kind that
         cannot be adopted.
     """
+    if lost(REACTOR):
+        raise unavailable(REACTOR, "run the reactor by itself, and attach to it: Bridge.attach(reactor)")
     installed = _installed()
     if install is False:
         return _new(loop, owner, private=True)
@@ -207,7 +196,7 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
         ) from None
     reactor._asyncioEventloop = loop
     reactor._readers, reactor._writers = {}, {}
-    reactor._continuousPolling = _ContinuousPolling(reactor)  # type: ignore[no-untyped-call]
+    reactor._continuousPolling = ContinuousPolling(reactor)
     reactor._scheduledAt = reactor._timerHandle = reactor.loop_thread = None
     reactor._started = reactor._startedBefore = reactor.running = reactor._justStopped = False
     reactor._stopped = True
@@ -363,7 +352,7 @@ def forget(reactor: BridgeReactor) -> list[Any]:
     reactor._pendingTimedCalls, reactor._newTimedCalls, reactor.threadCallQueue = [], [], []
     reactor._from_threads = deque()
     reactor._eventTriggers, reactor._internalReaders = {}, set()
-    reactor._continuousPolling = _ContinuousPolling(reactor)  # type: ignore[no-untyped-call]
+    reactor._continuousPolling = ContinuousPolling(reactor)
     reactor._timerHandle = reactor._scheduledAt = None
     reactor.waker = reactor.threadpool = reactor._threadpoolStartupID = reactor.threadpoolShutdownID = None
     reactor.running = reactor._started = reactor._startedBefore = reactor._justStopped = False

@@ -1,6 +1,6 @@
 """BridgeReactor: the reactor of a loop of ours. It can start again on another loop, and it reaps its children itself.
 
-How an object becomes one, and moves from loop to loop, is told in :mod:`.reactor`, which also lists the private names.
+How an object becomes one, and moves from loop to loop, is told in :mod:`.reactor`.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class BridgeReactor(GuardedReactor):
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._asyncioEventloop.call_soon_threadsafe(self._onTimer)
 
-    def _onTimer(self) -> None:
-        super()._onTimer()  # type: ignore[no-untyped-call]
+    def _onTimer(self, *more: Any, **options: Any) -> None:
+        super()._onTimer(*more, **options)  # type: ignore[no-untyped-call]
         if self._scheduledAt is None:
             # The timer's handle has the context of who set it, and so the call that it was set in.
             handle, self._timerHandle = self._timerHandle, None
@@ -113,17 +113,17 @@ class BridgeReactor(GuardedReactor):
             return
         function(*args, **kwargs)
 
-    def _insertNewDelayedCalls(self) -> None:
+    def _insertNewDelayedCalls(self, *more: Any, **options: Any) -> None:
         new = self._newTimedCalls
-        super()._insertNewDelayedCalls()
+        super()._insertNewDelayedCalls(*more, **options)
         new.clear()
         self._newTimedCalls = new
 
     # Between two lives the loop is closed, and what the reactor is given waits for the next.
 
-    def _reschedule(self) -> None:
+    def _reschedule(self, *more: Any, **options: Any) -> None:
         try:
-            super()._reschedule()  # type: ignore[no-untyped-call]
+            super()._reschedule(*more, **options)  # type: ignore[no-untyped-call]
         except RuntimeError:
             if not self._asyncioEventloop.is_closed():
                 raise
@@ -188,16 +188,16 @@ class BridgeReactor(GuardedReactor):
         children.watch(self, child)
         return child
 
-    def _signalsFactory(self) -> Any:
-        return ReactorBase._signalsFactory(self)
+    def _signalsFactory(self, *more: Any, **options: Any) -> Any:
+        return ReactorBase._signalsFactory(self, *more, **options)
 
     def keep_time(self) -> None:
         """See that timers go on while a stack is blocked, maybe inside the very method that runs them."""
         if (self._newTimedCalls or self._pendingTimedCalls) and self._scheduledAt is None:
             self._reschedule()
 
-    def _initThreadPool(self) -> None:
-        super()._initThreadPool()
+    def _initThreadPool(self, *more: Any, **options: Any) -> None:
+        super()._initThreadPool(*more, **options)
         self._tie_pool()
 
     def _tie_pool(self) -> None:

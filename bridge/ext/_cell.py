@@ -17,6 +17,7 @@ from types import CodeType, FunctionType, TracebackType
 from typing import Any, TypeVar
 
 from .._api.bridge import bridge_here, default_bridge
+from .._private.cpython import get_running_loop
 from .._threads.native import current_frames
 from .._twisted.conversion import as_future
 from .._values.kinds import is_deferred_type
@@ -41,7 +42,7 @@ class Cell:
 
     def begins(self) -> None:
         """Note which loop runs in the thread that a cell is about to run in."""
-        loop = asyncio._get_running_loop()
+        loop = get_running_loop()
         if loop is not None:
             self._shell_loops.add(loop)
 
@@ -111,7 +112,7 @@ class Cell:
 
     def _is_of_the_shell(self, value: Any) -> bool:
         """Return whether it is a Future of the loop that stands still while this cell runs."""
-        return asyncio.isfuture(value) and not value.done() and value.get_loop() is asyncio._get_running_loop()
+        return asyncio.isfuture(value) and not value.done() and value.get_loop() is get_running_loop()
 
     def _runs_elsewhere(self, value: Any) -> bool:
         return asyncio.isfuture(value) and bridge_here(value.get_loop()) is not default_bridge()
@@ -124,7 +125,7 @@ class Cell:
         """
         if not any(function is getattr(asyncio, name) for name in ON_THE_LOOP):
             return function
-        running = asyncio._get_running_loop()
+        running = get_running_loop()
         if running is not None and running not in self._shell_loops:
             return function
         if function is asyncio.as_completed:

@@ -2,16 +2,11 @@
 
 A blocked GUI thread runs the toolkit's own event loop, which waits for one more descriptor: the bell. ``notify()``
 rings it, and so does every signal, so nothing is polled and no object of the toolkit is touched by another thread.
-
-The private names of the standard library that this module stands on, since ``signal.signal`` turns numbers into enums
-and back, which takes longer than the whole wake-up (test_names.py::test_signal_functions):
-``_signal.signal``, ``_signal.getsignal``, in CPython 3.11 to 3.15.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
 import os
 import select
 import signal
@@ -22,7 +17,10 @@ from io import FileIO
 from time import monotonic
 from typing import Any, Protocol
 
-_signal: Any = importlib.import_module("_signal")  # type checkers know it by the names in ``signal`` only
+from ..._private import cpython
+
+# Those of C: the ones in ``signal`` turn numbers into enums and back, which takes longer than the whole wake-up.
+_signal: Any = cpython.signal_functions()
 ALL = 65536  # bytes, as much as a pipe holds
 _SIGINT = int(signal.SIGINT)
 # Seconds after which a second Ctrl-C is raised wherever the thread is, as the first one has not been taken yet.

@@ -5,10 +5,6 @@ readable. When code behind a button blocks there, the pipe becomes readable all 
 time-out of the prompt's, and nobody empties it before the button's code has ended. The toolkit would find it readable
 again and again, which takes a quarter of a core. So the pipe's number stands for a silent one meanwhile, which loses
 nothing: what is written comes out of the real one afterwards. A toolkit that watches by epoll does not notice.
-
-The private names that this stands on, of asyncio in CPython 3.11 to 3.15 and of prompt_toolkit 3.0.41 to 3.0.52, as
-tests/test_gui_ipython.py::test_a_slot_blocks_at_the_prompt shows: ``asyncio._get_running_loop``, ``_selector`` of a
-SelectorEventLoop, and ``_r`` of an InputHookSelector.
 """
 
 from __future__ import annotations
@@ -18,6 +14,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from ..._private import cpython
+
 _MODULE = "prompt_toolkit.eventloop.inputhook"
 
 
@@ -26,9 +24,9 @@ def find(modules: dict[str, ModuleType] = sys.modules) -> Prompt | None:
     module: Any = modules.get(_MODULE)
     if module is None:
         return None
-    asyncio: Any = modules["asyncio"]
-    selector: Any = getattr(asyncio._get_running_loop(), "_selector", None)
-    return Prompt(selector._r) if isinstance(selector, module.InputHookSelector) else None
+    selector: Any = getattr(cpython.get_running_loop(), "_selector", None)
+    descriptor = getattr(selector, "_r", None) if isinstance(selector, module.InputHookSelector) else None
+    return None if descriptor is None else Prompt(descriptor)
 
 
 class Prompt:
