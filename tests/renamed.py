@@ -1,7 +1,8 @@
 """Libraries of tomorrow: one private name is another, or one function has one more parameter. In a process of its own.
 
-``python renamed.py LIBRARY INDEX CHANGE...`` takes one row of ``bridge._private``, and for each change ("gone",
-"optional", "required") forks a process that changes the library as it is imported, before bridge is, and uses bridge.
+``python renamed.py LIBRARY OWNER NAME CHANGE...`` takes the rows of one name in ``bridge._private``. For each change
+("gone", "optional", "required") it forks a process that changes the library as it is imported, before bridge is, and
+uses bridge.
 
 The library itself goes on to work, for it is changed everywhere: every mention of the name, every definition and every
 call of the function. What is written in C cannot be changed so. There the row alone says that the name is gone.
@@ -21,7 +22,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-CHANGES = ("gone", "optional", "required")
+CHANGES = ("gone", "optional", "required")  # and "demo", which runs the demo without the name
 LIMIT = 25.0  # seconds for a change
 NEW = "_of_tomorrow"
 
@@ -91,7 +92,7 @@ class Finder(importlib.abc.MetaPathFinder):
         is_private = name.startswith("_") and not name.endswith("__")
         self.modules = module.partition(".")[0] if is_private else module
         self.owner_module = module
-        if change == "gone":
+        if change in ("gone", "demo"):
             self.transformer: ast.NodeTransformer = _Rename(name)
         else:
             self.transformer = _AddParameter(name, cls, change == "required")
@@ -124,8 +125,9 @@ def is_of_c(row: Any) -> bool:
     return row.owner.startswith(("_thread", "_signal", "asyncio:")) or row.name.startswith("__")
 
 
-def changes_of(row: Any) -> tuple[str, ...]:
-    """Return the changes that can be made to a row: parameters only where the function and its calls are in Python."""
+def changes_of(rows: Any) -> tuple[str, ...]:
+    """Return the changes that can be made to a name: parameters only where a function and its calls are in Python."""
+    row = max(rows, key=lambda each: each.passed)
     is_python = not is_of_c(row) and row.name not in ("_enter_task", "_leave_task", "_set_running_loop")
     return CHANGES if row.passed and is_python else CHANGES[:1]
 
@@ -148,9 +150,9 @@ def forget(package: str) -> None:
         del sys.modules[name]
 
 
-def main(library: str, index: str, changes: list[str]) -> int:
+def main(library: str, owner: str, name: str, changes: list[str]) -> int:
     """Fork a process for each change; return how many failed."""
-    row = rows_of(library)[int(index)]
+    rows = [each for each in rows_of(library) if (each.owner, each.name) == (owner, name)]
     failed = 0
     for change in changes:
         pid = os.fork()
@@ -158,26 +160,35 @@ def main(library: str, index: str, changes: list[str]) -> int:
             faulthandler.enable()
             faulthandler.dump_traceback_later(LIMIT, exit=True)
             try:
-                tomorrow(row, change)
+                tomorrow(rows, change)
             except BaseException as error:
-                error.add_note(f"{row}, {change}")
+                error.add_note(f"{owner}.{name}, {change}")
                 raise
             return 0
         failed += os.waitpid(pid, 0)[1] != 0
     return failed
 
 
-def tomorrow(row: Any, change: str) -> None:
+def tomorrow(rows: list[Any], change: str) -> None:
     """Change the library and use bridge."""
+    row = rows[0]
+    # Twisted goes without TLS, whose libraries are a third of what is imported.
+    sys.modules["OpenSSL"] = sys.modules["_cffi_backend"] = None  # type: ignore[assignment]
     if not is_of_c(row):
         forget(row.owner.partition(":")[0].partition(".")[0])
         sys.meta_path.insert(0, Finder(row.owner, row.name, change))
+    if change == "demo":
+        from bridge._cli import demo
+
+        if demo.main(5):
+            raise SystemExit(1)
+        return
     import using_bridge
 
     if is_of_c(row):
         using_bridge.say_that_it_has_gone(row)
-    using_bridge.use(row, change)
+    using_bridge.use(rows, change)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))
+    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]))

@@ -10,13 +10,13 @@ from typing import Any
 
 import bridge
 from bridge._private import rows
-from bridge._private.abilities import abilities, lost
+from bridge._private.abilities import lost, why_lost
 
 PATIENCE = 10.0  # seconds
 
 
-def use(row: Any, change: str) -> None:
-    """Call from a plain thread what public names are enough for; then what the row's ability is for."""
+def use(names: list[Any], change: str) -> None:
+    """Call from a plain thread what public names are enough for; then what the abilities of the rows are for."""
     assert bridge.block_on(value(), timeout=PATIENCE) == "value"
     assert bridge.block_on(deferred, timeout=PATIENCE) == "fired"
     assert round_trip() == b"echo"
@@ -34,14 +34,19 @@ def use(row: Any, change: str) -> None:
     thread.join(PATIENCE)
     assert not thread.is_alive()
     assert not errors, errors
-    if not row.is_used:  # by this version of Python, or in this process
-        return
+    for row in names:
+        if row.passed or change == "gone":
+            look(row, change)
+
+
+def look(row: Any, change: str) -> None:
+    """See that the row's ability is off and says so, or that it is there if the change is an optional parameter."""
     fault = f"{row} takes other arguments" if change == "required" else f"{row} is missing"
     if change == "optional":
         assert not lost(row.ability), lost(row.ability)
     else:
         assert fault in lost(row.ability), lost(row.ability)
-    reason = dict(abilities())[row.ability]
+    reason = why_lost(row.ability)
     assert (reason is None) is (change == "optional"), reason
     if reason is not None:
         assert fault in reason

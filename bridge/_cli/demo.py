@@ -22,6 +22,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from .._api.bridge import Bridge
+from .._errors import StrategyUnavailable
+from .._private.abilities import abilities, lost
+from .._private.rows import REACTOR
 from ..strategies import strategies
 
 HOST = "127.0.0.1"
@@ -49,23 +52,32 @@ def main(calls: int) -> int:
     if demo.failed:
         print(f"\n{demo.failed} of {demo.steps} steps failed, in {seconds:.1f} s")
         return 1
-    print(f"\nAll {demo.steps} steps succeeded, in {seconds:.1f} s.")
+    if demo.off:
+        print(f"\n{demo.steps - demo.off} steps succeeded, in {seconds:.1f} s; {demo.off} are off here")
+    else:
+        print(f"\nAll {demo.steps} steps succeeded, in {seconds:.1f} s.")
     return 0
 
 
 class Demo:
-    """The steps, and a count of those that failed."""
+    """The steps, and a count of those that failed and of those that need what is off here."""
 
     def __init__(self, bridge: Bridge) -> None:
         self.bridge = bridge
         self.steps = 0
         self.failed = 0
+        self.off = 0
         self._urls: dict[str, str] = {}
         self._stops: list[Callable[[], Awaitable[object]]] = []
         self._timed: list[str] = []  # strategies
 
     def run(self, calls: int) -> None:
         """Take every step, whatever became of the ones before it."""
+        off = [(ability, reason) for ability, reason in abilities() if reason is not None]
+        if off:
+            print("\nOff here, since a library has lost a private name; the rest goes on")
+        for ability, reason in off:
+            print(f"  off   {ability}: {reason}")
         print("\nOne loop in a thread of its own, two servers on it")
         self.step("start the loop", self.start_loop)
         self.step("start a Twisted web server", self.start_twisted_server)
@@ -91,6 +103,9 @@ class Demo:
         self.steps += 1
         try:
             outcome = "ok  ", action()
+        except StrategyUnavailable as error:  # it is one of those that are off
+            self.off += 1
+            outcome = "off ", str(error).partition(":")[0]
         except (Exception, asyncio.CancelledError) as error:
             self.failed += 1
             outcome = "FAIL", f"{type(error).__name__}: {error}"
@@ -102,7 +117,8 @@ class Demo:
         thread = self.bridge.thread
         if thread is None or thread is threading.current_thread():
             raise AssertionError(f"the loop runs in {thread}")
-        return f"{type(self.bridge.loop).__name__} and {type(self.bridge.reactor).__name__} in thread {thread.name!r}"
+        reactor = "no reactor" if lost(REACTOR) else type(self.bridge.reactor).__name__
+        return f"{type(self.bridge.loop).__name__} and {reactor} in thread {thread.name!r}"
 
     def start_twisted_server(self) -> str:
         """Listen with twisted.web. A reactor belongs to its loop's thread, so it is called there."""
@@ -127,19 +143,21 @@ class Demo:
 
     def call(self, client: str, server: str) -> str:
         """Get one page in sync code."""
+        reactor = self.bridge.reactor if "Twisted" in (client, server) else None
         url = self.url(client, server)
         get = CLIENTS[client]
         began = time.perf_counter()
-        page = self.bridge.block_on(lambda: get(self.bridge.reactor, url), timeout=PATIENCE)
+        page = self.bridge.block_on(lambda: get(reactor, url), timeout=PATIENCE)
         milliseconds = (time.perf_counter() - began) * 1000
         return f"{checked(page, server, client)} ({milliseconds:.1f} ms)"
 
     def call_all(self) -> str:
         """Get a page by every client from every server, all at once, in one coroutine."""
+        reactor = self.bridge.reactor
         pairs = [(client, server) for client in CLIENTS for server in SERVERS]
 
         async def gather() -> list[bytes]:
-            gets = [CLIENTS[client](self.bridge.reactor, self.url(client, server)) for client, server in pairs]
+            gets = [CLIENTS[client](reactor, self.url(client, server)) for client, server in pairs]
             return await asyncio.gather(*gets)
 
         pages = self.bridge.block_on(gather(), timeout=PATIENCE)
@@ -149,9 +167,9 @@ class Demo:
 
     def call_in_turn(self) -> str:
         """Await a Deferred, a coroutine of asyncio and one of anyio, one after the other."""
+        reactor = self.bridge.reactor
 
         async def in_turn() -> None:
-            reactor = self.bridge.reactor
             deferred = get_by_twisted(reactor, self.url("Twisted", "asyncio"))
             checked(await deferred, "asyncio", "Twisted")
             checked(await get_by_asyncio(reactor, self.url("asyncio", "Twisted")), "Twisted", "asyncio")

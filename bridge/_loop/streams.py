@@ -29,7 +29,7 @@ from .base import BridgeLoop
 _run_handle: Any = getattr(events.Handle, "_run", None)
 # Whether this Python's functions have parameters that ours do not know, and so pass on.
 _RUN_TAKES_MORE = takes_more("asyncio.events:Handle", "_run", 1)
-_ADD_TAKES_MORE = takes_more("asyncio.selector_events:BaseSelectorEventLoop", "_add_callback", 2)
+_ADD_TAKES_MORE = takes_more("asyncio.base_events:BaseEventLoop", "_add_callback", 2)
 
 
 class Streams:

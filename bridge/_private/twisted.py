@@ -56,6 +56,14 @@ NAMES = (
     Name(_PROCESS, "unregisterReapProcessHandler", "calls", REACTOR, "children are reaped by us", 2, _LATE),
     Name(f"{_PROCESS}:_BaseProcess", "reapProcess", "calls", REACTOR, "a child that has ended", 1, _LATE),
     Name(f"{_PROCESS}:_BaseProcess", "processEnded", "calls", REACTOR, "a child that somebody else reaped", 2, _LATE),
+    *(
+        Name(f"twisted.internet.{owner}", name, "reads", REACTOR, "it lets its poller go", 0, _LATE, of_loaded=True)
+        for owner, name in (
+            *(("epollreactor:EPollReactor", "_poller"), ("epollreactor:EPollReactor", "_selectables")),
+            *(("epollreactor:EPollReactor", "_reads"), ("epollreactor:EPollReactor", "_writes")),
+            *(("kqreactor:KQueueReactor", "_kq"), ("kqreactor:KQueueReactor", "_selectables")),
+        )
+    ),
     # Deferreds.
     Name(f"{_DEFER}:Deferred", "_debugInfo", "sets", DEFERREDS, "the error that nobody has handled", 0, _ALL),
     Name(_DEFER, "DebugInfo", "overrides", DEFERREDS, "it notes that error, and logs it when it goes", 0, _ALL),
