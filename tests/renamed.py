@@ -40,7 +40,10 @@ class _Rename(ast.NodeTransformer):
                 setattr(node, field, self.name + NEW)
         if isinstance(node, ast.alias) and node.name == self.name:
             node.asname = node.asname or self.name + NEW
-        if isinstance(node, ast.ImportFrom) and not (node.module or "").startswith("_"):
+        if isinstance(node, ast.alias) and node.asname == self.name:
+            node.asname += NEW
+        is_of_c = isinstance(node, ast.ImportFrom) and not node.level and str(node.module).startswith("_")
+        if isinstance(node, ast.ImportFrom) and not is_of_c:
             for each in node.names:
                 if each.name == self.name:
                     each.name, each.asname = self.name + NEW, None
@@ -89,16 +92,15 @@ class Finder(importlib.abc.MetaPathFinder):
         module, _, cls = owner.partition(":")
         self.name = name
         # An underscore marks the library's own names. Another name may be anybody's, but for this very module's.
-        is_private = name.startswith("_") and not name.endswith("__")
-        self.modules = module.partition(".")[0] if is_private else module
-        self.owner_module = module
+        is_private = name[0] == "_" or name[0].isupper()
+        self.modules = packages_of(module) if is_private else (module,)
         if change in ("gone", "demo"):
             self.transformer: ast.NodeTransformer = _Rename(name)
         else:
             self.transformer = _AddParameter(name, cls, change == "required")
 
     def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> Any:
-        if fullname != self.modules and not fullname.startswith(self.modules + "."):
+        if not any(fullname == each or fullname.startswith(f"{each}.") for each in self.modules):
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is None or not isinstance(spec.loader, importlib.machinery.SourceFileLoader):
@@ -106,6 +108,11 @@ class Finder(importlib.abc.MetaPathFinder):
         if self.name in Path(spec.loader.path).read_text(encoding="utf-8"):
             spec.loader = Loader(spec.loader.name, spec.loader.path, self.transformer)
         return spec
+
+
+def packages_of(module: str) -> tuple[str, ...]:
+    """Return the packages that know the private names of a module."""
+    return ("threading", "concurrent") if module == "threading" else (module.partition(".")[0],)
 
 
 class Loader(importlib.machinery.SourceFileLoader):
@@ -144,9 +151,9 @@ def rows_of(library: str) -> Any:
     return rows
 
 
-def forget(package: str) -> None:
-    """Have a package imported anew."""
-    for name in [each for each in sys.modules if each == package or each.startswith(f"{package}.")]:
+def forget(*packages: str) -> None:
+    """Have packages imported anew."""
+    for name in [each for each in sys.modules if each.partition(".")[0] in packages]:
         del sys.modules[name]
 
 
@@ -175,7 +182,7 @@ def tomorrow(rows: list[Any], change: str) -> None:
     # Twisted goes without TLS, whose libraries are a third of what is imported.
     sys.modules["OpenSSL"] = sys.modules["_cffi_backend"] = None  # type: ignore[assignment]
     if not is_of_c(row):
-        forget(row.owner.partition(":")[0].partition(".")[0])
+        forget(*packages_of(row.owner.partition(":")[0]))
         sys.meta_path.insert(0, Finder(row.owner, row.name, change))
     if change == "demo":
         from bridge._cli import demo

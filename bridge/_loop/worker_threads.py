@@ -40,10 +40,14 @@ _local = _Local()
 
 
 def loop_of_this_thread() -> asyncio.AbstractEventLoop | None:
-    """Return the loop that this worker thread works for, None in any other thread."""
+    """Return the loop that this worker thread works for, None in any other thread.
+
+    :raises StrategyUnavailable: it is anyio's, and anyio lacks a private name by which to find its loop.
+    """
     try:
         return _local.loop
     except AttributeError:
+        _check_anyio()
         # An anyio worker serves one loop for as long as it lives.
         backend = sys.modules.get("anyio._backends._asyncio")
         thread: Any = threading.current_thread()
@@ -104,10 +108,16 @@ def scope_of_this_thread() -> Any:
     if backend is None:
         return None
     if lost(SCOPES):
-        if type(threading.current_thread()).__module__ == backend.__name__:
-            raise unavailable(SCOPES, "call anyio.from_thread.run(function) in such a thread")
+        _check_anyio()
         return None
     return getattr(backend.threadlocals, "current_cancel_scope", None)
+
+
+def _check_anyio() -> None:
+    """Refuse a worker thread of anyio's that would be served outside its loop or its cancel scope."""
+    is_anyios = type(threading.current_thread()).__module__ == "anyio._backends._asyncio"
+    if is_anyios and lost(SCOPES):
+        raise unavailable(SCOPES, "call anyio.from_thread.run(function) in such a thread")
 
 
 async def within(scope: Any, coro: Coroutine[Any, Any, T]) -> T:

@@ -29,5 +29,4 @@ NAMES = (
     Name(_BACKEND, "_threadpool_idle_workers", "sets", GEVENT, "the list from which workers are taken", 0, _LATE),
     Name(_BACKEND, "_threadpool_workers", "sets", GEVENT, "the set of a loop's workers", 0, _LATE),
     Name(f"{_BACKEND}:TaskGroup", "_tasks", "reads", REPORTS, "the tasks that a group waits for", 0, _ALL),
-    Name(f"{_BACKEND}:CapacityLimiter", "acquire_on_behalf_of", "reads", REPORTS, "it waits for a token", 0, _ALL),
 )

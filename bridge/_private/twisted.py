@@ -55,7 +55,15 @@ NAMES = (
     Name(_PROCESS, "reapProcessHandlers", "sets", REACTOR, "children are reaped by the reactor", 0, _LATE),
     Name(_PROCESS, "unregisterReapProcessHandler", "calls", REACTOR, "children are reaped by us", 2, _LATE),
     Name(f"{_PROCESS}:_BaseProcess", "reapProcess", "calls", REACTOR, "a child that has ended", 1, _LATE),
-    Name(f"{_PROCESS}:_BaseProcess", "processEnded", "calls", REACTOR, "a child that somebody else reaped", 2, _LATE),
+    Name(
+        "twisted.internet._baseprocess:BaseProcess",
+        "processEnded",
+        "calls",
+        REACTOR,
+        "a child that others reaped",
+        2,
+        _LATE,
+    ),
     *(
         Name(f"twisted.internet.{owner}", name, "reads", REACTOR, "it lets its poller go", 0, _LATE, of_loaded=True)
         for owner, name in (
