@@ -22,7 +22,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-CHANGES = ("gone", "optional", "required")  # and "demo", which runs the demo without the name
+CHANGES = ("gone", "optional", "required")  # and, without the name, "demo" and "exit"
 LIMIT = 25.0  # seconds for a change
 NEW = "_of_tomorrow"
 
@@ -94,7 +94,7 @@ class Finder(importlib.abc.MetaPathFinder):
         # An underscore marks the library's own names. Another name may be anybody's, but for this very module's.
         is_private = name[0] == "_" or name[0].isupper()
         self.modules = packages_of(module) if is_private else (module,)
-        if change in ("gone", "demo"):
+        if change in ("gone", "demo", "exit"):
             self.transformer: ast.NodeTransformer = _Rename(name)
         else:
             self.transformer = _AddParameter(name, cls, change == "required")
@@ -192,6 +192,9 @@ def tomorrow(rows: list[Any], change: str) -> None:
         return
     import using_bridge
 
+    if change == "exit":
+        using_bridge.leave_a_thread_blocked()
+        return
     if is_of_c(row):
         using_bridge.say_that_it_has_gone(row)
     using_bridge.use(rows, change)

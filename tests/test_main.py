@@ -79,7 +79,8 @@ print(report('0'))
 """
     process = python("-c", code)
     assert process.stderr == ""
-    assert "no   block on the loop's own thread: this Python has no BaseEventLoop._run_once" in process.stdout
+    assert "no   block on the loop's own thread: BaseEventLoop._run_once is missing in Python" in process.stdout
+    assert "pip install --upgrade bridge-interop" in process.stdout
 
 
 def test_help_of_a_command_says_what_it_does():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import importlib
 import os
 import re
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,18 +79,49 @@ def test_the_demo_shows_what_is_off(library: str, owner: str, name: str) -> None
     assert re.search(r"^  ok    asyncio client, asyncio server", ended.stdout, re.MULTILINE), ended.stdout
 
 
+@pytest.mark.process
+@pytest.mark.any_python
+def test_python_exits_though_a_thread_is_blocked_and_nothing_comes_before_its_join() -> None:
+    ended = _run(str(HERE / "renamed.py"), "cpython", "threading", "_register_atexit", "exit")
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 # --- each private name has a row
 
 
 def test_each_private_name_has_a_row() -> None:
-    known = {part for _, row in ROWS for part in re.split("[.:]", f"{row.owner}.{row.name}")} | DOCUMENTED | _OWN
     strangers = {
         f"bridge/{path.relative_to(PACKAGE)}:{line}: {name}"
         for path, tree in _TREES.items()
         for name, line in _private_names(tree)
-        if name not in known and not name.startswith("_bridge_")
+        if name not in _KNOWN | _OWN and not name.startswith("_bridge_")
     }
     assert not strangers, "give each a row in bridge/_private, or use a public name:\n" + "\n".join(sorted(strangers))
+
+
+def test_each_private_method_that_is_overridden_has_a_row() -> None:
+    for path in _TREES:
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        if not {"_cli", "gui", "__main__"} & set(parts):
+            importlib.import_module(".".join(parts).removesuffix(".__init__"))
+    classes = [
+        each
+        for name, module in list(sys.modules.items())
+        if name.startswith("bridge.")
+        for each in vars(module).values()
+        if isinstance(each, type) and each.__module__ == name
+    ]
+    assert classes
+    overridden = {
+        f"{each.__qualname__}.{name}"
+        for each in classes
+        for name, own in vars(each).items()
+        if isinstance(own, types.FunctionType | property)
+        if name.startswith("_") and not name.endswith("__") and name not in _KNOWN
+        if any(name in vars(base) for base in each.__mro__ if not base.__module__.startswith("bridge."))
+    }
+    # It passes on whatever it gets, and where it is not called any more nothing is lost but the spreading of a child.
+    assert overridden <= {"BridgeLoop._make_subprocess_transport"}
 
 
 def test_each_row_is_used() -> None:
@@ -154,5 +187,6 @@ def _own_names() -> set[str]:
     return found
 
 
+_KNOWN = {part for _, row in ROWS for part in re.split("[.:]", f"{row.owner}.{row.name}")} | DOCUMENTED
 _TREES = _trees()
 _OWN = _own_names()

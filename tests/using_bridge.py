@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import bridge
@@ -139,9 +140,29 @@ def call_in_anyio_worker() -> None:
     bridge.block_on(anyio.to_thread.run_sync(lambda: bridge.block_on(value())), timeout=PATIENCE)
 
 
+def attach_to_a_reactor() -> None:
+    """Attach to a reactor that has no loop."""
+    from twisted.internet.selectreactor import SelectReactor
+
+    bridge.Bridge.attach(SelectReactor()).close()
+
+
+def leave_a_thread_blocked() -> None:
+    """Leave a thread behind that Python joins as it exits, and that waits in a call without an end."""
+
+    def wait() -> None:
+        with suppress(bridge.BridgeClosed):
+            bridge.block_on(asyncio.Event().wait())
+
+    bridge.configure(exit_grace=0.1)
+    bridge.block_on(value())
+    threading.Thread(target=wait).start()
+
+
 TRIALS: dict[str, Callable[[], object]] = {
     rows.SWITCHING: block_on_the_loop,
     rows.FUTURES: wait_for_futures,
+    rows.FOREIGN_REACTORS: attach_to_a_reactor,
     rows.SCOPES: call_in_anyio_worker,
     rows.EVENTS: lambda: bridge.block_on(value(), strategy="event", timeout=PATIENCE),
     rows.REACTOR: lambda: bridge.default_bridge().reactor,

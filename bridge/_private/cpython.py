@@ -157,6 +157,10 @@ NAMES: tuple[Name, ...] = (
         of_loaded=True,
     ),
     Name(_SELECTOR_LOOP, "_selector", "reads", GUIS, "the selector of IPython's prompt", 0, _ALL),
+    Name(
+        *("asyncio.events:AbstractEventLoop", "_timer_handle_cancelled", "overrides", FOREIGN_REACTORS),
+        *("what stands in for a loop counts no timers", 2, _ALL),
+    ),
     Name(_HANDLE, "_run", "calls", FOREIGN_REACTORS, "a reactor without a loop calls what is due", 1, _ALL),
     Name(
         *("asyncio.tasks", "_PyTask", "reads", FOREIGN_REACTORS, "it takes a step where no loop runs"),

@@ -21,7 +21,9 @@ from twisted.internet.defer import Deferred
 
 from .._errors import BridgeError, StrategyUnavailable
 from .._loop.task import BridgeTask, driven_by, is_task
+from .._private.abilities import lost, unavailable
 from .._private.cpython import PyTask
+from .._private.rows import FOREIGN_REACTORS
 from .._threads import native
 from .._values.kinds import describe
 from .run import Run
@@ -111,7 +113,7 @@ class ReactorLoop(asyncio.AbstractEventLoop):
         """Log an error that nobody else takes."""
         log.error("%s on %r", context.get("message"), self, exc_info=context.get("exception"))
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle, *more: Any, **options: Any) -> None:
         pass
 
     def _schedule(self) -> None:
@@ -131,7 +133,12 @@ class ReactorLoop(asyncio.AbstractEventLoop):
 
 
 def stand_in(reactor: Any) -> ReactorLoop:
-    """Return what stands in for the asyncio loop that the reactor lacks."""
+    """Return what stands in for the asyncio loop that the reactor lacks.
+
+    :raises StrategyUnavailable: this Python lacks a private name that it needs.
+    """
+    if lost(FOREIGN_REACTORS):
+        raise unavailable(FOREIGN_REACTORS, "run the program's reactor on a loop: bridge.install()")
     # typeshed calls abstract what only raises NotImplementedError.
     make: Any = ReactorLoop
     loop: ReactorLoop = make(reactor)
