@@ -30,8 +30,9 @@ NEW = "_of_tomorrow"
 class _Rename(ast.NodeTransformer):
     """Give the name another one, wherever it is written."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, is_everywhere: bool) -> None:
         self.name = name
+        self.is_everywhere = is_everywhere  # else other modules go on to call it what they do
 
     def visit(self, node: ast.AST) -> Any:
         self.generic_visit(node)
@@ -43,7 +44,7 @@ class _Rename(ast.NodeTransformer):
         if isinstance(node, ast.alias) and node.asname == self.name:
             node.asname += NEW
         is_of_c = isinstance(node, ast.ImportFrom) and not node.level and str(node.module).startswith("_")
-        if isinstance(node, ast.ImportFrom) and not is_of_c:
+        if isinstance(node, ast.ImportFrom) and self.is_everywhere and not is_of_c:
             for each in node.names:
                 if each.name == self.name:
                     each.name, each.asname = self.name + NEW, None
@@ -95,7 +96,7 @@ class Finder(importlib.abc.MetaPathFinder):
         is_private = name[0] == "_" or name[0].isupper()
         self.modules = packages_of(module) if is_private else (module,)
         if change in ("gone", "demo", "exit"):
-            self.transformer: ast.NodeTransformer = _Rename(name)
+            self.transformer: ast.NodeTransformer = _Rename(name, is_private)
         else:
             self.transformer = _AddParameter(name, cls, change == "required")
 
