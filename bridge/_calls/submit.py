@@ -79,7 +79,7 @@ class SubmittedCall(Call):
         """Have a function called by each thread that begins to wait for the Future from now on."""
         future: Any = getattr(self, "future", None)
         if future is not None:
-            getattr(future, "_condition", future).on_wait = function
+            future._condition.on_wait = function
 
     def forget(self, error: BaseException) -> bool:
         """Fail the Future, whose work goes on in the parent only."""

@@ -51,9 +51,9 @@ class StreamLoop(BridgeLoop):
     _ready: Any
 
     def __init__(self, selector: BaseSelector | None = None) -> None:
-        selector = selector or native.original("selectors", "DefaultSelector")()
-        self._streams = Streams(selector)
-        super().__init__(selector)
+        watched: BaseSelector = selector or native.original("selectors", "DefaultSelector")()
+        self._streams = Streams(watched)
+        super().__init__(watched)
 
     def _hold(self, watch: WatchHandle) -> None:
         """Keep a callback back, as the stack that stands in it is about to block."""
@@ -145,7 +145,11 @@ class StreamLoop(BridgeLoop):
 
     def _add_with_more(self, handle: Any, *more: Any, **options: Any) -> None:
         add: Any = cast(Any, super())._add_callback
-        self._add_known(handle, lambda each: add(each, *more, **options))
+
+        def add_with_more(each: Any) -> None:
+            add(each, *more, **options)
+
+        self._add_known(handle, add_with_more)
 
     if _ADD_TAKES_MORE:
         _add_callback = _add_with_more
@@ -266,7 +270,10 @@ class WatchHandle(events.Handle):
     _run_known = _run
 
     def _run_with_more(self, *more: Any, **options: Any) -> None:
-        self._run_known(lambda handle: _run_handle(handle, *more, **options))
+        def run(handle: Any) -> None:
+            _run_handle(handle, *more, **options)
+
+        self._run_known(run)
 
     if _RUN_TAKES_MORE:
         _run = _run_with_more

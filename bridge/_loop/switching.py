@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from contextvars import Context, copy_context
 from time import monotonic
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from greenlet import GreenletExit, getcurrent, greenlet
 from twisted.python import context as twisted_context
@@ -250,7 +250,7 @@ class SwitchingLoop(StreamLoop):
         self._adopt_stacks(root)
         stacks = self._stacks
         stacks.root = root
-        tracker: Any = twisted_context.theContextTracker.currentContext()  # type: ignore[no-untyped-call]
+        tracker = cast(Any, twisted_context.theContextTracker).currentContext()
         stacks.tracker = tracker if hasattr(tracker, "contexts") else _NoContexts()
         watchdog.add(stacks)
         try:
