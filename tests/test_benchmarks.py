@@ -215,7 +215,7 @@ def test_targets_are_for_rows_that_there_are_and_that_are_measured_together() ->
     for target in known:
         for name in (target.row, *target.references):
             peer = name.split("/")[1]
-            assert name in group_of or peer in absent or peer == "block_on[colocate]" or not target.references
+            assert name in group_of or peer in absent or not target.references
         groups = {group_of[name] for name in (target.row, *target.references) if name in group_of}
         assert len(groups) <= 1
 

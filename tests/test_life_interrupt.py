@@ -200,8 +200,8 @@ def test_interrupts_at_random(where: str, tmp_path: Path) -> None:
 
 STRATEGIES = ["lock", "event", "queue", "greenlet"]
 VERBS = [
-    *("start", "close", "close for good", "submit", "exception", "wait", "as_completed", "iterate", "enter", "run"),
-    *("portal", "colocated"),
+    *("start", "close", "close for good", "submit", "exception", "wait", "as_completed"),
+    *("iterate", "enter", "run", "portal"),
 ]
 
 
@@ -211,16 +211,13 @@ def test_an_interrupt_at_every_point_leaves_nothing_behind(where: str) -> None:
     import asyncio
     import contextlib
     import gc
-    import os
     import sys
     import time
     from collections.abc import AsyncIterator
 
-    import pytest
     from points import interrupt
 
     import bridge
-    from bridge._threads.colocate import Colocation
 
     begun, ended = [0], [0]
     sys.unraisablehook = lambda hook: None  # what is raised inside a finalizer is lost, as ever in CPython
@@ -258,10 +255,7 @@ def test_an_interrupt_at_every_point_leaves_nothing_behind(where: str) -> None:
         with bridge.enter(context()):
             pass
 
-    own = bridge.Bridge(install_reactor=False, colocate=True)
-
-    def cores_of_this_thread() -> object:
-        return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    own = bridge.Bridge(install_reactor=False)
 
     def makes() -> None:
         nonlocal own
@@ -281,14 +275,11 @@ def test_an_interrupt_at_every_point_leaves_nothing_behind(where: str) -> None:
         "enter": (default.start, enters),
         "run": (default.start, lambda: bridge.run(lambda: bridge.block_on(work()))),
         "portal": (default.close, lambda: default.portal),
-        "colocated": (own.start, lambda: own.block_on(work())),
     }.get(where, (default.start, lambda: bridge.block_on(work(), strategy=where)))
     for each in prepare, do, iterates, enters, prepare, do:  # what they import is there, and what they keep for later
         each()
     bridge.submit(work()).result()
 
-    pytest.MonkeyPatch().setattr(Colocation, "choose", lambda _: True)
-    cores = cores_of_this_thread()
     at, point = 0, "the first"
     while point:
         at += 1
@@ -305,7 +296,6 @@ def test_an_interrupt_at_every_point_leaves_nothing_behind(where: str) -> None:
             gc.collect()
             bridge.block_on(asyncio.sleep(0.001))
             assert time.monotonic() - begins < 10, (point, begun, ended)
-        assert cores_of_this_thread() == cores, point
     assert at > 20
     own.close()
 

@@ -95,11 +95,6 @@ class Bridge(Facade):
         adopts an idle one that is, and keeps a private one beside another bridge's; True insists on the installed one;
         False keeps it private. The reactor is :attr:`reactor` in every case.
     :param loop_factory: makes the asyncio loop, which must be a selector loop; None for ours.
-    :param colocate: keep the loop's thread and a thread that waits alone on one core for the first two milliseconds of
-        the wait, as long as that is the faster way. It makes short calls two to four times as fast where the scheduler
-        has placed the two apart; where it has not, they are left alone (docs/performance.md). What the awaited code
-        starts meanwhile by other means than the loop's and the reactor's inherits the one core. Without effect on a
-        loop of the user's, and where the system cannot do it: only Linux can.
     :param stall_after: seconds after which a call that still waits is logged once as a warning, with the stacks of both
         threads; None for never.
     :param shutdown_timeout: seconds that work which was cancelled is given to clean up, by a call that timed out, by
@@ -121,7 +116,6 @@ class Bridge(Facade):
         strategy: str | Strategy = "auto",
         install_reactor: bool | None = None,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
-        colocate: bool = False,
         stall_after: float | None = 30.0,
         shutdown_timeout: float = 5.0,
         exit_grace: float | None = 0.0,
@@ -131,7 +125,6 @@ class Bridge(Facade):
         self.strategy = resolve(strategy)
         self._install_reactor = install_reactor
         self._loop_factory = loop_factory
-        self._colocate = colocate
         self.stall_after = checked_seconds(stall_after, "stall_after")
         seconds = checked_seconds(shutdown_timeout, "shutdown_timeout")
         if seconds is None:
@@ -476,7 +469,6 @@ class Bridge(Facade):
                     owner=self,
                     previous=run or self._parents_run,
                     shutdown_timeout=self._shutdown_timeout,
-                    colocate=self._colocate,
                 )
                 if self._run is run:  # else a signal handler has started one since
                     new.watch(self.stall_after, self._meter)

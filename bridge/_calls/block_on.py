@@ -22,7 +22,6 @@ from .._loop.base import is_ours
 from .._loop.switching import SwitchingLoop
 from .._loop.task import is_cancellation
 from .._loop.worker_threads import loop_here
-from .._threads.colocate import LONGEST, Colocation, Pair
 from .._threads.native import get_ident
 from .._threads.seconds import checked_seconds, wait_looking_up
 from .._values.context import caller, library, take_variables
@@ -153,10 +152,7 @@ def block_on(bridge: Owner | None, find: Find, x: Any, timeout: float | None, ho
             watchdog.wake(run)
         if pending:
             ring_self(call)
-        if run.colocation is None or not getattr(waiter, "sleeps", False):
-            done = _begin_and_wait(call, limit)
-        else:
-            done = _begin_and_wait_faster(run.colocation, call, limit)
+        done = _begin_and_wait(call, limit)
         if done and call.waiter is not waiter:
             done = _serve_and_wait(call, strategy, None if limit is None else call.started + limit)
         if not done:
@@ -250,36 +246,6 @@ def _wait_patiently(call: BlockedCall, strategy: Strategy, seconds: float) -> bo
         ring_self(call)
     # A wait that was interrupted may have been rung, and its waiter must not be used again then.
     return (has_rung(call) or _wait(call, seconds)) and _serve_and_wait(call, strategy, deadline, is_patient=True)
-
-
-def _begin_and_wait_faster(colocation: Colocation, call: BlockedCall, limit: float | None) -> bool:
-    """Do the same, on one core with the loop for a short while if nobody else waits and that is the faster way now."""
-    try:
-        try:
-            if not colocation.take(call):
-                return _begin_and_wait(call, limit)
-            together = colocation.choose()
-            done = _begin_and_wait_together(colocation, call, limit) if together else _begin_and_wait(call, limit)
-            colocation.note(together, monotonic() - call.started)
-        finally:
-            colocation.give_back(call)
-    finally:
-        colocation.give_back(call)  # once more, should Ctrl-C have ended the first
-    return done
-
-
-def _begin_and_wait_together(colocation: Colocation, call: BlockedCall, limit: float | None) -> bool:
-    short = LONGEST if limit is None else min(limit, LONGEST)
-    pair = Pair(colocation)
-    try:
-        try:
-            pair.join()
-            done = _begin_and_wait(call, short)
-        finally:
-            pair.part()
-    finally:
-        pair.part()  # once more, should Ctrl-C have ended the first
-    return done or _wait(call, None if limit is None else limit - short)
 
 
 def _block_here(loop: Any, x: Any, kind: Kind, timeout: float | None, how: str | Strategy | None) -> Any:

@@ -10,7 +10,6 @@ name                                 versions             test
 ``_executor_shutdown_called``
 ``BaseEventLoop._check_closed``,     CPython 3.4 to 3.15  test_names.py::test_check_closed
 ``_closed``, ``_task_factory``
-``..._make_subprocess_transport``    CPython 3.4 to 3.15  test_colocate.py::test_what_the_loop_starts
 ``BaseSelectorEventLoop._selector``  CPython 3.4 to 3.15  test_names.py::test_epoll_of_a_loop
 ``EpollSelector._selector``          CPython 3.4 to 3.15  test_names.py::test_epoll_of_a_loop
 ===================================  ===================  ==============================
@@ -37,7 +36,6 @@ from typing import Any, cast
 
 from .._errors import BridgeClosed
 from .._threads import native
-from .._threads.colocate import Colocation
 from . import worker_threads
 from .task import NO_CANCELS, BridgeTask, EagerTask, _driver, _steps, contained, drive
 from .workers import has_real_threads, load_executors, pool_for, prepare, shut_down_executor
@@ -188,27 +186,8 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         task.user_coro = coro
         return task
 
-    @property
-    def colocation(self) -> Colocation | None:
-        """What brings callers to the core of the loop's thread."""
-        return self._ours.colocation
-
-    @colocation.setter
-    def colocation(self, colocation: Colocation | None) -> None:
-        self._ours.colocation = colocation
-
-    def spread(self) -> None:
-        """Run on all the thread's cores: a thread or a process that is started now inherits them."""
-        if self._ours.colocation is not None:
-            self._ours.colocation.spread()
-
-    def _make_subprocess_transport(self, *args: Any, **kwargs: Any) -> Any:
-        self.spread()
-        return super()._make_subprocess_transport(*args, **kwargs)  # type: ignore[misc]
-
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """Run func in the executor; a worker thread knows this loop as the one that it came from."""
-        self.spread()
         if native.is_patched():
             default: Any = cast(Any, self)._default_executor
             pool = pool_for(executor, default)
@@ -274,7 +253,6 @@ class Ours:
         "at_stop",
         "before_block",
         "bridge",
-        "colocation",
         "is_rung",
         "posts",
         "reactor",
@@ -288,7 +266,6 @@ class Ours:
         self.at_stop: list[Callable[[], object]] = []
         self.before_block: Callable[[], object] | None = None
         self.bridge: object = None
-        self.colocation: Colocation | None = None
         self.reactor: Any = None  # of a loop that has made one itself
         # What tasks have cancelled themselves, with the message; see BridgeTask.cancel.
         self.self_cancels: dict[Any, Any] = NO_CANCELS

@@ -18,7 +18,6 @@ from .._loop.base import BridgeLoop, deferring_factory
 from .._loop.switching import SwitchingLoop, new_event_loop
 from .._loop.workers import Workers, prepare, shut_down_executor
 from .._threads import native
-from .._threads.colocate import colocation
 from .._threads.latch import Latch
 from .._twisted import reactor as reactors
 from .._twisted.logging import twisted_log
@@ -47,10 +46,8 @@ class LoopThread(Run):
         owner: object,
         previous: LoopThread | None,
         shutdown_timeout: float,
-        colocate: bool = False,
     ) -> None:
         super().__init__(shutdown_timeout)
-        self._colocate = colocate
         self._loop_factory = loop_factory or new_event_loop
         self._install_reactor = install_reactor
         # Weak, so that a Bridge dropped without a close is noticed. While it lives this is always the same object.
@@ -260,9 +257,6 @@ class LoopThread(Run):
             if loop.is_closed():
                 raise RuntimeError("Event loop is closed")
             self.loop = loop
-            # Not on a loop of the user's: what that starts would inherit the one core of a moment, for ever.
-            if self._colocate and isinstance(loop, BridgeLoop):
-                self.colocation = loop.colocation = colocation()
             try:
                 self._build()
             except BaseException:

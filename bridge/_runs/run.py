@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Hashable
 from typing import Any, Protocol
 
 from .._errors import BridgeClosed, BridgeError, DeadlockError
-from .._threads.colocate import Colocation
 from .._watch.stats import Meter
 from .._watch.watchdog import Watched, watchdog
 from ..strategies.interface import Strategy
@@ -86,7 +85,6 @@ class Run(Watched):
         self.over: str | None = None  # why this run has ended
         self.cause: BaseException | None = None
         self.shutdown_timeout = shutdown_timeout
-        self.colocation: Colocation | None = None  # what brings a caller to the core of the loop's thread
         # The work of calls that the end has failed: the loop itself refers to its tasks weakly, and one that is garbage
         # before it is cancelled never cleans up.
         self._orphans: list[Any] = []

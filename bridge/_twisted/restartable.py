@@ -19,7 +19,6 @@ from twisted.internet.tcp import Connection
 from twisted.python.log import callWithLogger  # pyright: ignore[reportUnknownVariableType] - it has no annotations
 
 from .._errors import BridgeClosed
-from .._loop.base import BridgeLoop
 from .._loop.switching import SwitchingLoop
 from .._loop.worker_threads import PoolThread
 from .._threads.native import get_ident
@@ -183,7 +182,6 @@ class BridgeReactor(GuardedReactor):
 
     def spawnProcess(self, *args: Any, **kwargs: Any) -> Any:
         """Start a process, and see that it is reaped as it ends."""
-        self._spread()
         child = super().spawnProcess(*args, **kwargs)  # type: ignore[no-untyped-call]
         children.watch(self, child)
         return child
@@ -207,19 +205,7 @@ class BridgeReactor(GuardedReactor):
             make_real(pool)
             # Daemons, as a thread that was started from the main thread would keep the process at its exit, where the
             # shutdown of the reactor comes after the interpreter has joined all others.
-            make = functools.partial(PoolThread, lambda: self._asyncioEventloop, daemon=True)
-
-            def thread(*args: Any, **kwargs: Any) -> PoolThread:
-                self._spread()
-                return make(*args, **kwargs)
-
-            pool.threadFactory = thread
-
-    def _spread(self) -> None:
-        """Let the thread of the loop run on all its cores: what it starts now inherits them."""
-        loop = self._asyncioEventloop
-        if isinstance(loop, BridgeLoop):
-            loop.spread()
+            pool.threadFactory = functools.partial(PoolThread, lambda: self._asyncioEventloop, daemon=True)
 
 
 def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
