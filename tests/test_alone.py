@@ -16,7 +16,7 @@ from twisted.internet.task import deferLater
 
 import bridge as package
 from bridge import Bridge, BridgeClosed, BridgeError, StrategyUnavailable, block_on, new_event_loop
-from bridge._api import bridge
+from bridge._runs import factories
 
 
 async def value() -> str:
@@ -335,13 +335,13 @@ def test_attaching_to_a_bridges_own_loop_is_that_bridge(bridge: Bridge) -> None:
 def test_workers_whose_first_calls_come_at_once_share_one_bridge(monkeypatch: pytest.MonkeyPatch) -> None:
     count = 4
     barrier = threading.Barrier(count)
-    attach = bridge._AttachedBridge._attach
+    attach = factories.AttachedRuns._attach
 
     def slowly(self: Any) -> Any:
         time.sleep(0.05)  # until all of them have found none
         return attach(self)
 
-    monkeypatch.setattr(bridge._AttachedBridge, "_attach", slowly)
+    monkeypatch.setattr(factories.AttachedRuns, "_attach", slowly)
 
     def work(number: int) -> object:
         barrier.wait(30)
@@ -357,7 +357,7 @@ def test_workers_whose_first_calls_come_at_once_share_one_bridge(monkeypatch: py
 def test_a_loop_that_stops_as_a_bridge_attaches_again_hears_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome: list[str] = []
     stopped = threading.Event()
-    attach = bridge._AttachedBridge._attach
+    attach = factories.AttachedRuns._attach
 
     def late(self: Any) -> Any:
         stopped.wait(10)
@@ -382,7 +382,7 @@ def test_a_loop_that_stops_as_a_bridge_attaches_again_hears_no_call(monkeypatch:
     loop = new_event_loop()
     try:
         loop.run_until_complete(first())
-        monkeypatch.setattr(bridge._AttachedBridge, "_attach", late)
+        monkeypatch.setattr(factories.AttachedRuns, "_attach", late)
         loop.run_until_complete(second())
         stopped.set()
         deadline = time.monotonic() + 10

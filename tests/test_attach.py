@@ -279,7 +279,7 @@ def test_the_reactor_stops_while_threads_are_blocked(kind: str) -> None:
             seen.append("closed")
 
     def stop_when_blocked() -> None:
-        if began and len(bridge._run.open) == 3:  # a call is open before it is posted
+        if began and len(bridge.last_run.open) == 3:  # a call is open before it is posted
             reactor.stop()
         else:
             reactor.callLater(0.01, stop_when_blocked)
@@ -318,7 +318,7 @@ def test_the_reactor_crashes_while_a_thread_is_blocked() -> None:
             seen.append("refused")
 
     def crash_when_blocked() -> None:
-        if bridge._run.open:
+        if bridge.last_run.open:
             reactor.crash()
         else:
             reactor.callLater(0.01, crash_when_blocked)

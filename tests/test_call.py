@@ -18,7 +18,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import deferLater
 
-from bridge import Bridge, BridgeClosed
+from bridge import Bridge, BridgeClosed, configure
 from bridge._threads import condition, seconds
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
@@ -380,6 +380,13 @@ def test_options_are_checked_when_they_are_given() -> None:
     ):
         with pytest.raises(error):
             Bridge(**options)  # type: ignore[arg-type]
+
+
+def test_configure_names_the_option_that_was_meant() -> None:
+    with pytest.raises(TypeError, match="no option 'strateggy'; did you mean 'strategy'"):
+        configure(strateggy="event")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="no option 'xyz'; there are name, strategy, "):
+        configure(xyz=1)  # type: ignore[call-arg]
 
 
 def test_plain_functions_use_the_default_bridge() -> None:

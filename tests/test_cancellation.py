@@ -91,7 +91,7 @@ def test_a_time_out_cancels_once_and_leaves_behind_what_goes_on(bridge: Bridge, 
         bridge.block_on(lambda: task.cancel() and None)
         bridge.block_on(asyncio.sleep(0))  # it has seen that one
     assert bridge.block_on(task) == "all the same"
-    life: Any = bridge._run
+    life: Any = bridge.last_run
     assert not life.left
 
 

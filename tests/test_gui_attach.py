@@ -141,7 +141,7 @@ def test_the_reactor_stops_while_threads_are_blocked(toolkit: str, by: str) -> N
             seen.append("closed")
 
     def stop_when_blocked() -> None:
-        if len(bridge._run.open) < 3 or not begun:
+        if len(bridge.last_run.open) < 3 or not begun:
             reactor.callLater(0.01, stop_when_blocked)
         elif by == "Ctrl-C":  # for which the reactor has a handler
             reactor.callInThread(os.kill, os.getpid(), signal.SIGINT)

@@ -63,7 +63,7 @@ WAYS = {
 # Every life has its own number, and fires its triggers once.
 fired = {}
 def begin_life():
-    life = default.life()
+    life = default.current_run()
     if life in fired or life.loop is not asyncio.get_running_loop():
         return
     fired[life] = 0
@@ -130,7 +130,7 @@ for number in range(deaths):
     begin()
     time.sleep(choose.choice([0, 0.001, 0.003, 0.01]))
     try:
-        life = default.life()
+        life = default.current_run()
     except bridge.BridgeClosed:
         continue
     name = choose.choice(list(WAYS))

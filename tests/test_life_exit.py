@@ -473,7 +473,7 @@ def test_a_loop_that_begins_as_the_process_exits_keeps_nobody(where: str) -> Non
     reached = threading.Event()
 
     def has_begun() -> bool:
-        return bridge._api.bridge._exit.has_begun
+        return bridge._runs.exit.process_exit.has_begun
 
     def late() -> None:
         reached.set()

@@ -145,7 +145,7 @@ def settle():
     return bridge.block_on(left())
 left = settle()
 assert left == [], left
-life = bridge.default_bridge().life()
+life = bridge.default_bridge().current_run()
 assert not life.open, life.open
 names = {thread.name for thread in threading.enumerate()}
 assert names <= {"MainThread", "bridge", "bridge-watchdog"}, names

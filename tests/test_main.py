@@ -26,7 +26,10 @@ def bridge(*arguments):
 
 def demo_after(code, calls=40):
     """Run the demo in a process that has run the code first."""
-    return python("-c", f"{textwrap.dedent(code)}\nimport sys\nfrom bridge import _demo\nsys.exit(_demo.main({calls}))")
+    return python(
+        "-c",
+        f"{textwrap.dedent(code)}\nimport sys\nfrom bridge._cli import demo as _demo\nsys.exit(_demo.main({calls}))",
+    )
 
 
 def steps(output):
@@ -163,7 +166,7 @@ def test_demo_times_every_strategy_that_can_be_used():
 def test_failing_step_is_shown_and_the_others_still_run():
     process = demo_after(
         """
-        from bridge import _demo
+        from bridge._cli import demo as _demo
 
         def refuse(reactor, url):
             raise ConnectionRefusedError("not today")
@@ -185,7 +188,7 @@ def test_failing_step_is_shown_and_the_others_still_run():
 def test_server_that_does_not_start_fails_what_needs_it():
     process = demo_after(
         """
-        from bridge import _demo
+        from bridge._cli import demo as _demo
 
         async def taken(*args):
             raise OSError("address in use")
@@ -207,7 +210,7 @@ def test_server_that_does_not_start_fails_what_needs_it():
 def test_wrong_page_fails_its_step():
     process = demo_after(
         """
-        from bridge import _demo
+        from bridge._cli import demo as _demo
 
         _demo.Greeting.render_GET = lambda self, request: b"hello"
         """

@@ -249,7 +249,7 @@ CELLS = {
     "status_with_an_open_call": Cell(
         "def waits():\n    try:\n        block_on(asyncio.sleep(60))\n    except Exception as e:\n        ended = e\n"
         "waiting = threading.Thread(target=waits)\nwaiting.start()\n"
-        "while not default_bridge()._life.open: time.sleep(0.01)\n%bridge",
+        "while not default_bridge().last_run.open: time.sleep(0.01)\n%bridge",
         (r"open calls +1", r"block_on\(coroutine sleep\)", r"in waits", r"not:on the loop's own thread"),
     ),
     # --- the death of the loop

@@ -29,7 +29,7 @@ def wait():
         print("the thread got", type(error).__name__)
 thread = threading.Thread(target=wait)
 thread.start()
-while len(bridge.default_bridge()._life.open) < 2: time.sleep(0.01)
+while len(bridge.default_bridge().last_run.open) < 2: time.sleep(0.01)
 """
 
 STUBBORN = """

@@ -203,7 +203,7 @@ def test_status_has_the_open_calls_with_both_stacks_escaped(ip):
     thread = threading.Thread(target=waits_for_something_odd, name="<b>odd</b>")
     thread.start()
     started.wait()
-    life = default_bridge()._run
+    life = default_bridge().last_run
     while not any(getattr(call, "work", None) is not None for call in list(life.open)):
         threading.Event().wait(0.01)
     status = run(ip, "%bridge")

@@ -22,7 +22,8 @@ from twisted.internet.task import deferLater
 
 import bridge as package
 from bridge import Bridge, BridgeClosed
-from bridge._api import bridge
+from bridge._runs.factories import DefaultRuns
+from bridge._runs.options import Options
 
 PATIENCE = 10.0  # seconds that a test waits for what must come
 
@@ -366,9 +367,9 @@ def test_a_close_races_with_the_start() -> None:
 
 def test_a_close_waits_for_the_life_that_it_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another thread may have started the next one meanwhile."""
-    default: Any = bridge._DefaultBridge(install_reactor=False, shutdown_timeout=30)
+    default: Any = Bridge.with_runs(Options(install_reactor=False, shutdown_timeout=30), DefaultRuns)
     default.start()
-    first = default._run
+    first = default.last_run
     begin_to_close = first.begin_to_close
 
     def begin_and_start_the_next(reason: str) -> None:

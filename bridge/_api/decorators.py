@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from .._errors import BridgeError
+from .._runs.runs import bridge_here, run_of_this_thread
 from .._values.outcomes import trim
-from .bridge import block_on, bridge_here, run_of_this_thread
+from .default import block_on
 
 if TYPE_CHECKING:
     import asyncio
@@ -283,7 +284,7 @@ def _calls_for(thread: int, stack: object) -> bool:
     bridge = bridge_here(asyncio.get_running_loop())
     if bridge is None:
         return False
-    calls = [call for call in list(bridge._run.open) if getattr(call, "caller", None) == thread]
+    calls = [call for call in list(bridge.last_run.open) if getattr(call, "caller", None) == thread]
     calls = [call for call in calls if getattr(call.waiter, "owner", stack) in (stack, None)]
     # One that is posted and has not begun has no work. No task is no task of its either: a plain callback is another.
     task = asyncio.current_task()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from time import monotonic
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._errors import BridgeClosed, DeadlockError
 from .._loop import in_place, worker_threads
@@ -22,6 +22,7 @@ from .._loop.base import is_ours
 from .._loop.switching import SwitchingLoop
 from .._loop.task import is_cancellation
 from .._loop.worker_threads import loop_here
+from .._runs.run import Owner
 from .._threads.native import get_ident
 from .._threads.seconds import checked_seconds, wait_looking_up
 from .._values.context import caller, library, take_variables
@@ -32,12 +33,9 @@ from ..strategies.interface import Strategy
 from . import asgiref, deadlock
 from .call import ROUTED, BlockedCall, end_of, route_of
 from .errands import has_rung, leave, pending, ring_self, serve
+from .finder import bridge_of
 from .submit import submit
 from .waiting import cannot_switch
-
-if TYPE_CHECKING:
-    from .._runs.run import Owner
-    from .submit import Find
 
 __all__ = ["block_on", "get_running_loop", "is_ours", "loop_here", "run", "short_way", "submit"]
 
@@ -69,11 +67,8 @@ def short_way(running: object, x: Any) -> Callable[[SwitchingLoop, Any], Any] | 
     return None
 
 
-def block_on(bridge: Owner | None, find: Find, x: Any, timeout: float | None, how: str | Strategy | None) -> Any:
-    """Wait for x in this thread; :meth:`bridge.Bridge.block_on` has the contract.
-
-    :param find: returns the bridge by the loop that this thread stands in, if none is given.
-    """
+def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Strategy | None) -> Any:
+    """Wait for x in this thread; :meth:`bridge.Bridge.block_on` has the contract."""
     running = get_running_loop()
     try:
         kind = kind_of(x)
@@ -83,14 +78,14 @@ def block_on(bridge: Owner | None, find: Find, x: Any, timeout: float | None, ho
         if bridge is None:
             if isinstance(running, SwitchingLoop):
                 return _block_here(running, x, kind, timeout, how)
-            bridge = find(running or worker_loop)
+            bridge = bridge_of(running or worker_loop)
         run = bridge.current_run()
         if running is run.loop:
             return _block_here(running, x, kind, timeout, how)
         if get_ident() == run.ident:
             raise run.refusal_here(f"block_on({describe(x)})")
         strategy = bridge.strategy if how is None else resolve(how)
-        if running is not None and isinstance(running, SwitchingLoop) and strategy.name == "greenlet":
+        if running is not None and isinstance(running, SwitchingLoop) and getattr(strategy, "runs_hub", False):
             # The greenlets of a loop's thread are the loop's: none of them runs a hub for others.
             strategy = resolve("auto")
         reason = strategy.unavailable()
@@ -250,7 +245,7 @@ def _wait_patiently(call: BlockedCall, strategy: Strategy, seconds: float) -> bo
 
 def _block_here(loop: Any, x: Any, kind: Kind, timeout: float | None, how: str | Strategy | None) -> Any:
     """Wait for x on the loop's own thread, where the stack switches."""
-    if how is not None and resolve(how).name not in ("auto", "greenlet"):
+    if how is not None and not getattr(resolve(how), "switches_stacks", False):
         raise DeadlockError(
             f"block_on({describe(x)}, strategy={how!r}) was called on the loop's own thread, which cannot wait in that "
             "way for what it has to run itself; leave the strategy out, and the stack switches"
@@ -264,17 +259,17 @@ def _block_here(loop: Any, x: Any, kind: Kind, timeout: float | None, how: str |
             in_place.raise_interrupt(loop)
 
 
-def run(bridge: Owner | None, find: Find, function: Callable[[], Any]) -> Any:
+def run(bridge: Owner | None, function: Callable[[], Any]) -> Any:
     """Call a function in a task on the loop's thread; :meth:`bridge.Bridge.run` has the contract."""
     running = get_running_loop()
     if bridge is None and isinstance(running, SwitchingLoop):
         return function()
     if bridge is None:
-        bridge = find(running or worker_threads.loop_of_this_thread())
+        bridge = bridge_of(running or worker_threads.loop_of_this_thread())
     run = bridge.current_run()
     if (running is not None and running is run.loop) or (run.calls_here and get_ident() == run.ident):
         return function()
-    return block_on(bridge, find, _called(function), None, None)
+    return block_on(bridge, _called(function), None, None)
 
 
 async def _called(function: Callable[[], Any]) -> Any:

@@ -28,11 +28,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .._errors import BridgeClosed
+from .runs import registered
 
 if TYPE_CHECKING:
     from .run import OpenCall, Run
@@ -51,18 +52,10 @@ _FAILED = (
 _REFUSED = "the process is exiting, and the bridge has ended or was never started; make the call before"
 
 
-class _Bridge(Protocol):
-    exit_grace: float | None
-    _closed: bool
-    _run: Any
-    _shutdown_timeout: float
-
-
 class Exit:
     """The exit of this process."""
 
-    def __init__(self, bridges: Callable[[], Iterable[_Bridge]]) -> None:
-        self._bridges = bridges
+    def __init__(self) -> None:
         self.has_begun = False
         self._is_over = False  # the loops are being closed
         self._is_watching = False
@@ -145,11 +138,11 @@ class Exit:
         self.be_quiet()
         runs: list[tuple[float, Run]] = []
         begun = time.monotonic()
-        for bridge in self._bridges():
-            run: Run | None = bridge._run
+        for each in registered():
+            run, grace = each.last, each.options.exit_grace
             # Without a limit its callers are like any threads that the interpreter waits for.
-            if run is not None and run.over is None and bridge.exit_grace is not None:
-                runs.append((begun + bridge.exit_grace, run))
+            if run is not None and run.over is None and grace is not None:
+                runs.append((begun + grace, run))
         for deadline, run in sorted(runs, key=lambda each: each[0]):
             while is_patient and time.monotonic() < deadline and _may_call(run):
                 time.sleep(_LOOK)
@@ -178,10 +171,10 @@ class Exit:
         self._is_over = True
         begun = time.monotonic()
         runs: list[tuple[float, Any]] = []
-        for bridge in self._bridges():
-            bridge._closed = True
-            if bridge._run is not None:
-                runs.append((begun + bridge._shutdown_timeout + _SLACK, bridge._run))
+        for each in registered():
+            each.is_closed = True
+            if each.last is not None:
+                runs.append((begun + each.options.shutdown_timeout + _SLACK, each.last))
         all_told = False
         while not all_told:
             with contextlib.suppress(KeyboardInterrupt):  # they have to end all the same, or nothing cleans up
@@ -198,6 +191,9 @@ class Exit:
 
             with contextlib.suppress(KeyboardInterrupt):
                 twisted_log.flush(_LOG)
+
+
+process_exit = Exit()
 
 
 def _others() -> list[threading.Thread]:

@@ -47,12 +47,17 @@ class Owner(Protocol):
 
     strategy: Strategy  # how its callers wait, if a call does not say
 
-    def current_run(self) -> Run:
-        """Return the run that takes calls; start one if none does.
+    # Return the run that takes calls; start one if none does.
+    # It raises BridgeClosed if the bridge is closed or the loop ended as it started, and what kept it from starting.
+    current_run: Callable[[], Run]
 
-        :raises BridgeClosed: the bridge is closed, or the loop ended as it started.
-        :raises BaseException: what kept the loop from starting.
-        """
+    @property
+    def last_run(self) -> Run | None:
+        """The run that runs or ran last."""
+        ...
+
+    def block_on(self, x: Any, *, timeout: float | None = None, strategy: str | Strategy | None = None) -> Any:
+        """Wait for x."""
         ...
 
 
@@ -70,6 +75,7 @@ class Run(Watched):
     loop: asyncio.AbstractEventLoop
     reactor: Any
     post: Callable[[Callable[[], object]], object]  # call a function on the loop's thread
+    thread: threading.Thread | None = None  # our own one, in which the loop runs
     calls_here = False  # run() on the loop's thread calls the function though no asyncio loop runs there
 
     def __init__(self, shutdown_timeout: float) -> None:
@@ -176,6 +182,9 @@ class Run(Watched):
         if own:
             # Not here: the handler may have interrupted the waiter while that held a lock.
             threading.Thread(target=self.end, args=(self.over,), name="bridge-fork", daemon=True).start()
+
+    def wait_closed(self) -> None:
+        """Wait until a loop of ours, that begins to close, has ended."""
 
     def end_at_exit(self) -> None:
         """Start to end, as the process exits."""

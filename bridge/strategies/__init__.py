@@ -155,6 +155,19 @@ def resolve(spec: str | Strategy) -> Strategy:
     return strategy
 
 
+def special_waiter() -> Waiter | None:
+    """Return a waiter that runs what this thread has to run meanwhile, such as a GUI; None if that is nothing."""
+    waiter: Waiter | None = resolve("auto").special()  # type: ignore[attr-defined]
+    return waiter
+
+
+def sleeping_waiter() -> Waiter:
+    """Return a waiter for a thread that has nothing else to do."""
+    from .lock import SleepingWaiter
+
+    return SleepingWaiter()
+
+
 def refused(strategy: Strategy, reason: str) -> StrategyUnavailable:
     """Return the error for a strategy that cannot be used here and now."""
     return StrategyUnavailable(f"strategy {strategy.name!r} cannot be used here: {reason}; {_those_that_are_there()}")

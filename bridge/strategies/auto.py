@@ -22,6 +22,7 @@ class AutoStrategy:
     """Runs a GUI's events in the main thread of a program that has one, or gevent's hub; else waits on a bare lock."""
 
     name = "auto"
+    switches_stacks = True
 
     def __init__(self, qt: QtStrategy, tk: TkStrategy, gevent: GeventStrategy) -> None:
         self._qt = qt

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from ..._api.bridge import Bridge, block_on, configure, default_bridge
+from ..._api.bridge import Bridge
+from ..._api.default import block_on, configure, default_bridge
 from ...strategies import strategies
 from .model import library
 from .way import InThisThread, Once, Peer, Way, by_coroutine, by_deferred
