@@ -26,7 +26,8 @@ def bridge(*arguments):
 
 def demo_after(code, calls=40):
     """Run the demo in a process that has run the code first."""
-    return python(
+    end = f"import sys\nfrom bridge._cli import demo as _demo\nsys.exit(_demo.main({calls}))"
+    return python("-c", f"{textwrap.dedent(code)}\n{end}")
         "-c",
         f"{textwrap.dedent(code)}\nimport sys\nfrom bridge._cli import demo as _demo\nsys.exit(_demo.main({calls}))",
     )

@@ -611,7 +611,7 @@ def test_ten_thousand_calls_leave_nothing_behind() -> None:
         return threads, process.num_fds()
 
     def remains() -> list[object]:
-        kinds = (Deferred, asyncio.Future, Future, package._call.Call)  # type: ignore[attr-defined]
+        kinds = (Deferred, asyncio.Future, Future, package._calls.call.Call)  # type: ignore[attr-defined]
         return [each for each in gc.get_objects() if isinstance(each, kinds)]
 
     def new_remains() -> list[object]:

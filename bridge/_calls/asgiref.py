@@ -121,7 +121,7 @@ def come_along() -> None:
 
 
 def take_variables(before: Context, after: Context) -> None:
-    """Set in this thread what was set in a copy of its context, as ``loop.variables.take_variables`` does."""
+    """Set in this thread what was set in a copy of its context, as ``_values.context.take_variables`` does."""
     for variable, value in for_here(changes(before, after)):
         variable.set(value)
 

@@ -22,7 +22,7 @@ from .._loop.base import is_ours
 from .._loop.switching import SwitchingLoop
 from .._loop.task import is_cancellation
 from .._loop.worker_threads import loop_here
-from .._runs.run import Owner
+from .._runs.run import Owner, Run
 from .._threads.native import get_ident
 from .._threads.seconds import checked_seconds, wait_looking_up
 from .._values.context import caller, library, take_variables
@@ -70,6 +70,7 @@ def short_way(running: object, x: Any) -> Callable[[SwitchingLoop, Any], Any] | 
 def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Strategy | None) -> Any:
     """Wait for x in this thread; :meth:`bridge.Bridge.block_on` has the contract."""
     running = get_running_loop()
+    call: BlockedCall | None = None
     try:
         kind = kind_of(x)
         if timeout is not None:
@@ -84,58 +85,100 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
             return _block_here(running, x, kind, timeout, how)
         if get_ident() == run.ident:
             raise run.refusal_here(f"block_on({describe(x)})")
-        strategy = bridge.strategy if how is None else resolve(how)
-        if running is not None and isinstance(running, SwitchingLoop) and getattr(strategy, "runs_hub", False):
-            # The greenlets of a loop's thread are the loop's: none of them runs a hub for others.
-            strategy = resolve("auto")
-        reason = strategy.unavailable()
-        if reason is not None:
-            raise refused(strategy, reason)
-        context: Context | None = None
-        before: Any = None  # a copy of it, if there is one, as the work finds it
-        make = BlockedCall
-        if kind not in _WITHOUT_CONTEXT:
-            context = copy_context()
-            if _ASGIREF in _modules:
-                make = asgiref.call_type(running)
-            name = library.get()
-            if name is not None and name != "asyncio":
-                context.run(library.set, None)
+        strategy = _strategy_for(bridge, running, how)
+        context, make = _context_for(kind, running)
         while True:
-            route = run.post if kind not in ROUTED else route_of(run, x, kind)
-            waiter = strategy.waiter()
-            call = make(run, x, kind, route, context, waiter)
+            call = _call_on(run, x, kind, make, context, strategy, worker_loop)
             if timeout is not None:
                 call.limit = timeout
-            if worker_loop is run.loop and (route == run.post or kind is Kind.CONCURRENT):
-                call.scope = worker_threads.scope_of_this_thread()
-                if call.scope is not None:
-                    call.route = run.post
-            if context is not None:
-                context.run(_set_caller, call)
-                before = context.copy()
-            try:
-                run.open.add(call)
-                # The exit of the process fails what is open after it has refused further calls.
-                if run.over is None and (run.accepts or bridge.current_run() is run):
-                    break
-                run.open.discard(call)
-            except BaseException:  # Ctrl-C, before the call was posted; or a refusal
-                run.open.discard(call)
-                raise
+            run.open.add(call)
+            # The exit of the process fails what is open after it has refused further calls.
+            if run.over is None and (run.accepts or bridge.current_run() is run):
+                break
+            run.open.discard(call)
             run = bridge.current_run()
         if timeout is None:
-            if running is not None:
-                deadlock.check(call)
-            elif kind is _FUTURE and worker_loop is not None:
-                try:
-                    deadlock.check_worker(x)
-                except BaseException:
-                    run.open.discard(call)
-                    raise
+            _check_for_deadlock(call, running, worker_loop)
+        return _outcome(call, x, timeout, _wait_for(call, strategy, timeout))
     except BaseException:
-        discard(x)
+        if call is None:
+            discard(x)
+        elif call.x is not None:  # it has no outcome: refused, or interrupted, maybe before it was posted
+            call.run.open.discard(call)
+            discard(x)
         raise
+    finally:
+        # The error's traceback holds this frame: with these in it, frame and error would be a reference cycle. And
+        # tasks that the work has left behind have the call in their context, for as long as they run.
+        if call is not None:
+            if pending:
+                leave(call)
+            call.error = call.value = call.context = call.began_with = None
+        del call, x
+
+
+def _strategy_for(bridge: Owner, running: Any, how: str | Strategy | None) -> Strategy:
+    """Return the strategy that the call names, or the bridge's.
+
+    :raises StrategyUnavailable: it cannot be used here.
+    """
+    strategy = bridge.strategy if how is None else resolve(how)
+    if running is not None and isinstance(running, SwitchingLoop) and getattr(strategy, "runs_hub", False):
+        # The greenlets of a loop's thread are the loop's: none of them runs a hub for others.
+        strategy = resolve("auto")
+    reason = strategy.unavailable()
+    if reason is not None:
+        raise refused(strategy, reason)
+    return strategy
+
+
+def _context_for(kind: Kind, running: Any) -> tuple[Context | None, type[BlockedCall]]:
+    """Return a copy of this thread's context for the work, if it needs one, and the class of the call."""
+    if kind in _WITHOUT_CONTEXT:
+        return None, BlockedCall
+    context = copy_context()
+    name = library.get()
+    if name is not None and name != "asyncio":
+        context.run(library.set, None)
+    return context, asgiref.call_type(running) if _ASGIREF in _modules else BlockedCall
+
+
+def _call_on(
+    run: Run,
+    x: Any,
+    kind: Kind,
+    make: type[BlockedCall],
+    context: Context | None,
+    strategy: Strategy,
+    worker_loop: Any,
+) -> BlockedCall:
+    """Return a new call to the run's loop."""
+    route = run.post if kind not in ROUTED else route_of(run, x, kind)
+    call = make(run, x, kind, route, context, strategy.waiter())
+    if worker_loop is run.loop and (route == run.post or kind is Kind.CONCURRENT):
+        call.scope = worker_threads.scope_of_this_thread()
+        if call.scope is not None:
+            call.route = run.post
+    if context is not None:
+        context.run(_set_caller, call)
+        call.began_with = context.copy()
+    return call
+
+
+def _check_for_deadlock(call: BlockedCall, running: Any, worker_loop: Any) -> None:
+    """Refuse a call without a limit that could never end."""
+    if running is not None:
+        deadlock.check(call)
+    elif call.kind is _FUTURE and worker_loop is not None:
+        deadlock.check_worker(call.x)
+
+
+def _wait_for(call: BlockedCall, strategy: Strategy, timeout: float | None) -> bool:
+    """Post the call and wait for its end. Return False if it was given up, with its work still running.
+
+    :raises BaseException: what was raised in this thread, such as KeyboardInterrupt; the work has been cancelled.
+    """
+    run, waiter = call.run, call.waiter
     patience = run.shutdown_timeout
     if timeout == 0:
         call.one_turn = True
@@ -162,37 +205,42 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
         finally:
             if pending:
                 leave(call)
-        if context is not None:
-            call.take_variables(before, context)
-            call.context = None  # which has the call
+        _take_variables(call)
         raise
+    return done
+
+
+def _take_variables(call: BlockedCall) -> None:
+    """Set in this thread what the work has set in its copy of the context."""
+    before, context = call.began_with, call.context
+    if before is not None and context is not None:
+        if type(call) is BlockedCall:
+            take_variables(before, context)
+        else:
+            call.take_variables(before, context)
+
+
+def _outcome(call: BlockedCall, x: Any, timeout: float | None, done: bool) -> Any:
+    """Return the value of a call that has ended or was given up, or raise its error."""
     try:
-        if context is not None:
-            if make is BlockedCall:
-                take_variables(before, context)
-            else:
-                call.take_variables(before, context)
+        meter = call.run.meter
+        _take_variables(call)
         if not done:
             call.give_up()
-            run.meter.note("timed_out")
+            meter.note("timed_out")
             raise _timed_out(x, timeout, still_runs=True)
         call.x = None
         if call.error is None:
             return call.value
         if call.cancel_asked and is_cancellation(call.error):
-            run.meter.note("timed_out")
+            meter.note("timed_out")
             raise _timed_out(x, timeout, call.still_runs) from call.error
         if isinstance(call.error, BridgeClosed):
             discard(x)
-        run.meter.note(end_of(call.error))
+        meter.note(end_of(call.error))
         raise call.error
     finally:
-        if pending:
-            leave(call)
-        # The error's traceback holds this frame: with these in it, frame and error would be a reference cycle. And
-        # tasks that the work has left behind have the call in their context, for as long as they run.
-        call.error = call.value = call.context = None
-        del call, x
+        del call, x  # as in block_on
 
 
 def _begin_and_wait(call: BlockedCall, limit: float | None) -> bool:

@@ -375,7 +375,8 @@ class BlockedCall(Call):
     """A call whose caller waits in its thread."""
 
     # ``limit``: the seconds after which the caller goes on in any case; it is there only if there is such a time.
-    __slots__ = ("caller", "limit", "waiter")
+    # ``began_with``: a copy of the context as the work finds it, if there is one.
+    __slots__ = ("began_with", "caller", "limit", "waiter")
     waits = True
     limit: float
 
@@ -391,6 +392,7 @@ class BlockedCall(Call):
         Call.__init__(self, run, x, kind, route, context)
         self.waiter = waiter
         self.caller = get_ident()
+        self.began_with: Context | None = None
 
     def _tell(self) -> None:
         self.waiter.notify()
