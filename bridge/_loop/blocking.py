@@ -48,19 +48,14 @@ class BlockingLoop(StreamLoop):
         :raises BridgeClosed: the loop was stopped for good or closed.
         """
         stacks, streams, ours = self._stacks, self._streams, self._ours
-        stack = getcurrent()
-        base = stacks.active
-        if base is stacks.last_root or stacks.refusals is not None:  # None as well, of a loop that has not run
-            self.check_wait()
-        if task is None and base.own_context is stacks.context:
-            # A signal handler or a finalizer blocks a runner between two callbacks, which may hold what the selector
-            # has reported and it has not looked at: the alarm, that is reported once.
-            self.ring_again()
-        if future is None and type(task) is BridgeTask and not self._ready and self._take_turn():
+        stack, base = getcurrent(), stacks.active
+        own = task if type(task) is BridgeTask else None
+        if task is None or base is stacks.last_root or stacks.refusals is not None:
+            self._check_unusual(base, task)
+        if future is None and own is not None and not self._ready and self._take_turn():
             return
         wait = Wait(stack, base, future, task, stacks, coro)
-        watch = streams.watch
-        contexts = None  # Twisted's
+        watch, contexts = streams.watch, None
         try:
             if future is None:
                 self._ready.append(wait)
@@ -68,23 +63,16 @@ class BlockingLoop(StreamLoop):
                 future.add_done_callback(wait)
             if len(stacks.tracker.contexts) > 1:
                 contexts, stacks.tracker.contexts = stacks.tracker.contexts, stacks.tracker.contexts[:1]
-            if ours.posts and not ours.is_rung:  # this very stack has taken the posts' turn, and leaves some behind
-                self.call_soon(self._take_posts, context=Context())
             if ours.before_block is not None:
                 ours.before_block()
-            if watch is not None:
-                self._hold(watch)
-            if task is not None:
-                if type(task) is BridgeTask:
-                    task.wait = wait
-                else:
-                    blocked(task, wait)
-                if ours.self_cancels and task in ours.self_cancels:
-                    wait.cancel(ours.self_cancels.pop(task))
+            if own is not None and not ours.self_cancels:
+                own.wait = wait
                 _leave_task(self, task)
+            elif task is not None:
+                self._leave_unusual(task, wait)
             streams.waits[stack] = wait
-            if stacks.unwatched:
-                watchdog.wake(stacks)
+            if watch is not None or ours.posts or stacks.unwatched:
+                self._tell_others(watch)
         except BaseException:  # that a signal handler has raised
             self._take_back(wait, watch, contexts)
             raise
@@ -92,8 +80,7 @@ class BlockingLoop(StreamLoop):
         try:
             if stack is not base:
                 stacks.go_inside(stack)
-            target: Any = stacks.parked.pop() if stacks.parked else stacks.root
-            stacks.active = target
+            stacks.active = target = stacks.parked.pop() if stacks.parked else stacks.root
             try:
                 value = switch(target)
             except BaseException as error:
@@ -104,29 +91,66 @@ class BlockingLoop(StreamLoop):
         finally:
             wait.stacks = None  # should a signal handler have raised before the switch
             del streams.waits[stack]
-            if task is not None:
+            if own is not None:
                 _enter_task(self, task)
-                if type(task) is BridgeTask:
-                    task.wait = None
-                else:
-                    unblocked(task)
-            if watch is not None:
-                self._let_go(watch)
-            if contexts is not None:
-                stacks.tracker.contexts = contexts
-            if stacks.context_updates:
-                take_updates(stacks.context_updates)
-            if task is None and base.own_context is stacks.context:
-                # A signal handler or a finalizer has blocked a runner between two callbacks: it sleeps for a time that
-                # was computed before.
-                self.post(_nothing)
-            if stack is not base:
-                stacks.come_out(stack)
+                own.wait = None
+            if own is None or watch is not None or contexts is not None or stacks.context_updates or stack is not base:
+                self._give_back(wait, watch, contexts)
         if wait.error is not None:
-            try:
-                raise wait.error
-            finally:
-                wait.error = None
+            wait.raise_error()
+
+    # What a wait rarely has to do; to do it there would make every wait slower.
+
+    def _check_unusual(self, base: Any, task: asyncio.Task[Any] | None) -> None:
+        """Check a stack that is no task's, or whose loop does not run or is closing, before it blocks."""
+        stacks = self._stacks
+        if base is stacks.last_root or stacks.refusals is not None:  # None as well, of a loop that has not run
+            self.check_wait()
+        if task is None and base.own_context is stacks.context:
+            # A signal handler or a finalizer blocks a runner between two callbacks, which may hold what the selector
+            # has reported and it has not looked at: the alarm, that is reported once.
+            self.ring_again()
+
+    def _leave_unusual(self, task: asyncio.Task[Any], wait: Wait) -> None:
+        """Leave a task that is not of our class, or one while tasks have cancelled themselves."""
+        if type(task) is BridgeTask:
+            task.wait = wait
+        else:
+            blocked(task, wait)
+        cancels = self._ours.self_cancels
+        if task in cancels:
+            wait.cancel(cancels.pop(task))
+        _leave_task(self, task)
+
+    def _tell_others(self, watch: WatchHandle | None) -> None:
+        """Keep the callback back that the stack stands in, schedule the posts that it leaves, and wake the watchdog."""
+        ours = self._ours
+        if ours.posts and not ours.is_rung:  # this very stack has taken the posts' turn, and leaves some behind
+            self.call_soon(self._take_posts, context=Context())
+        if watch is not None:
+            self._hold(watch)
+        if self._stacks.unwatched:
+            watchdog.wake(self._stacks)
+
+    def _give_back(self, wait: Wait, watch: WatchHandle | None, contexts: Any) -> None:
+        """Give back to a stack that goes on what it has left as it blocked, but for a task of our class."""
+        stacks, task = self._stacks, wait.task
+        base: Any = wait.base
+        if task is not None and type(task) is not BridgeTask:
+            _enter_task(self, task)
+            unblocked(task)
+        if watch is not None:
+            self._let_go(watch)
+        if contexts is not None:
+            stacks.tracker.contexts = contexts
+        if stacks.context_updates:
+            take_updates(stacks.context_updates)
+        if task is None and base.own_context is stacks.context:
+            # A signal handler or a finalizer has blocked a runner between two callbacks: it sleeps for a time that was
+            # computed before.
+            self.post(_nothing)
+        if wait.stack is not base:
+            stacks.come_out(wait.stack)
 
     def _try_again(self, wait: Wait) -> None:
         """Let a stack go on in the next turn, should an error have kept it from going on in this one."""

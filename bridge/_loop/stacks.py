@@ -83,6 +83,14 @@ class Wait:
         if self.error is None:
             self.error = asyncio.CancelledError() if message is None else asyncio.CancelledError(message)
 
+    def raise_error(self) -> None:
+        """Raise the error in the stack, which has gone on."""
+        assert self.error is not None
+        try:
+            raise self.error
+        finally:
+            self.error = None
+
     def greenlets(self) -> list[greenlet]:
         """Return the runner and those of others that run under it, up to the one that is blocked; for those who look.
 
