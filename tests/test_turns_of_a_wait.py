@@ -16,7 +16,7 @@ import pytest
 
 import bridge
 from bridge import block_on
-from bridge._loop import switching
+from bridge._loop import blocking
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def test_an_error_as_a_stack_is_about_to_block_leaves_the_task_as_it_was(
                     loop._ours.posts.append(lambda: answers.append("posted"))  # with the alarm not rung
                     monkeypatch.setattr(loop, step, alarm_after(loop.call_soon))
                 else:
-                    monkeypatch.setattr(switching, step, alarm_after(switching._leave_task))
+                    monkeypatch.setattr(blocking, step, alarm_after(blocking._leave_task))
                 with pytest.raises(Alarmed):
                     block_on(asyncio.sleep(0.01))
                 assert asyncio.current_task() is task

@@ -244,7 +244,7 @@ class Ours:
     """What a loop of ours keeps beside asyncio's own attributes.
 
     It stands in an object of its own, as do :class:`~bridge._loop.streams.Streams` and
-    :class:`~bridge._loop.switching.Stacks`: CPython 3.11 to 3.13 finds the attributes of an object faster while there
+    :class:`~bridge._loop.stacks.Stacks`: CPython 3.11 to 3.13 finds the attributes of an object faster while there
     are 30 of them at the most, and asyncio's loop has 26. With ours among them every iteration took 1.2 times as long.
     """
 

@@ -171,9 +171,17 @@ def _replaced(task: object) -> Any:
     return "coro", task
 
 
-def _take_replaced(coro: Any, loop: asyncio.AbstractEventLoop) -> Any:
-    """Return the coroutine of the current task's next step. Called as a step ends."""
+def _end_step(coro: Any, loop: asyncio.AbstractEventLoop) -> Any:
+    """Do what was noted in the current task's step, and return the coroutine of the next step."""
+    cancel_now(loop)
     return _cancels_noted_by(loop).pop(_replaced(_current_task(loop)), coro)
+
+
+def _drop_noted(loop: asyncio.AbstractEventLoop) -> None:
+    """Forget what was noted in the current task's step, with which the task fails."""
+    task, noted = _current_task(loop), _cancels_noted_by(loop)
+    noted.pop(task, None)
+    noted.pop(_replaced(task), None)
 
 
 def _wait_of(task: Any) -> Any:
@@ -263,15 +271,18 @@ async def _driver(steps: Any) -> Any:
     return await steps
 
 
+_Coro = Coroutine[Any, Any, Any]
+_Yielding = Generator[Any, Any, Any]
+_EXITS = (SystemExit, KeyboardInterrupt)
+
+
 @types.coroutine
-def _steps(
-    coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, contain: bool, noted: dict[Any, Any]
-) -> Generator[Any, Any, Any]:
+def _steps(coro: _Coro, loop: asyncio.AbstractEventLoop, contain: bool, noted: dict[Any, Any]) -> _Yielding:
     # Few names: a task has this frame, and one that blocks has it twice.
     value: Any = None
     error: BaseException | None = None
     overtaken: DeferredFuture | _Replaced | None = None
-    waited: Any
+    fired: DeferredFuture | None = None
     try:
         yield
     except GeneratorExit:  # dropped before its first step: Python itself warns of the user's coroutine
@@ -295,37 +306,22 @@ def _steps(
                 waited = coro.send(value)
         except StopIteration as raised:
             if noted:
-                cancel_now(loop)
-                _take_replaced(coro, loop)
+                _end_step(coro, loop)
             return raised.value
-        except (SystemExit, KeyboardInterrupt) as raised:
-            if contain:
+        except BaseException as raised:
+            if contain and isinstance(raised, _EXITS):
                 return Contained(raised)
-            raise
-        except BaseException:
             if noted:
-                noted.pop(_current_task(loop), None)
-                _take_replaced(coro, loop)
+                _drop_noted(loop)
             raise
         if noted:
-            cancel_now(loop)
-            coro = _take_replaced(coro, loop)
-        if type(waited) in _PLAIN or is_plain(waited):
-            try:
-                value = yield waited
-            except GeneratorExit:
-                coro.close()
-                raise
-            except _Replaced as raised:
-                coro, overtaken, raised.waited = raised.coro, raised, waited
-            except BaseException as raised:
-                error = raised
-                waited = None  # a failed task has the error, and the frames of the error are called by this one
-            continue
-        value = None
-        fired = DeferredFuture(waited, loop)
-        fired._asyncio_future_blocking = True
+            coro = _end_step(coro, loop)
         try:
+            if type(waited) in _PLAIN or is_plain(waited):
+                value = yield waited
+                continue
+            fired, value = DeferredFuture(waited, loop), None
+            fired._asyncio_future_blocking = True
             yield fired
         except GeneratorExit:
             coro.close()
@@ -334,13 +330,13 @@ def _steps(
             coro, overtaken, raised.waited = raised.coro, raised, waited
         except BaseException as raised:
             error = raised
-            if fired.cancelled():
+            if fired is not None and fired.cancelled():
                 mark_handled(waited)
         else:
             if fired.is_overtaken():
                 error = fired.error()
                 overtaken = fired if error is None else None
-        del fired, waited
+        fired = waited = None  # a failed task has the error, and the frames of the error are called by this one
 
 
 class DeferredFuture(asyncio.Future[None]):
