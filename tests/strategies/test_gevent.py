@@ -7,16 +7,15 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from isolated import isolated
+from paths import ROOT, TESTS
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("gevent") is None, reason="needs gevent, which 'nox -s gui' installs"
 )
 
-TESTS = Path(__file__).resolve().parent
 orders = pytest.mark.parametrize("order", ["patched first", "imported first"])
 
 
@@ -26,9 +25,9 @@ def test_conformance() -> None:
     program = (
         "import sys; from gevent import monkey; monkey.patch_all(); import pytest; sys.exit(pytest.main(sys.argv[1:]))"
     )
-    config = [f"--config-file={TESTS.parent / 'pyproject.toml'}", f"--rootdir={TESTS.parent}"]
+    config = [f"--config-file={ROOT / 'pyproject.toml'}", f"--rootdir={ROOT}"]
     options = ["-q", "-p", "no:cacheprovider", "-k", "(auto or gevent) and not moments"]
-    suites = [str(TESTS / each) for each in ("test_conformance.py", "test_in_caller.py")]
+    suites = [str(TESTS / each) for each in ("strategies/test_conformance.py", "calls/test_in_caller.py")]
     ended = subprocess.run(
         [sys.executable, "-c", program, *config, *options, *suites],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},

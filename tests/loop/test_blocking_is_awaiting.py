@@ -1099,7 +1099,7 @@ def test_leaves_the_same_trace_in_tasks_that_are_not_ours(function: Case) -> Non
     awaited = trace_of(function, awaiting, SwitchingLoop)
     assert trace_of(function, awaiting, loop_of_plain_tasks) == awaited
     if function in (cancel_itself, cancel_by_what_is_awaited) and sys.version_info < (3, 13):
-        return  # C's task cancels its next step as well; see test_plain_tasks.py, of a task that cancels itself
+        return  # C's task cancels its next step as well; see test_asyncio_tasks.py, of a task that cancels itself
     assert trace_of(function, blocking, loop_of_plain_tasks) == awaited
     assert trace_of(function, blocking_deep, loop_of_plain_tasks) == awaited
 

@@ -1,19 +1,19 @@
 """The notebook in docs/, executed: it shows what it showed when it was written.
 
-``python tests/test_shell_notebook.py`` executes it and writes it anew, after a change.
+``python tests/ext/shell/test_shell_notebook.py`` executes it and writes it anew, after a change.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 from sockets import socket_folder
 
 pytestmark = pytest.mark.process
 
-NOTEBOOK = Path(__file__).resolve().parent.parent / "docs" / "tour.ipynb"
+NOTEBOOK = ROOT / "docs" / "tour.ipynb"
 VARIES = "varies"  # the tag of a cell whose output differs from run to run
 
 

@@ -1,24 +1,21 @@
-"""A short share of ``tests/chaos.py``; the nox session ``chaos`` has the long one."""
+"""A short share of ``tests/helpers/chaos.py``; the nox session ``chaos`` has the long one."""
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-import bridge
+from paths import ENVIRONMENT, HELPERS
 
 pytestmark = [pytest.mark.process, pytest.mark.any_python]  # the session "chaos" runs on each
 
 
 def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-P", str(Path(__file__).with_name("chaos.py")), *arguments],
-        env=os.environ | {"PYTHONPATH": str(Path(bridge.__file__).parent.parent)},
+        [sys.executable, "-P", str(HELPERS / "chaos.py"), *arguments],
+        env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

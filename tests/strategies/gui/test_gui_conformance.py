@@ -6,15 +6,14 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from guis import TOOLKITS, needs
+from paths import ROOT, TESTS
 
 pytestmark = pytest.mark.process
 
-TESTS = Path(__file__).resolve().parent
-SUITES = ["test_conformance.py", "test_in_caller.py"]
+SUITES = ["strategies/test_conformance.py", "calls/test_in_caller.py"]
 
 
 @pytest.mark.timeout(240)
@@ -22,7 +21,7 @@ SUITES = ["test_conformance.py", "test_in_caller.py"]
 def test_conformance(toolkit: str, screen: None) -> None:
     needs(toolkit)
     strategy = "tk" if toolkit == "tk" else "qt"
-    config = [f"--config-file={TESTS.parent / 'pyproject.toml'}", f"--rootdir={TESTS.parent}"]
+    config = [f"--config-file={ROOT / 'pyproject.toml'}", f"--rootdir={ROOT}"]
     # A test of in_caller that needs a process of its own has no strategy.
     options = ["-q", "-p", "no:cacheprovider", "-k", f"(auto or {strategy}) and not moments"]
     ended = subprocess.run(

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from isolated import isolated
-from life import ENVIRONMENT, SEED, WARNINGS, python, times
+from paths import ENVIRONMENT
+from scripts import SEED, WARNINGS, python, times
 
 pytestmark = pytest.mark.process
 

@@ -16,10 +16,10 @@ from importlib import metadata, resources
 from pathlib import Path
 
 import pytest
+from paths import HELPERS, ROOT
 
 import bridge
 
-ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # The nox sessions say so, where they have installed the wheel and left the checkout.
@@ -230,7 +230,7 @@ def _pytest(folder: Path, tests: str, *options: str) -> subprocess.CompletedProc
     """Run tests under our conftest.py and settings in another process."""
     (folder / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"), encoding="utf-8")
     (folder / "test_it.py").write_text(textwrap.dedent(tests))
-    path = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(HELPERS), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
         [sys.executable, "-m", "pytest", f"-c{ROOT / 'pyproject.toml'}", f"--rootdir={folder}", *options, str(folder)],
         env=os.environ | {"PYTHONPATH": path, "COLUMNS": "200"},

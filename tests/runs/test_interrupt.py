@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 from isolated import isolated
-from life import ENVIRONMENT, SEED, python, times
+from paths import ENVIRONMENT
+from scripts import SEED, python, times
 
 pytestmark = pytest.mark.process
 

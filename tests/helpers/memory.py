@@ -1,4 +1,4 @@
-"""Measure whether memory stays flat over many calls: ``python tests/memory.py --calls 1000000``.
+"""Measure whether memory stays flat over many calls: ``python tests/helpers/memory.py --calls 1000000``.
 
 Calls of every kind in turn: coroutines, Deferreds, Futures, callables, errors, time-outs, submitted work, calls blocked
 on the loop, from two threads. After a tenth of them the resident set is taken for what the program needs; from then on

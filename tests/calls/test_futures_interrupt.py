@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_run import ENVIRONMENT, run
+from paths import ENVIRONMENT, ROOT
+from scripts import run
 
 pytestmark = pytest.mark.process
 
-ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {"python": [], "python -m bridge run": ["-m", "bridge", "run"]}
 every_command = pytest.mark.parametrize("command", COMMANDS)
 

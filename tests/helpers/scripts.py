@@ -1,7 +1,7 @@
-"""How often the tests of life and death repeat what is random, and with which seed.
+"""Scripts that run in a Python of their own; how often a test repeats what is random, and with which seed.
 
-In the normal suite they do a share. ``BRIDGE_LIFE=full`` makes them do what is promised in docs/life.md. The seed is
-printed when a test fails; ``BRIDGE_SEED`` sets it.
+In the normal suite a test repeats it for a share. ``BRIDGE_LIFE=full`` makes it the number that docs/life.md promises.
+The seed is printed when a test fails; ``BRIDGE_SEED`` sets it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import bridge
+from paths import ENVIRONMENT
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(bridge.__file__).parent.parent)}
 SEED = int(os.environ.get("BRIDGE_SEED") or random.randrange(1_000_000))
 # Several threads live when the tests fork. That is what they are about.
 WARNINGS = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")
@@ -23,6 +22,19 @@ WARNINGS = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")
 def times(share: int, full: int) -> int:
     """Return how often to do something."""
     return full if os.environ.get("BRIDGE_LIFE") == "full" else share
+
+
+def run(arguments: list[str], where: Path, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run Python with these arguments, with every warning an error."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=where,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        **options,  # type: ignore[call-overload]
+    )
 
 
 def python(script: str, *arguments: object, where: Path, timeout: float = 40.0) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -12,24 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-
-import bridge
+from paths import ENVIRONMENT
+from scripts import run
 
 pytestmark = pytest.mark.process
-
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(bridge.__file__).parent.parent)}
-
-
-def run(arguments: list[str], where: Path, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", *arguments],
-        cwd=where,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        **options,  # type: ignore[call-overload]
-    )
 
 
 def on_the_loop(script: str, where: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

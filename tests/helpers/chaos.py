@@ -1,8 +1,8 @@
 """Chaos: many threads of mixed calls, while time-outs, cancels, Ctrl-C, deaths of the loop and forks hit them.
 
-``python tests/chaos.py --seconds 60 --seed 7``. The seed is printed first. It decides what every thread does, one thing
-after the other; how the threads interleave is up to the machine. Every call is written down as it begins and as it
-ends. It must end once, with the right result or with an error that is right for it: a time-out if it had one,
+``python tests/helpers/chaos.py --seconds 60 --seed 7``. The seed is printed first. It decides what every thread does,
+one thing after the other; how the threads interleave is up to the machine. Every call is written down as it begins and
+as it ends. It must end once, with the right result or with an error that is right for it: a time-out if it had one,
 ``BridgeClosed`` if the loop died, a cancellation if it was cancelled. What takes longer than ``--limit`` seconds ends
 the program with the stacks of every thread. In the end nothing may be left: no open call, task, greenlet, thread,
 descriptor or child.

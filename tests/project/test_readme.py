@@ -8,19 +8,14 @@ that start with ``# prints:``.
 from __future__ import annotations
 
 import http.server
-import os
 import re
 import subprocess
 import sys
 import textwrap
 import threading
-from pathlib import Path
 
 import pytest
-
-import bridge
-
-ROOT = Path(__file__).resolve().parent.parent
+from paths import ENVIRONMENT, ROOT
 
 
 def blocks(language):
@@ -65,7 +60,7 @@ def test_example_runs_and_prints_what_it_says(code, url, tmp_path):
     program.write_text(f"url = {url!r}\n{code}")
     process = subprocess.run(
         [sys.executable, "-W", "error", str(program)],
-        env=os.environ | {"PYTHONPATH": str(Path(bridge.__file__).parent.parent)},  # of the package under test
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=30,

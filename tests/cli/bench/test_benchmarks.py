@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from isolated import isolated
+from paths import ROOT
 
 import bridge
 from bridge._cli.bench import calls, compare, inside, plot, ranks, tables, threads
@@ -26,7 +27,7 @@ from bridge._cli.bench.works import WORKS
 # Seconds for a program that measures, which is busy for half a minute at the most where it has a core to itself.
 PATIENCE = 280
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))  # they are no package, and import each other by their bare names
 
 rows: Any = importlib.import_module("rows")
@@ -344,10 +345,10 @@ def test_page_without_a_place_is_refused(tmp_path: Path) -> None:
 
 
 def test_pages_have_their_places() -> None:
-    performance = (BENCHMARKS.parent / "docs" / "performance.md").read_text()
+    performance = (ROOT / "docs" / "performance.md").read_text()
     for name in ("3.11", "3.12", "3.13", "3.14", "3.15", "pictures"):
         assert performance.count(f"<!-- {name} -->") == performance.count(f"<!-- end of {name} -->") == 1
-    assert (BENCHMARKS.parent / "README.md").read_text().count("<!-- latency -->") == 1
+    assert (ROOT / "README.md").read_text().count("<!-- latency -->") == 1
 
 
 # --- the programs

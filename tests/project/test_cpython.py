@@ -18,12 +18,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-import bridge
+from paths import ENVIRONMENT, HELPERS
 
 pytestmark = pytest.mark.process
 
@@ -125,11 +123,8 @@ def test_what_is_left_out_still_fails(name: str) -> None:
 
 def run(loop: str, module: str, only: str, left_out: str) -> Any:
     """Run a module of the suite in a process of its own and return what it prints."""
-    command = [sys.executable, str(Path(__file__).with_name("cpython.py")), loop, only, left_out, f"test_{module}"]
-    path = str(Path(bridge.__file__).resolve().parent.parent)
-    ended = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": path}, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
+    command = [sys.executable, str(HELPERS / "cpython.py"), loop, only, left_out, f"test_{module}"]
+    ended = subprocess.run(command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     lines = ended.stdout.splitlines()
     assert ended.returncode == 0, f"status {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
     assert lines, ended.stderr

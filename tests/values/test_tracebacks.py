@@ -18,13 +18,13 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import anyio
 import pytest
 from isolated import isolated
+from paths import ROOT, TESTS
 from places import in_a_thread, usable
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks, maybeDeferred
@@ -1172,8 +1172,7 @@ def test_the_traceback_of_a_user_who_holds_it_stays_whole(bridge: Bridge) -> Non
 
 
 def test_every_test_that_the_table_names_exists() -> None:
-    here = Path(__file__).resolve().parent
-    table = (here.parent / "docs" / "crossing.md").read_text()
+    table = (ROOT / "docs" / "crossing.md").read_text()
     rows = [line for line in table.splitlines() if line.startswith("|") and not set(line) <= set("| -")]
     named = 0
     for row in rows:
@@ -1182,6 +1181,7 @@ def test_every_test_that_the_table_names_exists() -> None:
         proofs = re.findall(r"`(test_\w+)\.py::(test_\w+)`", row.split("|")[-2])
         assert proofs, f"no test is named in: {row}"
         for module, name in proofs:
-            assert f"\ndef {name}(" in (here / f"{module}.py").read_text(), f"there is no {module}.py::{name}"
+            (file,) = TESTS.rglob(f"{module}.py")
+            assert f"\ndef {name}(" in file.read_text(), f"there is no {module}.py::{name}"
             named += 1
     assert named > 50

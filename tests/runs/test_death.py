@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from life import SEED, python, times
+from scripts import SEED, python, times
 
 pytestmark = pytest.mark.process
 

@@ -15,11 +15,9 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
+from paths import PACKAGES
 from sockets import socket_folder
 
-import bridge
-
-_PATH = str(Path(bridge.__file__).resolve().parent.parent)  # of the package that is tested here
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\x1b\][^\x07]*\x07|[\r\x07]")
 # prompt_toolkit switches the terminal's bracketed paste on for its prompt and off for what the cell prints.
 _PROMPT, _OUTPUT = "\x1b[?2004h", "\x1b[?2004l"
@@ -28,7 +26,7 @@ _PROMPT, _OUTPUT = "\x1b[?2004h", "\x1b[?2004l"
 def environment(home: Path) -> dict[str, str]:
     """Return an environment in which a shell finds none of this user's files."""
     own = {"HOME", "IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"}
-    return os.environ | dict.fromkeys(own, str(home)) | {"PYTHONPATH": _PATH, "NO_COLOR": "1"}
+    return os.environ | dict.fromkeys(own, str(home)) | {"PYTHONPATH": PACKAGES, "NO_COLOR": "1"}
 
 
 class Terminal:
