@@ -21,11 +21,12 @@ from collections.abc import AsyncIterator, Callable, Generator
 from time import monotonic
 
 import pytest
+from conformance import MAIN, Place, everywhere, for_ever, interrupt_main_thread, suspending
+from conformance import bridge as bridge
+from conformance import place as place
+from conformance import pytest_generate_tests as pytest_generate_tests
 from isolated import isolated
 from places import in_a_thread
-from test_conformance import MAIN, Place, everywhere, for_ever, interrupt_main_thread, pytest_generate_tests, suspending
-from test_conformance import bridge as bridge
-from test_conformance import place as place
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, inlineCallbacks
 
 from bridge import (
@@ -42,8 +43,6 @@ from bridge import (
 )
 from bridge._calls.errands import pending
 from bridge._threads.native import allocate_lock, get_ident, is_patched
-
-__all__ = ["pytest_generate_tests"]
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 

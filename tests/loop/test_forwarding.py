@@ -10,7 +10,7 @@ import io
 import random
 import threading
 import types
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import Any
 
@@ -25,16 +25,6 @@ from bridge._loop.base import BridgeLoop, deferring_factory
 from bridge._loop.forwarding import Charge
 from bridge._loop.switching import SwitchingLoop
 from bridge._loop.task import NO_CANCELS
-
-
-@pytest.fixture
-def loop() -> Iterator[SwitchingLoop]:
-    """A loop in this thread that nothing else is on; no trace function is left in the thread."""
-    each = SwitchingLoop()
-    yield each
-    if not each.is_closed():
-        each.close()
-    assert greenlets.gettrace() is None
 
 
 def wait(awaitable: Any) -> Any:

@@ -28,15 +28,6 @@ from bridge import Bridge, BridgeClosed, DeadlockError, block_on
 from bridge._loop.switching import SwitchingLoop
 
 
-@pytest.fixture
-def loop() -> Iterator[SwitchingLoop]:
-    """A loop in this thread that nothing else is on."""
-    each = SwitchingLoop()
-    yield each
-    if not each.is_closed():
-        each.close()
-
-
 async def value() -> str:
     await asyncio.sleep(0.001)
     return "value"

@@ -6,17 +6,17 @@ import ast
 import graphlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
-import textwrap
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata, resources
 from pathlib import Path
 
 import pytest
-from paths import HELPERS, ROOT
+from paths import HELPERS, ROOT, TESTS
 
 import bridge
 
@@ -143,35 +143,7 @@ def _sh_blocks(heading: str) -> Iterator[str]:
 @pytest.mark.process
 @pytest.mark.timeout(170)
 def test_a_hang_takes_no_other_tests_report_with_it(tmp_path):
-    ended = _pytest(
-        tmp_path,
-        """
-        import ctypes, time, pytest
-        from hypothesis import given, strategies
-
-        @pytest.mark.timeout(0.1)
-        def test_hang():
-            print("said before")
-            time.sleep(100)
-
-        @pytest.mark.timeout(0.1)
-        def test_hang_with_the_gil():
-            ctypes.PyDLL(None).sleep(100)  # ctypes keeps the GIL for a PyDLL
-
-        @given(strategies.lists(strategies.integers()))
-        def test_property(numbers):
-            with open("examples", "a") as examples:
-                examples.write(".")
-            assert False, "no shrinking"
-
-        def test_failure():
-            assert False, "another failure"
-
-        def test_success():
-            pass
-        """,
-        "-n1",
-    )
+    ended = _pytest(tmp_path, "with_a_worker.py", "-n1")
     assert ended.returncode == 1, ended.stdout
     assert re.search(r"^=+ 4 failed, 1 passed in [\d.]+s.* =+$", ended.stdout, re.MULTILINE), ended.stdout
     for name in ("hang", "hang_with_the_gil", "property", "failure"):
@@ -188,35 +160,7 @@ def test_a_hang_takes_no_other_tests_report_with_it(tmp_path):
 @pytest.mark.process
 @pytest.mark.timeout(170)
 def test_without_workers_a_hang_ends_the_run_with_the_report_of_what_was_before(tmp_path):
-    ended = _pytest(
-        tmp_path,
-        """
-        import os, subprocess, sys, time, pytest
-
-        def test_failure():
-            assert False, "another failure"
-
-        def test_unmarked_process():
-            subprocess.run([sys.executable, "-c", ""])
-
-        @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # its time limit has a thread
-        def test_unmarked_fork():
-            if not os.fork():
-                os._exit(0)
-            os.wait()
-
-        @pytest.mark.process
-        def test_marked_process():
-            subprocess.run([sys.executable, "-c", ""])
-
-        @pytest.mark.timeout(0.1)
-        def test_hang():
-            time.sleep(100)
-
-        def test_later(): pass
-        """,
-        "-n0",
-    )
+    ended = _pytest(tmp_path, "without_workers.py", "-n0")
     assert ended.returncode == 1
     assert re.search(r"^=+ 2 failed, 3 passed, 2 errors in [\d.]+s.* =+$", ended.stdout, re.MULTILINE), ended.stdout
     assert re.search(r"^FAILED test_it.py::test_failure - .*another failure$", ended.stdout, re.MULTILINE)
@@ -227,9 +171,9 @@ def test_without_workers_a_hang_ends_the_run_with_the_report_of_what_was_before(
 
 
 def _pytest(folder: Path, tests: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run tests under our conftest.py and settings in another process."""
-    (folder / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"), encoding="utf-8")
-    (folder / "test_it.py").write_text(textwrap.dedent(tests))
+    """Run the tests in a file of ``programs`` under our conftest.py and settings in another process."""
+    shutil.copy(TESTS / "conftest.py", folder)
+    shutil.copy(TESTS / "project" / "programs" / tests, folder / "test_it.py")
     path = os.pathsep.join(filter(None, [str(HELPERS), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
         [sys.executable, "-m", "pytest", f"-c{ROOT / 'pyproject.toml'}", f"--rootdir={folder}", *options, str(folder)],

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import test_conformance
+from conformance import patience_of
 from test_conformance import *  # noqa: F403 - the whole suite once more, with the bridge below
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
@@ -28,7 +29,7 @@ del test_on_the_loops_own_thread_the_stack_switches  # noqa: F821 - the one thin
 @pytest.fixture
 def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     """A bridge on uvloop whose callers wait by one of the strategies."""
-    patience = test_conformance.patience_of(request.function)
+    patience = patience_of(request.function)
     options: Any = {"loop_factory": uvloop.new_event_loop, "install_reactor": False, "shutdown_timeout": patience}
     with Bridge("uvloop", strategy=request.param, **options) as each:
         yield each
