@@ -37,8 +37,12 @@ def run(arguments: list[str], where: Path, **options: object) -> subprocess.Comp
     )
 
 
-def python(script: str, *arguments: object, where: Path, timeout: float = 40.0) -> subprocess.CompletedProcess[str]:
-    """Run a script in a Python of its own; one that hangs prints the stacks of its threads and fails."""
+def python(
+    script: str | Path, *arguments: object, where: Path, timeout: float = 40.0
+) -> subprocess.CompletedProcess[str]:
+    """Run a script, or a copy of a file, in a Python of its own; one that hangs prints its stacks and fails."""
+    if isinstance(script, Path):
+        script = script.read_text(encoding="utf-8")
     # Not dump_traceback_later(): a child that is forked beside its thread cannot exit.
     guard = "import faulthandler, signal; faulthandler.register(signal.SIGALRM, chain=True); "
     guard += f"signal.alarm({int(timeout)})\n"
