@@ -23,8 +23,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
-
 BINDINGS = ["PySide6", "PyQt6"]
 TOOLKITS = [*BINDINGS, "tk"]
 REACTORS = [*BINDINGS, "gtk"]  # the toolkits that a reactor of Twisted's runs on
@@ -33,39 +31,44 @@ REACTORS = [*BINDINGS, "gtk"]  # the toolkits that a reactor of Twisted's runs o
 _MADE: list[Any] = []
 
 
+def missing(toolkit: str) -> str:
+    """Return what the toolkit needs that is not here, as the reason to skip a test; "" if it can be had."""
+    if toolkit in BINDINGS:
+        return "" if importlib.util.find_spec(toolkit) else f"needs {toolkit}, which 'nox -s gui' installs"
+    if toolkit == "gtk":
+        if importlib.util.find_spec("gi") is None:
+            apt = "apt-get install gcc pkg-config libgirepository1.0-dev"
+            return f"needs PyGObject: {apt}, then 'nox -s gui' builds it"
+    elif importlib.util.find_spec("_tkinter") is None:
+        return "needs tkinter: apt-get install python3-tk, or build this Python where tk-dev is installed"
+    if "DISPLAY" not in os.environ:
+        return "needs a screen: apt-get install xvfb"
+    if toolkit == "gtk":
+        try:
+            importlib.import_module("gi").require_version("Gtk", "3.0")
+        except ValueError:
+            return "needs GTK 3: apt-get install gir1.2-gtk-3.0"
+    return ""
+
+
 def needs(toolkit: str) -> None:
     """Skip the test if the toolkit cannot be had here."""
-    if toolkit == "gtk":
-        _needs_gtk()
-        return
-    if toolkit in BINDINGS:
-        if importlib.util.find_spec(toolkit) is None:
-            pytest.skip(f"needs {toolkit}, which 'nox -s gui' installs")
-        return
-    if importlib.util.find_spec("_tkinter") is None:
-        pytest.skip("needs tkinter: apt-get install python3-tk, or build this Python where tk-dev is installed")
-    if "DISPLAY" not in os.environ:
-        pytest.skip("needs a screen: apt-get install xvfb")
+    reason = missing(toolkit)
+    if reason:
+        _skip(reason)
 
 
 def needs_reactor(toolkit: str) -> None:
     """Skip the test if there is no reactor on the toolkit here."""
     needs(toolkit)
     if toolkit in BINDINGS and importlib.util.find_spec("qreactor") is None:
-        pytest.skip("needs qt-reactor, which 'nox -s gui' installs")
+        _skip("needs qt-reactor, which 'nox -s gui' installs")
 
 
-def _needs_gtk() -> None:
-    if importlib.util.find_spec("gi") is None:
-        pytest.skip(
-            "needs PyGObject: apt-get install gcc pkg-config libgirepository1.0-dev, then 'nox -s gui' builds it"
-        )
-    if "DISPLAY" not in os.environ:
-        pytest.skip("needs a screen: apt-get install xvfb")
-    try:
-        importlib.import_module("gi").require_version("Gtk", "3.0")
-    except ValueError:
-        pytest.skip("needs GTK 3: apt-get install gir1.2-gtk-3.0")
+def _skip(reason: str) -> None:
+    import pytest  # not in a child, which imports this module too: to import pytest takes as long as to import the rest
+
+    pytest.skip(reason)
 
 
 @contextmanager

@@ -20,7 +20,8 @@ from guis import TOOLKITS, needs
 from shells import Kernel, Terminal
 
 pytest.importorskip("IPython", reason="needs IPython, which 'nox -s gui' installs; or pip install ipython ipykernel")
-pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+# It is about IPython and the toolkits; tests/ext/shell has IPython on every Python.
+pytestmark = [pytest.mark.process, pytest.mark.any_python, pytest.mark.timeout(120)]
 
 # What the cells use. A timer calls ``tick``, which is heard in this process as well; ``until`` waits on the loop.
 SET_UP = """
