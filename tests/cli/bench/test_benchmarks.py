@@ -49,9 +49,10 @@ def worker(process: str) -> Worker:
     return Worker([sys.executable, str(BENCHMARKS / "worker.py")], process, None)
 
 
-# --- the rows
+# --- the rows, on the oldest and the newest Python: what they compare with is other libraries
 
 
+@pytest.mark.any_python
 @pytest.mark.process
 @pytest.mark.parametrize("process", PROCESSES)
 def test_rows_of_a_process_run_and_it_ends(process: str) -> None:
@@ -64,6 +65,7 @@ def test_rows_of_a_process_run_and_it_ends(process: str) -> None:
                 assert min(values) > 0
 
 
+@pytest.mark.any_python
 @pytest.mark.process
 @pytest.mark.parametrize("name", [name for name in HERE if not TOO_MANY.match(name)])
 def test_row_runs_and_leaves_no_thread(name: str) -> None:
@@ -383,6 +385,7 @@ def test_no_ratio_has_doubled() -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+@pytest.mark.any_python
 @pytest.mark.parametrize("benchmarks", [str(BENCHMARKS)])
 @pytest.mark.timeout(150)
 @isolated(timeout=120, stdout=r"TOO SLOW +at_once/block_on takes .*\nok +deferred/block_on takes .*")
