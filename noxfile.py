@@ -47,6 +47,9 @@ FOUND = [version for version in SUPPORTED if _is_here(version)]
 TESTED = SUPPORTED if FOUND else None
 OLDEST = FOUND[0] if FOUND else None
 # Tests that are marked any_python run on these only: with more Pythons between them they would find nothing more.
+# They are about other software: PyQt6, GTK, IPython with a GUI, twistd, gunicorn, what the benchmarks compare with.
+# The rest is about the project's own programs and pages: the command line, both demos, the examples of README.md and
+# docs/, pytest's settings, and chaos, which has a session of its own on each Python.
 ENDS = {*FOUND[:1], *FOUND[-1:]}
 # What the session check runs: with as many processes that run tests as there are cores, one for a session, while one
 # more session installs what it needs, or runs no tests. The longest begin first.

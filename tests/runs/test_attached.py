@@ -507,6 +507,7 @@ Client().setServiceParent(application)
 TWISTD = [sys.executable, "-P", "-c", "from twisted.scripts.twistd import run; run()"]
 
 
+@pytest.mark.any_python
 @pytest.mark.parametrize("kind", [*KINDS, "asyncio"])
 def test_twistd(kind: str, tmp_path: Path) -> None:
     result = twistd(tmp_path, "--nodaemon", "--reactor", kind)
@@ -517,6 +518,7 @@ def test_twistd(kind: str, tmp_path: Path) -> None:
     assert kind == "asyncio" or name in shown.lower()
 
 
+@pytest.mark.any_python
 def test_twistd_as_a_daemon(tmp_path: Path) -> None:
     result = twistd(tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr

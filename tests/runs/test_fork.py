@@ -289,6 +289,7 @@ assert block_on(asyncio.sleep(0.001, "parent")) == "parent"
 # --- a pre-fork server
 
 
+@pytest.mark.any_python
 @pytest.mark.parametrize("preload", [True, False], ids=["preload", "no preload"])
 def test_a_pre_fork_server(preload: bool, tmp_path: Path) -> None:
     """gunicorn, whose sync workers block on Deferreds: they serve, a killed one is replaced, and it ends at SIGTERM."""

@@ -1,113 +1,35 @@
-"""The watchdog, dump(), and the stacks that both show."""
+"""The watchdog: which calls it reports, once, with which stacks; and full pools of threads."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
 import gc
-import io
-import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
+from dumps import IDLE, Latch, Records, dumped_with, in_background, lose_patience, wait_until
+from dumps import records as records
+from dumps import stalling as stalling
 from greenlet import greenlet
 from isolated import isolated
-from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, inlineCallbacks
+from twisted.internet.defer import Deferred
 
 import bridge as package
-from bridge import Bridge, as_deferred, block_on, in_thread
+from bridge import Bridge, block_on, in_thread
 from bridge._diagnostics.locks import waited_for
 from bridge._diagnostics.reports import report
 from bridge._threads.native import current_frames
-from bridge._watch.watchdog import Watchdog, Watched, watchdog
+from bridge._watch.watchdog import Watchdog, Watched
 from bridge.strategies import strategies
 
 STRATEGIES = [name for name, each in strategies().items() if each.unavailable() is None]
-
-
-class Records(logging.Handler):
-    """Collects what is logged, and lets a test wait for it."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.texts: list[str] = []
-        self._changed = threading.Condition()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with self._changed:
-            self.texts.append(record.getMessage())
-            self._changed.notify_all()
-
-    def wait_for(self, count: int) -> list[str]:
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self.texts) >= count, 30), self.texts
-            return list(self.texts)
-
-
-@pytest.fixture
-def records() -> Iterator[Records]:
-    gc.collect()  # what earlier tests have left says nothing from now on
-    handler = Records()
-    logger = logging.getLogger("bridge")
-    logger.addHandler(handler)
-    yield handler
-    logger.removeHandler(handler)
-
-
-@pytest.fixture
-def stalling() -> Iterator[Bridge]:
-    """A bridge whose calls are reported from :func:`lose_patience` on."""
-    with Bridge("stalling", install_reactor=False, stall_after=1000, shutdown_timeout=2) as each:
-        yield each
-
-
-IDLE = "the loop's thread, stalling, is idle"
-
-
-def lose_patience(bridge: Bridge, *texts: str) -> None:
-    """Let every call that takes 0.05 seconds be reported, once a dump has these texts: all stand where they wait."""
-    dumped_with(*texts)
-    life = bridge.current_run()
-    life.watch(0.05, life.meter)
-    watchdog.wake(life)
-
-
-class Latch:
-    """What the awaited code of a test waits for, until the test opens it from its thread."""
-
-    def __init__(self, bridge: Bridge) -> None:
-        self._loop = bridge.loop
-        self.future = self._loop.create_future()  # not by a call, which might be reported
-
-    def open(self) -> None:
-        self._loop.call_soon_threadsafe(lambda: self.future.done() or self.future.set_result(None))
-
-
-def in_background(function: Callable[[], Any]) -> threading.Thread:
-    thread = threading.Thread(target=function, daemon=True)
-    thread.start()
-    return thread
-
-
-def dumped() -> str:
-    file = io.StringIO()
-    package.dump(file)
-    return file.getvalue()
-
-
-def dumped_with(*texts: str) -> str:
-    """Return a dump that is made after one with all these texts, by which all has come to where it stays."""
-    deadline = time.monotonic() + 30
-    while not all(text in (shown := dumped()) for text in texts):
-        assert time.monotonic() < deadline, shown
-        time.sleep(0.005)
-    return dumped()
 
 
 # --- stalls
@@ -577,13 +499,6 @@ def test_after_a_fork_it_starts_anew() -> None:
     assert dog._thread is not first
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 @isolated
 def test_nothing_runs_before_the_first_call_that_could_stall() -> None:
     import asyncio
@@ -692,328 +607,6 @@ def test_a_call_that_was_reported_is_not_kept_alive(stalling: Bridge, records: R
         return [each for each in gc.get_objects() if type(each) is Result]
 
     wait_until(lambda: not left())
-
-
-# --- dump()
-
-
-def test_dump_without_a_loop() -> None:
-    assert "open call" not in dumped() or "0 open calls" in dumped() or watchdog.targets
-
-
-def test_dump_shows_the_calls_of_threads_of_the_loop_and_of_submit() -> None:
-    with Bridge("dumped", install_reactor=False) as bridge:
-        gate = Latch(bridge)
-
-        async def waits() -> None:
-            await asyncio.shield(gate.future)
-
-        def callback() -> None:
-            block_on(waits())
-
-        def calling() -> None:
-            bridge.block_on(waits())
-
-        thread = in_background(calling)
-        submitted = bridge.submit(waits())
-        bridge.loop.call_soon_threadsafe(callback)
-        text = dumped_with("dumped: 3 open calls", "in callback", "the loop's thread, dumped, is idle")
-        gate.open()
-        submitted.result()
-        thread.join(30)
-    assert "dumped: 3 open calls" in text
-    for part in ("in calling", "in callback", "submit(coroutine", "on the loop's own thread", "is idle"):
-        assert part in text
-
-
-def test_dump_on_the_loops_own_thread() -> None:
-    with Bridge("here", install_reactor=False) as bridge:
-
-        async def main() -> str:
-            return dumped()
-
-        def calling() -> str:
-            return bridge.block_on(main())
-
-        text = calling()
-    assert "here: 1 open call" in text
-    assert "in calling" in text
-    assert "in main" in text
-
-
-def test_dump_while_the_loop_is_stuck() -> None:
-    entered, release = threading.Event(), threading.Event()
-
-    def hogging() -> None:
-        entered.set()
-        release.wait(30)
-
-    with Bridge("stuck", install_reactor=False) as bridge:
-        bridge.loop.call_soon_threadsafe(hogging)
-        assert entered.wait(30)
-        thread = in_background(lambda: bridge.block_on(asyncio.sleep(0)))
-        text = dumped_with("has not started it", "release.wait(30)", "it waits for <threading.Event")
-        release.set()
-        thread.join(30)
-    assert "stands at:" in text
-    assert "it waits for <threading.Event" in text
-    assert "release.wait(30)" in text
-
-
-def test_dump_of_a_loop_that_the_program_runs() -> None:
-    async def waits(gate: asyncio.Future[None]) -> None:
-        await gate
-
-    def sync_code(gate: asyncio.Future[None]) -> None:
-        block_on(waits(gate))
-
-    async def main() -> str:
-        gate = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_soon(sync_code, gate)
-        await asyncio.sleep(0)
-        text = dumped()
-        gate.set_result(None)
-        return text
-
-    with asyncio.Runner(loop_factory=package.new_event_loop) as runner:
-        text = runner.run(main())
-    assert "1 open call" in text
-    assert "in sync_code" in text
-
-
-def test_dump_in_the_midst_of_traffic() -> None:
-    with Bridge(install_reactor=False) as bridge:
-        stop = threading.Event()
-
-        async def value() -> int:
-            await asyncio.sleep(0)
-            return block_on(other())
-
-        async def other() -> int:
-            await asyncio.sleep(0)
-            return 1
-
-        def calling() -> None:
-            while not stop.is_set():
-                assert bridge.block_on(value()) == 1
-
-        threads = [in_background(calling) for _ in range(3)]
-        for _ in range(100):
-            assert "open call" in dumped()
-        stop.set()
-        for thread in threads:
-            thread.join(30)
-        assert bridge.stats().failed == 0
-
-
-@isolated(stdout="previous", stderr=r"the-bridge: 1 open call\n\nblock_on\(.*in main.*is idle.*")
-def test_dump_signal() -> None:
-    import asyncio
-    import io
-    import os
-    import signal
-    import threading
-    import time
-
-    import bridge
-
-    gone = asyncio.Event()
-
-    def previous(*_: object) -> None:
-        print("previous")
-        one.loop.call_soon_threadsafe(gone.set)
-
-    def dumped() -> str:
-        file = io.StringIO()
-        bridge.dump(file)
-        return file.getvalue()
-
-    def when_it_waits() -> None:
-        while "in waits" not in (text := dumped()) or "is idle" not in text:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGUSR1)
-
-    async def waits() -> None:
-        await gone.wait()
-
-    signal.signal(signal.SIGUSR1, previous)
-    earlier = signal.getsignal(signal.SIGUSR1)
-    with bridge.Bridge("the-bridge", install_reactor=False, dump_signal=signal.SIGUSR1) as one:
-        threading.Thread(target=when_it_waits).start()
-
-        def main() -> None:
-            one.block_on(waits())
-
-        main()
-    assert signal.getsignal(signal.SIGUSR1) is earlier
-
-
-@isolated(stderr=r".*: 0 open calls\n.*")
-def test_dump_signal_of_the_default_bridge() -> None:
-    import asyncio
-    import os
-    import signal
-    import threading
-
-    import bridge
-
-    errors = []
-
-    def elsewhere() -> None:
-        try:
-            bridge.configure(dump_signal=signal.SIGUSR1)
-        except bridge.BridgeError as error:
-            errors.append(str(error))
-
-    thread = threading.Thread(target=elsewhere)
-    thread.start()
-    thread.join()
-    assert "main thread" in errors[0]
-    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
-    bridge.configure(dump_signal=signal.SIGUSR1)
-    bridge.configure(dump_signal=signal.SIGUSR2)
-    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
-    bridge.block_on(asyncio.sleep(0))
-    os.kill(os.getpid(), signal.SIGUSR2)
-
-
-@isolated(status=-10, stderr=".*unclosed.*")
-def test_handler_that_could_not_be_removed_stands_in_nobodys_way() -> None:
-    import os
-    import signal
-    import threading
-
-    import bridge
-
-    one = bridge.Bridge(install_reactor=False, dump_signal=signal.SIGUSR1)
-    one.start()
-    thread = threading.Thread(target=one.close)
-    thread.start()
-    thread.join()
-    print("unclosed", file=__import__("sys").stderr, flush=True)
-    os.kill(os.getpid(), signal.SIGUSR1)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "error"), [("USR1", TypeError), (True, TypeError), (9, ValueError), (999, ValueError)]
-)
-def test_dump_signal_that_is_none(wrong: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match="dump_signal"):
-        Bridge(dump_signal=wrong)
-
-
-# --- what is awaited
-
-
-def shown_while(bridge: Bridge, x: Callable[[], Any], part: str, gate: Latch) -> str:
-    thread = in_background(lambda: bridge.block_on(x))
-    try:
-        return dumped_with(part, f"the loop's thread, {bridge.name}, is idle")
-    finally:
-        gate.open()
-        thread.join(30)
-
-
-@pytest.fixture
-def gate(bridge: Bridge) -> Latch:
-    return Latch(bridge)
-
-
-def test_chain_through_tasks(bridge: Bridge, gate: Latch) -> None:
-    async def innermost() -> None:
-        await gate.future
-
-    async def outermost() -> None:
-        await asyncio.create_task(innermost(), name="the inner task")
-
-    text = shown_while(bridge, outermost, "in innermost", gate)
-    assert text.index("in outermost") < text.rindex("the inner task") < text.index("in innermost")
-
-
-def test_chain_through_gather(bridge: Bridge, gate: Latch) -> None:
-    async def first() -> None:
-        await gate.future
-
-    async def second() -> None:
-        await asyncio.shield(gate.future)
-
-    async def both() -> None:
-        await asyncio.gather(first(), second())
-
-    text = shown_while(bridge, both, "in second", gate)
-    assert text.index("in both") < text.index("in first") < text.index("in second")
-
-
-def test_chain_through_inline_callbacks(bridge: Bridge, gate: Latch) -> None:
-    @inlineCallbacks
-    def inner() -> Any:
-        yield as_deferred(asyncio.shield(gate.future))
-
-    async def awaiting() -> None:
-        await ensureDeferred(coroutine())
-
-    async def coroutine() -> None:
-        await outer()
-
-    @inlineCallbacks
-    def outer() -> Any:
-        yield inner()
-
-    text = shown_while(bridge, awaiting, "in inner", gate)
-    for first, then in [("in awaiting", "in coroutine"), ("in coroutine", "in outer"), ("in outer", "in inner")]:
-        assert text.index(first) < text.index(then)
-
-
-def test_chain_through_deferreds(bridge: Bridge, gate: Latch) -> None:
-    async def innermost() -> None:
-        await gate.future
-
-    def chained() -> Deferred[Any]:
-        first: Deferred[Any] = Deferred()
-        first.addCallback(lambda _: as_deferred(innermost()))
-        first.callback(None)
-        return DeferredList([first])
-
-    text = shown_while(bridge, chained, "in innermost", gate)
-    assert "DeferredList" in text
-
-
-def test_chain_through_async_generators(bridge: Bridge, gate: Latch) -> None:
-    async def generating() -> Any:
-        await gate.future
-        yield 1
-
-    async def consuming() -> None:
-        async for _ in generating():
-            pass
-
-    text = shown_while(bridge, consuming, "in generating", gate)
-    assert text.index("in consuming") < text.index("in generating")
-
-
-def test_chain_that_comes_back_to_itself(bridge: Bridge) -> None:
-    async def first() -> None:
-        tasks.append(asyncio.current_task())
-        while len(tasks) < 2:
-            await asyncio.sleep(0)
-        await asyncio.shield(tasks[1])  # or a cancel() would go round and round
-
-    async def second() -> None:
-        tasks.append(asyncio.current_task())
-        await tasks[0]
-
-    async def both() -> None:
-        await asyncio.wait([asyncio.create_task(first()), asyncio.create_task(second())])
-
-    tasks: list[Any] = []
-    thread = in_background(lambda: bridge.block_on(both()))
-
-    idle = f"the loop's thread, {bridge.name}, is idle"
-    text = dumped_with("wait for each other, and can never end", "in first", "in second", idle)
-    assert "in first" in text
-    assert "in second" in text
-    bridge.loop.call_soon_threadsafe(lambda: tasks[1].cancel())
-    thread.join(30)
 
 
 # --- pools
