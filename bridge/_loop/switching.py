@@ -14,7 +14,7 @@ what is due to greenlets that are not ours.
 While nobody is blocked one runner iterates the loop, and an iteration costs what the standard library's costs.
 
 Private names that this module and ``blocking`` stand on. :func:`missing` looks for them, and without one of them
-:func:`new_event_loop` makes a loop that cannot be blocked (test_swap.py::test_without_the_private_names):
+:func:`new_event_loop` makes a loop that cannot be blocked (test_switching.py::test_without_the_private_names):
 
 ==============================================================================  =====================
 name                                                                            versions

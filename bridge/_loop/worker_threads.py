@@ -3,8 +3,8 @@
 A worker thread of ``asyncio.to_thread``, ``deferToThread`` or ``anyio.to_thread`` on a loop of ours finds its way
 back to that loop. A thread that nobody handed any work to has no home.
 
-The private names of anyio that this module stands on (all in ``anyio._backends._asyncio``; test_home.py has the
-tests that notice when one goes away):
+The private names of anyio that this module stands on (all in ``anyio._backends._asyncio``; test_worker_threads.py has
+the tests that notice when one goes away):
 
 ==============================  ===============
 name                            versions

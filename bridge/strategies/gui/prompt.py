@@ -7,7 +7,7 @@ again and again, which takes a quarter of a core. So the pipe's number stands fo
 nothing: what is written comes out of the real one afterwards. A toolkit that watches by epoll does not notice.
 
 The private names that this stands on, of asyncio in CPython 3.11 to 3.15 and of prompt_toolkit 3.0.41 to 3.0.52, as
-tests/test_gui_ipython.py::test_a_slot_blocks_at_the_prompt shows: ``asyncio._get_running_loop``, ``_selector`` of a
+test_prompt.py::test_a_slot_blocks_at_the_prompt shows: ``asyncio._get_running_loop``, ``_selector`` of a
 SelectorEventLoop, and ``_r`` of an InputHookSelector.
 """
 
