@@ -66,6 +66,7 @@ def configure(**options: Unpack[OptionArguments]) -> None:
     from .._runs.factories import AttachedRuns, DefaultRuns
     from .._runs.options import options_from
 
+    options_from(options)  # refuses what is wrong, in use or not; nothing starts
     with _lock:
         runs = None if _default is None else _default.runs
         if _default is not None and isinstance(runs, AttachedRuns):  # its loop runs from the beginning
@@ -81,7 +82,7 @@ def configure(**options: Unpack[OptionArguments]) -> None:
                     "Bridge(...) of your own with these options"
                 )
             merged: OptionArguments = {**_options, **options}
-            checked = options_from(merged)  # refuses what is wrong; nothing starts
+            checked = options_from(merged)
             dump_on(checked.dump_signal)
             no_dump_on(_options.get("dump_signal"))
             _options = merged
