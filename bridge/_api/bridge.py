@@ -23,7 +23,7 @@ from .._threads.seconds import checked_seconds
 from .._values.outcomes import trim
 from .._views.caller import Caller
 from .._views.facade import Facade
-from .._watch.stats import Meter, Stats
+from .._watch.meter import Meter
 from ..strategies import renew_after_fork, resolve
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from .._runs.owned import LoopThread
     from .._runs.run import Run
+    from .._watch.stats import Stats
     from ..strategies.interface import Strategy
 
 P = ParamSpec("P")
@@ -66,11 +67,10 @@ def _load() -> ModuleType:
             _exit.watch()
             from .._calls import block_on as engine
             from .._calls import waiting
-            from .._diagnostics import reports
             from .._watch.watchdog import watchdog
 
-            watchdog.report = reports.report
-            watchdog.is_held_up = reports.is_held_up
+            watchdog.report = _report
+            watchdog.is_held_up = _is_held_up
             waiting.set_finder(_find_bridge)
             # After the imports, because what those modules do in a forked child has to be done before ours.
             os.register_at_fork(after_in_child=_forked)
@@ -79,6 +79,18 @@ def _load() -> ModuleType:
 
 
 _loaded: ModuleType | None = None
+
+
+def _report(target: Any, calls: list[Any]) -> None:
+    from .._diagnostics import reports
+
+    reports.report(target, calls)
+
+
+def _is_held_up(call: Any) -> bool:
+    from .._diagnostics import reports
+
+    return reports.is_held_up(call)
 
 
 class Bridge(Facade):
@@ -339,7 +351,7 @@ class Bridge(Facade):
         :raises BridgeClosed: the bridge is closed.
         :raises ReactorConflict: as for :meth:`block_on`.
         """
-        return self.current_run().reactor
+        return self.current_run().needed_reactor()
 
     @property
     def portal(self) -> BlockingPortal:
@@ -352,7 +364,7 @@ class Bridge(Facade):
         """
         run = self.current_run()
         if run.portal is None:
-            from .._twisted.conversion import open_portal
+            from .._loop.conversion import open_portal
 
             opened = self.block_on(open_portal())
             from .._calls.conditions import serve_portal
@@ -602,7 +614,7 @@ class _AttachedBridge(Bridge):
 
         :raises BridgeError: there is none.
         """
-        reactor = self.current_run().reactor
+        reactor = self.current_run().needed_reactor()
         if reactor is None:
             raise BridgeError("no Twisted reactor stands on the loop that the bridge is attached to")
         return reactor
@@ -641,12 +653,14 @@ def _forked() -> None:
         bridge.forget_run()
     from .._calls import deadlock, errands
     from .._loop.worker_threads import forget_worker_loop
-    from .._twisted.logging import twisted_log
+    from .._twisted import arrival
+    from .._watch.records import records
     from .._watch.watchdog import watchdog
 
     forget_worker_loop()
     watchdog.after_fork()
-    twisted_log.after_fork()
+    records.after_fork()
+    arrival.after_fork()
     deadlock.after_fork()
     errands.after_fork()
     renew_after_fork()
@@ -655,10 +669,10 @@ def _forked() -> None:
 def _flush_log(seconds: float) -> None:
     """Wait for the handlers of what was logged; not on a loop, which would stand still meanwhile."""
     from .._loop.worker_threads import loop_here
-    from .._twisted.logging import twisted_log
+    from .._watch.records import records
 
     if loop_here() is None:
-        twisted_log.flush(seconds)
+        records.flush(seconds)
 
 
 _options: dict[str, Any] = {}

@@ -100,12 +100,12 @@ def as_future(x: Any) -> Any:
 
         @functools.wraps(x)
         def call(*args: Any, **kwargs: Any) -> asyncio.Future[Any]:
-            from .._twisted import conversion
+            from .._loop import conversion
 
             return conversion.future_result(x, args, kwargs)
 
         return call
-    from .._twisted import conversion
+    from .._loop import conversion
 
     return conversion.as_future(x)
 
@@ -133,7 +133,7 @@ async def in_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) ->
             "in_thread was awaited on a loop that is no bridge's, which block_on in the thread could not come back to; "
             "write 'await asyncio.to_thread(...)', or run this code on a bridge: block_on(coroutine)"
         )
-    from .._twisted import conversion
+    from .._loop import conversion
 
     return await conversion.in_thread(conversion.partial_of(fn, args, kwargs))
 

@@ -276,6 +276,7 @@ class Ours:
         "bridge",
         "colocation",
         "is_rung",
+        "place",
         "posts",
         "reactor",
         "self_cancels",
@@ -290,6 +291,7 @@ class Ours:
         self.bridge: object = None
         self.colocation: Colocation | None = None
         self.reactor: Any = None  # of a loop that has made one itself
+        self.place: Any = None  # where that stands, or will; see _twisted.arrival
         # What tasks have cancelled themselves, with the message; see BridgeTask.cancel.
         self.self_cancels: dict[Any, Any] = NO_CANCELS
 

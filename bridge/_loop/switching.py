@@ -23,7 +23,7 @@ name                                                                            
 ``_cancelled``, ``TimerHandle._when``                                            CPython 3.7 to 3.15
 ``asyncio.tasks._enter_task``, ``_leave_task``                                  CPython 3.7 to 3.15
 ``asyncio._get_running_loop``, ``_set_running_loop``                            CPython 3.5 to 3.15
-``twisted.python.context.ContextTracker.contexts``                              Twisted 8 to 26
+``ContextTracker.contexts`` of ``twisted.python.context``                       Twisted 8 to 26
 ==============================================================================  =====================
 """
 
@@ -40,10 +40,10 @@ from time import monotonic
 from typing import Any
 
 from greenlet import GreenletExit, getcurrent, greenlet
-from twisted.python import context as twisted_context
 
 from .._errors import BridgeClosed, DeadlockError
 from .._threads.native import get_ident
+from .._values.deferreds import deferreds
 from .._watch.watchdog import Watched, watchdog
 from .asyncio_tasks import blocked, unblocked
 from .base import BridgeLoop
@@ -175,6 +175,12 @@ class OnLoopCall:
         self.wait = wait
 
 
+class _NoTracker:
+    """In the place of the thread's tracker of ``twisted.python.context``, while that is not imported: no context."""
+
+    contexts: tuple[Any, ...] = ({},)
+
+
 class Stacks(Charge, Watched):
     """The stacks of a loop; apart from the loop for the reason that ``base.Ours`` is."""
 
@@ -199,7 +205,7 @@ class Stacks(Charge, Watched):
         self.switches = 0
         self.closed_error: Callable[[], BaseException] = _closed
         self.refusals: dict[greenlet, int] | None = None  # how often each stack was refused, while the loop closes
-        self.tracker: Any = None  # Twisted's, of the thread
+        self.tracker: Any = _NoTracker  # Twisted's, of the thread
         self.context_updates: dict[int, tuple[Context, dict[Any, Any]]] = {}
         self.interrupted: Any = None  # the task whose wait Ctrl-C has cancelled, of a program that shares the thread
 
@@ -259,7 +265,8 @@ class SwitchingLoop(StreamLoop):
         self._adopt_stacks(root)
         stacks = self._stacks
         stacks.root = root
-        stacks.tracker = twisted_context.theContextTracker.currentContext()  # type: ignore[no-untyped-call]
+        if deferreds.tracker is not None:
+            stacks.tracker = deferreds.tracker()
         watchdog.add(stacks)
         try:
             has_blocked: Any = True

@@ -28,9 +28,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .._errors import BridgeClosed
 
@@ -58,6 +60,41 @@ class _Bridge(Protocol):
     _shutdown_timeout: float
 
 
+_PROCESSES = "concurrent.futures.process"
+
+
+class _BeforeProcesses:
+    """Registers :meth:`Exit.begin` once more when ``concurrent.futures.process`` has been imported: see the module.
+
+    That module takes longer to import than the rest of what a first call needs, and few programs use it.
+    """
+
+    def __init__(self, exit: Exit) -> None:
+        self._exit = exit
+        self._loader: Any = None  # of the module
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> Any:
+        """Return how to load that module; None for every other one."""
+        if fullname != _PROCESSES or self not in sys.meta_path:
+            return None
+        sys.meta_path.remove(self)
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None:
+            self._loader, spec.loader = spec.loader, cast(Any, self)
+        return spec
+
+    def create_module(self, spec: ModuleSpec) -> Any:
+        """Leave it to the module's own loader."""
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: Any) -> None:
+        """Load the module, and see that the exit begins before its end."""
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        with contextlib.suppress(RuntimeError):  # the exit has begun
+            threading._register_atexit(self._exit.begin)  # type: ignore[attr-defined]
+
+
 class Exit:
     """The exit of this process."""
 
@@ -66,6 +103,7 @@ class Exit:
         self.has_begun = False
         self._is_over = False  # the loops are being closed
         self._is_watching = False
+        self._is_ending_calls = False
         self._child = 0  # the process of multiprocessing's that has been told
         self._refusing: set[Run] = set()  # those whose grace is over
 
@@ -79,8 +117,9 @@ class Exit:
         try:
             # After these imports, since the last to be registered is the first to be called.
             import_module("concurrent.futures.thread")
-            import_module("concurrent.futures.process")
             threading._register_atexit(self.begin)  # type: ignore[attr-defined]
+            if _PROCESSES not in sys.modules:
+                sys.meta_path.insert(0, _BeforeProcesses(self))
         except RuntimeError:  # each does that
             self.has_begun = self._is_over = True
             raise BridgeClosed(_REFUSED) from None
@@ -132,7 +171,9 @@ class Exit:
 
         Called in the main thread when that has ended, before Python joins the other ones.
         """
-        self.has_begun = True
+        if self._is_ending_calls:  # registered twice; see _BeforeProcesses
+            return
+        self.has_begun = self._is_ending_calls = True
         is_patient = True
         while True:
             try:
@@ -194,10 +235,10 @@ class Exit:
                 if left and sys.stderr is not None:
                     print(f"bridge: the process exits without the end of: {', '.join(left)}", file=sys.stderr)
         if runs:
-            from .._twisted.logging import twisted_log
+            from .._watch.records import records
 
             with contextlib.suppress(KeyboardInterrupt):
-                twisted_log.flush(_LOG)
+                records.flush(_LOG)
 
 
 def _others() -> list[threading.Thread]:

@@ -17,7 +17,6 @@ starts by asyncio or by the reactor do not: the loop's thread gives up its core 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections.abc import Callable
@@ -144,6 +143,8 @@ def colocation() -> Colocation | None:
     """
     if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) == 1:
         return None
+    import ctypes
+
     try:
         core_here: Callable[[], int] = ctypes.PyDLL(None).sched_getcpu
     except (AttributeError, OSError, TypeError):
