@@ -28,13 +28,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from importlib import import_module
-from importlib.machinery import ModuleSpec, PathFinder
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._errors import BridgeClosed
+from .._threads.imports import AfterImport
 
 if TYPE_CHECKING:
     from .run import OpenCall, Run
@@ -63,38 +62,6 @@ class _Bridge(Protocol):
 _PROCESSES = "concurrent.futures.process"
 
 
-class _BeforeProcesses:
-    """Registers :meth:`Exit.begin` once more when ``concurrent.futures.process`` has been imported: see the module.
-
-    That module takes longer to import than the rest of what a first call needs, and few programs use it.
-    """
-
-    def __init__(self, exit: Exit) -> None:
-        self._exit = exit
-        self._loader: Any = None  # of the module
-
-    def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> Any:
-        """Return how to load that module; None for every other one."""
-        if fullname != _PROCESSES or self not in sys.meta_path:
-            return None
-        sys.meta_path.remove(self)
-        spec = PathFinder.find_spec(fullname, path, target)
-        if spec is not None:
-            self._loader, spec.loader = spec.loader, cast(Any, self)
-        return spec
-
-    def create_module(self, spec: ModuleSpec) -> Any:
-        """Leave it to the module's own loader."""
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: Any) -> None:
-        """Load the module, and see that the exit begins before its end."""
-        module.__spec__.loader = module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        with contextlib.suppress(RuntimeError):  # the exit has begun
-            threading._register_atexit(self._exit.begin)  # type: ignore[attr-defined]
-
-
 class Exit:
     """The exit of this process."""
 
@@ -119,12 +86,20 @@ class Exit:
             import_module("concurrent.futures.thread")
             threading._register_atexit(self.begin)  # type: ignore[attr-defined]
             if _PROCESSES not in sys.modules:
-                sys.meta_path.insert(0, _BeforeProcesses(self))
+                AfterImport(_PROCESSES, self._register_again).watch()
         except RuntimeError:  # each does that
             self.has_begun = self._is_over = True
             raise BridgeClosed(_REFUSED) from None
         atexit.register(self.close)
         self._is_watching = True
+
+    def _register_again(self) -> None:
+        """See that the calls end before ``concurrent.futures.process`` joins its threads, once it has been imported.
+
+        It takes longer to import than the rest of what a first call needs, and few programs use it.
+        """
+        with contextlib.suppress(RuntimeError):  # the exit has begun
+            threading._register_atexit(self.begin)  # type: ignore[attr-defined]
 
     def watch_child(self) -> None:
         """Take part in the end of a child process of multiprocessing's, which calls no handlers of ``atexit``.
@@ -171,7 +146,7 @@ class Exit:
 
         Called in the main thread when that has ended, before Python joins the other ones.
         """
-        if self._is_ending_calls:  # registered twice; see _BeforeProcesses
+        if self._is_ending_calls:  # registered twice; see below
             return
         self.has_begun = self._is_ending_calls = True
         is_patient = True

@@ -5,10 +5,11 @@ imported. The loop then waits here in its :class:`Place`, until somebody needs a
 Deferred where another reactor is installed, or by an import of ``twisted.internet.reactor``, in any thread, which gets
 ours. Of several loops the one that began to wait first has it installed, as if each had built its own at its start.
 
-The import is seen by a finder in ``sys.meta_path``, which stands there only while a loop waits. The importing thread
-holds the lock of the module, and code on the loop may import the same module in this very moment. So that thread never
-waits for the loop. It makes the reactor itself, all but what touches the loop (see :func:`.reactor.build_elsewhere`),
-and posts the rest. From then on the loop's thread may use the reactor, also before it has been started there.
+The import is seen by a finder in ``sys.meta_path``, which stands there only while a loop waits. So is that of
+Deferreds, from which on Twisted's log and its context are looked after. The importing thread holds the lock of the
+module, and code on the loop may import the same module in this very moment. So that thread never waits for the loop.
+It makes the reactor itself, all but what touches the loop (see :func:`.reactor.build_elsewhere`), and posts the rest.
+From then on the loop's thread may use the reactor, also before it has been started there.
 
 ``_lock`` is held as a reactor is made, and nothing is imported and nobody waited for meanwhile. So it may be taken
 while the lock of a module is held, and by the loop's thread.
@@ -29,6 +30,7 @@ from typing import Any, cast
 from .._errors import ReactorConflict
 from .._loop.switching import SwitchingLoop
 from .._threads.condition import new_lock
+from .._threads.imports import AfterImport, add_finder, remove_finder
 from .._threads.latch import Latch
 from .._threads.native import get_ident
 from .._values.deferreds import deferreds
@@ -137,7 +139,7 @@ class Place:
         self._take(reactor)
 
     def make_elsewhere(self, reactors: Any) -> None:
-        """Make the reactor in another thread than the loop's, with ``_lock`` held; it is started as the loop comes to it.
+        """Make the reactor in another thread than the loop's, with ``_lock`` held; to be started there.
 
         :raises RuntimeError: the loop is closed.
         """
@@ -234,15 +236,13 @@ def _track(loop: SwitchingLoop) -> None:
 
 
 class _Finder:
-    """Sees the first import of Deferreds, and gives ``twisted.internet.reactor`` to whoever imports it."""
+    """Gives ``twisted.internet.reactor`` to whoever imports it."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return how to load the reactor; None for every other module."""
-        if fullname == _DEFER:
-            tell()  # in this thread, and not later on the loop, which would stand still meanwhile
-        elif fullname == _REACTOR and any(place.wants_to_install for place in list(_waiting)):
+        if fullname == _REACTOR and any(place.wants_to_install for place in list(_waiting)):
             return ModuleSpec(_REACTOR, cast(Any, _Loader()))
         return None
 
@@ -280,15 +280,17 @@ class _Loader:
 
 
 _finder = _Finder()
+_deferreds = AfterImport(_DEFER, tell)  # by the importing thread, as the loop would stand still meanwhile
 
 
 def _look_out() -> None:
-    """Have the finder stand in ``sys.meta_path`` if any loop waits, and only then."""
+    """Have the finders stand in ``sys.meta_path`` if any loop waits, and only then."""
     deferreds.met = _met if _waiting else None
-    if _waiting and _finder not in sys.meta_path:
-        sys.meta_path.insert(0, _finder)
-    elif not _waiting and _finder in sys.meta_path:
-        sys.meta_path.remove(_finder)
+    if not _waiting:
+        _deferreds.stop()
+    elif _DEFER not in sys.modules:
+        _deferreds.watch()
+    (add_finder if _waiting else remove_finder)(_finder)
 
 
 def after_fork() -> None:

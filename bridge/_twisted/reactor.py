@@ -122,7 +122,7 @@ class _WithoutWaker(BridgeReactor):
 def build_elsewhere(loop: asyncio.AbstractEventLoop, owner: object, thread: int | None) -> BridgeReactor:
     """Return a new reactor, which is installed, for a loop that runs in another thread. Nothing there is touched.
 
-    :param thread: the ident of the loop's thread, which may use the reactor from now on; ``start_late`` starts it there.
+    :param thread: the ident of the loop's thread, which may use the reactor from now on, and starts it.
     """
     reactor = _new(loop, owner, private=False, make=_WithoutWaker)
     reactor.__class__ = BridgeReactor
