@@ -1,6 +1,6 @@
 """Bridge: a loop in a thread of its own and the calls into it; and the default one, behind the plain functions.
 
-Importing this module starts nothing and imports neither Twisted nor asyncio: the first call does.
+Importing this module starts nothing and imports no asyncio: the first call does. Twisted is imported when it is needed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _exit = Exit(lambda: list(_bridges))
 
 
 def _engine(x: Any = None) -> ModuleType:
-    """Return the module of the calls, which imports Twisted and asyncio.
+    """Return the module of the calls, which imports asyncio.
 
     :param x: what is to be called; a coroutine is closed if it cannot be.
     :raises BridgeClosed: the process is exiting.
@@ -105,7 +105,9 @@ class Bridge(Facade):
     :param strategy: how callers wait, by name or as an object; see :func:`strategies`.
     :param install_reactor: None installs this bridge's reactor as ``twisted.internet.reactor`` if none is installed,
         adopts an idle one that is, and keeps a private one beside another bridge's; True insists on the installed one;
-        False keeps it private. The reactor is :attr:`reactor` in every case.
+        False keeps it private. The reactor is :attr:`reactor` in every case. Where Twisted is not imported as the loop
+        starts, the reactor comes when it is needed: with :attr:`reactor`, or an import of ``twisted.internet.reactor``.
+        With True it is there from the start.
     :param loop_factory: makes the asyncio loop, which must be a selector loop; None for ours.
     :param colocate: keep the loop's thread and a thread that waits alone on one core for the first two milliseconds of
         the wait, as long as that is the faster way. It makes short calls two to four times as fast where the scheduler
@@ -218,7 +220,8 @@ class Bridge(Facade):
         :raises DeadlockError: the call could never end: it waits for a Future of a loop that runs in this thread, or
             for a loop, a task or a Deferred that waits for the caller.
         :raises StrategyUnavailable: there is no such strategy, or it cannot be used here.
-        :raises ReactorConflict: another reactor runs in this process; raised by the call that would start the bridge.
+        :raises ReactorConflict: another reactor runs in this process; raised by the call that would start the bridge,
+            or, where Twisted was imported later, by one with a Deferred.
         """
         try:
             return (_loaded or _engine(x)).block_on(self, _find_bridge, x, timeout, strategy)
@@ -344,7 +347,7 @@ class Bridge(Facade):
 
     @property
     def reactor(self) -> Any:
-        """The Twisted reactor on this bridge's loop, which is started if need be.
+        """The Twisted reactor on this bridge's loop; either is started if need be.
 
         It belongs to the loop's thread: call its methods there, as in ``block_on(lambda: reactor.listenTCP(...))``.
 
@@ -832,7 +835,8 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     """Return a new asyncio loop of ours, for the program to run.
 
     Tasks on it await Deferreds, ``block_on`` works in everything that it runs, with no second thread, and it has a
-    Twisted reactor from the moment it runs: the installed one, if that is idle or none is installed, else its own.
+    Twisted reactor from the moment that it runs and Twisted is needed: the installed one, if that is idle or none is
+    installed, else its own.
 
     ::
 

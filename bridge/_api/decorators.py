@@ -1,6 +1,6 @@
 """For code that stands on the loop: as_deferred, as_future, in_thread and in_caller, deferring and serialized.
 
-Only the signatures and contracts stand here, so that importing the package does not import Twisted.
+Only the signatures and contracts stand here, so that importing the package imports neither Twisted nor asyncio.
 """
 
 from __future__ import annotations

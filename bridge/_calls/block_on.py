@@ -1,6 +1,6 @@
 """The verbs as the caller's thread sees them: where a call goes, how the thread waits, and what comes out.
 
-This module is what the first call loads: with it come Twisted and asyncio.
+This module is what the first call loads: with it comes asyncio.
 """
 
 from __future__ import annotations

@@ -324,8 +324,8 @@ class LoopThread(Run):
         if self._previous_reactor is not None:
             place.take_over(self._previous_reactor)
             return
-        if not self._install_reactor:
-            place.wait()  # before the look at what is loaded: what is imported from now on, it sees
+        if not self._install_reactor and not arrival.is_loaded():
+            place.wait()  # which sees what is imported from now on; it may have been imported just before
         if self._install_reactor or arrival.is_loaded():
             place.build()
 

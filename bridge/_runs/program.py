@@ -53,7 +53,8 @@ class _WithReactor(BridgeLoop):
         if place is None:
             # A program that runs its own reactor beside this loop needs none here.
             place = self._ours.place = arrival.Place(self, None, self, self._take_reactor, gives_way=True)
-        place.wait()  # before the look at what is loaded: what is imported from now on, it sees
+        if not arrival.is_loaded():
+            place.wait()  # which sees what is imported from now on; it may have been imported just before
         if arrival.is_loaded():
             place.build()
             # In the loop, because what the reactor calls as it starts may block; and before anything else in the loop.

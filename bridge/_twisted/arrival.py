@@ -18,6 +18,7 @@ while the lock of a module is held, and by the loop's thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from asyncio import _get_running_loop
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ from typing import Any, cast
 
 from .._errors import ReactorConflict
 from .._loop.switching import SwitchingLoop
-from .._threads.condition import new_lock
+from .._threads.condition import ThreadRLock
 from .._threads.imports import AfterImport, add_finder, remove_finder
 from .._threads.latch import Latch
 from .._threads.native import get_ident
@@ -41,7 +42,7 @@ _DEFER = "twisted.internet.defer"
 # How often a thread that waits for the reactor's start looks whether the loop still runs, in seconds.
 _LOOK = 0.1
 
-_lock = new_lock()
+_lock = ThreadRLock()
 _waiting: list[Place] = []  # the places whose loops run without Twisted, the oldest first
 
 
@@ -139,13 +140,10 @@ class Place:
         self._take(reactor)
 
     def make_elsewhere(self, reactors: Any) -> None:
-        """Make the reactor in another thread than the loop's, with ``_lock`` held; to be started there.
-
-        :raises RuntimeError: the loop is closed.
-        """
-        reactor = reactors.build_elsewhere(self.loop, self._owner, self.ident)
-        self._take(reactor)
-        self.loop.call_soon_threadsafe(self.start, context=Context())
+        """Make the reactor in another thread than the loop's, with ``_lock`` held, and post its start."""
+        self._take(reactors.build_elsewhere(self.loop, self._owner, self.ident))
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self.start, context=Context())
 
     def _take(self, reactor: Any) -> None:
         self.reactor = reactor
@@ -171,7 +169,9 @@ class Place:
         if _get_running_loop() is self.loop:
             self._provide()
             return self.reactor
-        from . import reactor  # noqa: F401 - here and not on the loop, which would stand still meanwhile
+        from . import reactor  # here and not on the loop, which would stand still meanwhile
+
+        del reactor
 
         errors: list[BaseException] = []
         done = Latch()
@@ -227,7 +227,8 @@ def tell() -> None:
                 if _get_running_loop() is loop:
                     loop.stacks.tracker = tracker.here()
                 else:
-                    loop.call_soon_threadsafe(_track, loop)
+                    with contextlib.suppress(RuntimeError):  # the loop is closed
+                        loop.call_soon_threadsafe(_track, loop)
 
 
 def _track(loop: SwitchingLoop) -> None:
@@ -257,26 +258,19 @@ class _Loader:
         """Install the reactor of the loop that has waited for longest; without one Twisted's default reactor."""
         from . import reactor as reactors
 
-        while True:
-            with _lock:
-                if sys.modules.get(_REACTOR) is not module:  # another thread has just built it
-                    return
-                place = next((each for each in _waiting if each.wants_to_install), None)
-                if place is None:
-                    del sys.modules[_REACTOR]
-                    break
-                try:
-                    if _get_running_loop() is not place.loop:
-                        place.make_elsewhere(reactors)
-                        return
-                    place.build()
-                except RuntimeError:  # the loop was closed just now
-                    _waiting.remove(place)
-                    continue
+        with _lock:
+            if sys.modules.get(_REACTOR) is not module:  # another thread has just built it
+                return
+            place = next((each for each in _waiting if each.wants_to_install), None)
+            if place is not None and _get_running_loop() is not place.loop:
+                place.make_elsewhere(reactors)
+                return
+        if place is not None:
             place._provide()
-            return
-        default: Any = import_module("twisted.internet.default")
-        default.install()
+        if sys.modules.get(_REACTOR) is module:  # the last loop has ended meanwhile
+            del sys.modules[_REACTOR]
+            default: Any = import_module("twisted.internet.default")
+            default.install()
 
 
 _finder = _Finder()
@@ -296,6 +290,6 @@ def _look_out() -> None:
 def after_fork() -> None:
     """Know of no loop any more, in a forked child; another thread may have held the lock."""
     global _lock
-    _lock = new_lock()
+    _lock = ThreadRLock()
     _waiting.clear()
     _look_out()
