@@ -2,13 +2,13 @@
 
 The private names of Twisted that this module stands on, and the tests that notice when one goes away:
 
-======================================  ==================  ==========================================
+======================================  ==================  ==============================================
 name                                    versions            test
-======================================  ==================  ==========================================
+======================================  ==================  ==============================================
 ``Deferred._debugInfo.failResult``      Twisted 8 to 26      test_names.py::test_deferred_fail_result
 ``defer.DebugInfo``                     Twisted 8 to 26      test_names.py::test_debug_info
-``Deferred._runCallbacks``              Twisted 8 to 26      test_names.py::test_run_callbacks
-======================================  ==================  ==========================================
+``Deferred._runCallbacks``              Twisted 8 to 26      test_names.py::test_deferred_running_callbacks
+======================================  ==================  ==============================================
 """
 
 # Twisted's Deferred and Failure are annotated in part.
