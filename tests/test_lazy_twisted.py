@@ -142,6 +142,24 @@ def test_a_fork_imports_no_twisted() -> None:
     assert bridge.default_bridge().reactor is reactor
 
 
+@isolated
+def test_the_exit_begins_before_that_of_process_pools_also_if_they_come_later() -> None:
+    import sys
+    import threading
+
+    import bridge
+
+    bridge.block_on(lambda: None)
+    assert "concurrent.futures.process" not in sys.modules
+    from concurrent.futures import process
+
+    registered = threading._threading_atexits  # type: ignore[attr-defined]
+    assert [each.func.__name__ for each in registered[-2:]] == ["_python_exit", "begin"]
+    assert registered[-2].func is process._python_exit  # type: ignore[attr-defined]
+    assert process.__spec__.loader is process.__loader__
+    assert type(process.__loader__).__name__ == "SourceFileLoader"
+
+
 # --- the reactor comes when it is needed
 
 

@@ -146,7 +146,7 @@ class Exit:
 
         Called in the main thread when that has ended, before Python joins the other ones.
         """
-        if self._is_ending_calls:  # registered twice; see below
+        if self._is_ending_calls:  # for it is registered twice; see _register_again
             return
         self.has_begun = self._is_ending_calls = True
         is_patient = True

@@ -199,6 +199,8 @@ class LoopThread(Run):
         """Let go of the loop and its reactor in a forked child, which the next run there takes over."""
         super().forget()
         kept: list[Any] = [self]
+        if self._place is not None:
+            self._place.is_over = True
         if self.reactor is not None:
             from .._twisted import reactor as reactors
 

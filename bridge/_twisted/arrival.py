@@ -288,8 +288,8 @@ def _look_out() -> None:
 
 
 def after_fork() -> None:
-    """Know of no loop any more, in a forked child; another thread may have held the lock."""
+    """Know only of a loop of the program's that has forked, in the child; another thread may have held the lock."""
     global _lock
     _lock = ThreadRLock()
-    _waiting.clear()
+    _waiting[:] = [place for place in _waiting if place.ident == get_ident() and not place.is_over]
     _look_out()
