@@ -163,4 +163,6 @@ def _memory_and_lives() -> list[Target]:
         Target("memory for each open call, beyond its thread", "memory/block_on", at_most=3_000),
         Target("start of a bridge, after imports", "life/start", at_most=0.005),
         Target("import of bridge, of that of its parts", "import/bridge", ("import/parts",), 1.05),
+        Target("a process with one coroutine, of asyncio.Runner's time", "process/block_on", ("process/runner",), 1.6),
+        Target("a process that imports bridge, of one with asyncio", "process/package", ("process/asyncio",), 1.0),
     ]

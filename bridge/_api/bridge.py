@@ -1,6 +1,6 @@
 """Bridge: the calls into one loop. How that loop comes to run is the part of its ``Runs`` (_runs/factories.py).
 
-Importing this module starts nothing and imports neither Twisted nor asyncio: the first call does.
+Importing this module starts nothing and imports no asyncio: the first call does. Twisted is imported when it is needed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from .._runs.runs import Runs, bridge_here
 from .._values.outcomes import trim
 from .._views.caller import Caller
 from .._views.facade import Facade
-from .._watch.stats import Stats
 from .engine import calls_for, flush_log, when_loaded
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from .._runs.options import Options
     from .._runs.run import Run
+    from .._watch.stats import Stats
     from ..strategies.interface import Strategy
 
 P = ParamSpec("P")
@@ -55,7 +55,9 @@ class Bridge(Facade):
     :param strategy: how callers wait, by name or as an object; see :func:`strategies`.
     :param install_reactor: None installs this bridge's reactor as ``twisted.internet.reactor`` if none is installed,
         adopts an idle one that is, and keeps a private one beside another bridge's; True insists on the installed one;
-        False keeps it private. The reactor is :attr:`reactor` in every case.
+        False keeps it private. The reactor is :attr:`reactor` in every case. Where Twisted is not imported as the loop
+        starts, the reactor comes when it is needed: with :attr:`reactor`, or an import of ``twisted.internet.reactor``.
+        With True it is there from the start.
     :param loop_factory: makes the asyncio loop, which must be a selector loop; None for ours.
     :param stall_after: seconds after which a call that still waits is logged once as a warning, with the stacks of both
         threads; None for never.
@@ -175,7 +177,8 @@ class Bridge(Facade):
         :raises DeadlockError: the call could never end: it waits for a Future of a loop that runs in this thread, or
             for a loop, a task or a Deferred that waits for the caller.
         :raises StrategyUnavailable: there is no such strategy, or it cannot be used here.
-        :raises ReactorConflict: another reactor runs in this process; raised by the call that would start the bridge.
+        :raises ReactorConflict: another reactor runs in this process; raised by the call that would start the bridge,
+            or, where Twisted was imported later, by one with a Deferred.
         """
         try:
             return (_calls or calls_for(x)).block_on(self, x, timeout, strategy)
@@ -316,7 +319,7 @@ class Bridge(Facade):
 
     @property
     def reactor(self) -> Any:
-        """The Twisted reactor on this bridge's loop, which is started if need be.
+        """The Twisted reactor on this bridge's loop; either is started if need be.
 
         It belongs to the loop's thread: call its methods there, as in ``block_on(lambda: reactor.listenTCP(...))``.
 
@@ -324,7 +327,7 @@ class Bridge(Facade):
         :raises BridgeError: the bridge is attached to a loop that no reactor stands on, or that does not run.
         :raises ReactorConflict: as for :meth:`block_on`.
         """
-        reactor = self.current_run().reactor
+        reactor = self.current_run().needed_reactor()
         if reactor is None:
             raise BridgeError("no Twisted reactor stands on the loop that the bridge is attached to")
         return reactor
@@ -340,7 +343,7 @@ class Bridge(Facade):
         """
         run = self.current_run()
         if run.portal is None:
-            from .._twisted.conversion import open_portal
+            from .._loop.conversion import open_portal
 
             opened = self.block_on(open_portal())
             from .._calls.conditions import serve_portal

@@ -1,6 +1,6 @@
 """For code that stands on the loop: as_deferred, as_future, in_thread and in_caller, deferring and serialized.
 
-Only the signatures and contracts stand here, so that importing the package does not import Twisted.
+Only the signatures and contracts stand here, so that importing the package imports neither Twisted nor asyncio.
 """
 
 from __future__ import annotations
@@ -101,12 +101,12 @@ def as_future(x: Any) -> Any:
 
         @functools.wraps(x)
         def call(*args: Any, **kwargs: Any) -> asyncio.Future[Any]:
-            from .._twisted import conversion
+            from .._loop import conversion
 
             return conversion.future_result(x, args, kwargs)
 
         return call
-    from .._twisted import conversion
+    from .._loop import conversion
 
     return conversion.as_future(x)
 
@@ -134,7 +134,7 @@ async def in_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) ->
             "in_thread was awaited on a loop that is no bridge's, which block_on in the thread could not come back to; "
             "write 'await asyncio.to_thread(...)', or run this code on a bridge: block_on(coroutine)"
         )
-    from .._twisted import conversion
+    from .._loop import conversion
 
     return await conversion.in_thread(conversion.partial_of(fn, args, kwargs))
 

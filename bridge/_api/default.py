@@ -195,7 +195,8 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     """Return a new asyncio loop of ours, for the program to run.
 
     Tasks on it await Deferreds, ``block_on`` works in everything that it runs, with no second thread, and it has a
-    Twisted reactor from the moment it runs: the installed one, if that is idle or none is installed, else its own.
+    Twisted reactor from the moment that it runs and Twisted is needed: the installed one, if that is idle or none is
+    installed, else its own.
 
     ::
 

@@ -1,4 +1,4 @@
-"""Loads the calls, and with them asyncio and Twisted, when they are first needed; and renews what a fork has broken."""
+"""Loads the calls, and with them asyncio, when they are first needed; and renews what a fork has broken."""
 
 from __future__ import annotations
 
@@ -52,17 +52,28 @@ def load() -> ModuleType:
         if _calls is None:
             process_exit.watch()
             from .._calls import block_on as calls
-            from .._diagnostics import reports
             from .._watch.watchdog import watchdog
 
-            watchdog.report = reports.report
-            watchdog.is_held_up = reports.is_held_up
+            watchdog.report = _report
+            watchdog.is_held_up = _is_held_up
             # After the imports, because what those modules do in a forked child has to be done before ours.
             os.register_at_fork(after_in_child=_forked)
             for use in _users:
                 use(calls)
             _calls = calls
     return _calls
+
+
+def _report(target: Any, calls: list[Any]) -> None:
+    from .._diagnostics import reports
+
+    reports.report(target, calls)
+
+
+def _is_held_up(call: Any) -> bool:
+    from .._diagnostics import reports
+
+    return reports.is_held_up(call)
 
 
 def _forked() -> None:
@@ -75,12 +86,14 @@ def _forked() -> None:
         each.forget()
     from .._calls import deadlock, errands
     from .._loop.worker_threads import forget_worker_loop
-    from .._twisted.logging import twisted_log
+    from .._twisted import arrival
+    from .._watch.records import records
     from .._watch.watchdog import watchdog
 
     forget_worker_loop()
     watchdog.after_fork()
-    twisted_log.after_fork()
+    records.after_fork()
+    arrival.after_fork()
     deadlock.after_fork()
     errands.after_fork()
     renew_after_fork()
@@ -89,10 +102,10 @@ def _forked() -> None:
 def flush_log(seconds: float) -> None:
     """Wait for the handlers of what was logged; not on a loop, which would stand still meanwhile."""
     from .._loop.worker_threads import loop_here
-    from .._twisted.logging import twisted_log
+    from .._watch.records import records
 
     if loop_here() is None:
-        twisted_log.flush(seconds)
+        records.flush(seconds)
 
 
 runs.engine.load = load

@@ -1,6 +1,6 @@
 """The verbs as the caller's thread sees them: where a call goes, how the thread waits, and what comes out.
 
-This module is what the first call loads: with it come Twisted and asyncio.
+This module is what the first call loads: with it comes asyncio.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .._errors import BridgeClosed, DeadlockError
 from .._loop import in_place, worker_threads
 from .._loop.base import is_ours
 from .._loop.switching import SwitchingLoop
-from .._loop.task import is_cancellation
 from .._loop.worker_threads import loop_here
 from .._runs.run import Owner, Run
 from .._threads.native import get_ident
 from .._threads.seconds import checked_seconds, wait_looking_up
 from .._values.context import caller, library, take_variables
+from .._values.deferreds import is_cancellation
 from .._values.kinds import Kind, describe, discard, kind_of
 from .._watch.watchdog import watchdog
 from ..strategies import refused, resolve

@@ -19,16 +19,15 @@ from time import monotonic
 from types import TracebackType
 from typing import Any
 
-from twisted.python.failure import Failure
-
 from .._errors import BridgeClosed, BridgeError, DeadlockError
 from .._loop import worker_threads
 from .._loop.base import BridgeLoop, start_task
 from .._loop.switching import SwitchingLoop
-from .._loop.task import CANCELLATIONS, Contained, error_of, mark_handled, note_raised
+from .._loop.task import Contained
 from .._runs.run import Run
 from .._threads.native import get_ident
 from .._values.context import take_variables
+from .._values.deferreds import deferreds
 from .._values.kinds import Kind, describe, discard, returned_kind
 from .._values.outcomes import set_traceback, trim
 from ..strategies.interface import Waiter
@@ -189,6 +188,8 @@ class Call:
         elif self.scope is not None:
             self._start_task(_await(asyncio.wrap_future(x) if kind is Kind.CONCURRENT else x))
         elif kind is Kind.DEFERRED:
+            if deferreds.met is not None:
+                deferreds.met(self.run.loop)
             self.work = x
             x.addBoth(self._fired)
         else:
@@ -230,22 +231,22 @@ class Call:
             self.settle(value, None)
 
     def _fired(self, result: Any) -> Any:
-        if isinstance(result, Failure):
+        if isinstance(result, deferreds.failure):
             if self.run.over is not None and isinstance(result.value, BridgeClosed) and self.is_settled:
                 return None  # of a call that the same end has failed, in a worker; nobody is to log it
             work = self.work
             if work is not None and threading.get_ident() != self.run.ident:
-                note_raised(work, result)
+                deferreds.note_raised(work, result)
             # Twisted notes a failure as unhandled when all callbacks have run, so this waits until they have.
             self.run.post(functools.partial(self._failed, result))
         else:
             self.settle(result, None)
         return result
 
-    def _failed(self, failure: Failure) -> None:
+    def _failed(self, failure: Any) -> None:
         if getattr(self.work, "result", None) is failure:
-            mark_handled(self.work)
-        self.settle(None, error_of(failure))
+            deferreds.mark_handled(self.work)
+        self.settle(None, deferreds.error_of(failure))
 
     def time_out(self) -> None:
         """Cancel the work unless that was done.
@@ -464,4 +465,5 @@ def _here(callback: Callable[[], object]) -> None:
 
 def end_of(error: BaseException) -> str:
     """Return what a call with this error is counted as."""
-    return "cancelled" if isinstance(error, CANCELLATIONS) else "failed"
+    deferreds.load()
+    return "cancelled" if isinstance(error, deferreds.cancellations) else "failed"

@@ -17,15 +17,15 @@ from typing import Any
 
 from .._errors import BridgeClosed
 from .._loop.base import never_raise
-from .._loop.task import is_cancellation
 from .._loop.worker_threads import loop_here
 from .._runs.run import Owner, Run
 from .._threads.native import get_ident
-from .._twisted.logging import twisted_log
 from .._values.context import library
+from .._values.deferreds import is_cancellation
 from .._values.kinds import Kind, describe, discard, kind_of
 from .._values.origin import Origin, origin_of, shown
 from .._values.outcomes import set_traceback, trim
+from .._watch.records import records
 from .._watch.watchdog import watchdog
 from .call import ROUTED, Call, end_of, kept_traceback, route_of
 from .conditions import PatientFuture
@@ -238,4 +238,4 @@ def _log_unseen(what: str, error: BaseException, origin: Origin) -> None:
     text = f"submit({what}) failed, and nobody asked its Future for the error; it was called at:\n{shown(origin)}"
     if log.isEnabledFor(logging.ERROR):
         exc_info = type(error), error, error.__traceback__
-        twisted_log.handle(log.makeRecord("bridge", logging.ERROR, __file__, 0, text, (), exc_info))
+        records.handle(log.makeRecord("bridge", logging.ERROR, __file__, 0, text, (), exc_info))

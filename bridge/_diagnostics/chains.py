@@ -14,12 +14,6 @@ name                                                        versions
 the cell ``inner`` of a callback of ``asyncio.shield``      CPython 3.9 to 3.15
 ``asyncio.tasks._wait``, its variable ``fs``                CPython 3.4 to 3.15
 ``TaskGroup._tasks`` of asyncio and of anyio's backend      CPython 3.11 to 3.15, anyio 4.0 to 4.16
-``Deferred._chainedTo``, ``Deferred._canceller``            Twisted 12 to 26
-``Deferred._callbacks`` (``callbacks`` before 26)           Twisted 8 to 26
-``DeferredList._deferredList``                              Twisted 8 to 26
-the cell ``status`` of the canceller that
-``_cancellableInlineCallbacks`` makes, its ``waitingOn``,
-and ``_gotResultInlineCallbacks(_, waiting, gen, status)``  Twisted 24 to 26
 the references of ``async_generator_asend`` and of a
 coroutine's ``__await__()`` iterator, by ``gc``             CPython 3.8 to 3.15
 ==========================================================  ======================
@@ -34,20 +28,16 @@ import asyncio
 import concurrent.futures
 import gc
 import types
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList
-
-from .._loop.task import DeferredFuture, inner_coroutine, is_task
-from .._twisted.conversion import mirrored
+from .._loop.task import inner_coroutine, is_task
+from .._values.deferreds import deferreds, is_deferred_type
 
 # Where there is more than this, it is cut off.
 _DEPTH = 50
 _BRANCHES = 5
-_DeferredList: Any = DeferredList  # to mypy it is a function
 
 
 @dataclass
@@ -66,7 +56,7 @@ def chain_of(awaited: Any) -> list[Link]:
     todo: list[Any] = [awaited]
     while todo and len(links) < _DEPTH:
         each = todo.pop(0)
-        if isinstance(each, DeferredFuture):
+        if isinstance(each, deferreds.future):
             each = each._deferred
         link = Link(each, closes_cycle=id(each) in seen)
         links.append(link)
@@ -79,8 +69,8 @@ def chain_of(awaited: Any) -> list[Link]:
 def _next(each: Any, link: Link) -> list[Any]:
     if is_task(each):
         return _after_task(each, link)
-    if isinstance(each, Deferred):
-        return _after_deferred(each, link)
+    if is_deferred_type(type(each)):
+        return deferreds.behind(each, link, (_cell, frames_of))
     children: Any = getattr(each, "_children", None)
     if isinstance(each, asyncio.Future) and isinstance(children, list):  # of gather()
         return [child for child in children if not child.done()]
@@ -136,33 +126,6 @@ def _behind_shield(future: Any) -> list[Any]:
     return []
 
 
-def _after_deferred(deferred: Any, link: Link) -> list[Any]:
-    if deferred._chainedTo is not None:
-        return [deferred._chainedTo]
-    if isinstance(deferred, _DeferredList):
-        return [each for each in getattr(deferred, "_deferredList", ()) if not each.called or each._chainedTo]
-    canceller = deferred._canceller
-    mirror = mirrored(canceller)
-    if mirror is not None:
-        return [mirror]
-    status = _cell(canceller, "status")
-    waiting_on: Any = getattr(status, "waitingOn", None)
-    if waiting_on is None:
-        return []
-    for args in _callback_args(waiting_on):
-        if len(args) > 2 and args[2] is status:  # _gotResultInlineCallbacks(_, waiting, gen, status, context)
-            link.frames = frames_of(args[1])[0]
-    return [waiting_on]
-
-
-def _callback_args(deferred: Any) -> Iterator[tuple[Any, ...]]:
-    for entry in list(getattr(deferred, "_callbacks", None) or getattr(deferred, "callbacks", None) or ()):
-        try:
-            yield entry[0][1] or ()
-        except (TypeError, IndexError):
-            return
-
-
 def _cell(function: Any, name: str) -> Any:
     """Return what a function's variable of the enclosing scope refers to, None if it has none of that name."""
     code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None)
@@ -201,12 +164,16 @@ def frames_of(awaited: Any) -> tuple[list[tuple[FrameType, int]], Any]:
             held = [each for each in gc.get_referents(awaited) if asyncio.isfuture(each)]
             return frames, held[0] if held else None
         else:
-            return frames, awaited if isinstance(awaited, asyncio.Future | Deferred) else None
+            return frames, awaited if _is_waited_for(awaited) else None
         if frame is None:  # pyright: ignore[reportUnnecessaryComparison] - it has ended
             return frames, None
         frames.append((frame, frame.f_lineno))
         awaited = following
     return frames, None
+
+
+def _is_waited_for(awaited: Any) -> bool:
+    return isinstance(awaited, asyncio.Future) or is_deferred_type(type(awaited))
 
 
 def frames_of_stacks(stacks: list[Any]) -> list[tuple[FrameType, int]]:

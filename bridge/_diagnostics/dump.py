@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from types import FrameType
 from typing import Any, TextIO
 
@@ -32,9 +33,9 @@ def dump(file: TextIO | None = None) -> None:
 
 
 def _text() -> str:
-    if "bridge._diagnostics.reports" not in sys.modules:
+    if "bridge._calls.block_on" not in sys.modules:
         return "no loop of a bridge runs\n"
-    from . import reports
+    from . import reports  # what it needs is imported by those only who want to see something
 
     return reports.everything()
 
@@ -98,6 +99,8 @@ def dump_on(number: int | None) -> None:
             "dump_signal sets a signal handler, which Python allows in the main thread only; call bridge.configure() "
             "or Bridge() with it there, before other threads need the bridge"
         )
+    # Now, for as the signal comes there may be no descriptor left to read a module by.
+    import_module("bridge._diagnostics.reports")
     each = _signals.get(number)
     if each is None or (not each.wanted and not each.is_installed):
         each = _DumpSignal(number)

@@ -254,6 +254,7 @@ class Ours:
         "before_block",
         "bridge",
         "is_rung",
+        "place",
         "posts",
         "reactor",
         "self_cancels",
@@ -267,6 +268,7 @@ class Ours:
         self.before_block: Callable[[], object] | None = None
         self.bridge: object = None
         self.reactor: Any = None  # of a loop that has made one itself
+        self.place: Any = None  # where that stands, or will; see _twisted.arrival
         # What tasks have cancelled themselves, with the message; see BridgeTask.cancel.
         self.self_cancels: dict[Any, Any] = NO_CANCELS
 

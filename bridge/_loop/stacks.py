@@ -120,6 +120,12 @@ class OnLoopCall:
         self.wait = wait
 
 
+class _NoTracker:
+    """In the place of the thread's tracker of ``twisted.python.context``, while that is not imported: no context."""
+
+    contexts: tuple[Any, ...] = ({},)
+
+
 class Stacks(Charge, Watched):
     """The stacks of a loop; apart from the loop for the reason that ``base.Ours`` is."""
 
@@ -144,7 +150,7 @@ class Stacks(Charge, Watched):
         self.switches = 0
         self.closed_error: Callable[[], BaseException] = _closed
         self.refusals: dict[greenlet, int] | None = None  # how often each stack was refused, while the loop closes
-        self.tracker: Any = None  # Twisted's, of the thread
+        self.tracker: Any = _NoTracker  # Twisted's, of the thread
         self.context_updates: dict[int, tuple[Context, dict[Any, Any]]] = {}
         self.interrupted: Any = None  # the task whose wait Ctrl-C has cancelled, of a program that shares the thread
 

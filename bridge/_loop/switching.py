@@ -26,7 +26,7 @@ name                                                                            
 ``_cancelled``, ``TimerHandle._when``                                            CPython 3.7 to 3.15
 ``asyncio.tasks._enter_task``, ``_leave_task``                                  CPython 3.7 to 3.15
 ``asyncio._get_running_loop``, ``_set_running_loop``                            CPython 3.5 to 3.15
-``twisted.python.context.ContextTracker.contexts``                              Twisted 8 to 26
+``ContextTracker.contexts`` of ``twisted.python.context``                       Twisted 8 to 26
 ==============================================================================  =====================
 """
 
@@ -42,9 +42,9 @@ from contextvars import Context
 from typing import Any
 
 from greenlet import getcurrent, greenlet
-from twisted.python import context as twisted_context
 
 from .._threads.native import get_ident
+from .._values.deferreds import deferreds
 from .._watch.watchdog import watchdog
 from .base import BridgeLoop
 from .blocking import BlockingLoop
@@ -114,7 +114,8 @@ class SwitchingLoop(BlockingLoop):
         self._adopt_stacks(root)
         stacks = self._stacks
         stacks.root = root
-        stacks.tracker = twisted_context.theContextTracker.currentContext()  # type: ignore[no-untyped-call]
+        if deferreds.tracker is not None:
+            stacks.tracker = deferreds.tracker()
         watchdog.add(stacks)
         try:
             has_blocked: Any = True

@@ -11,31 +11,19 @@ name                                    versions            test
 ======================================  ==================  ==========================================
 ``Future._asyncio_future_blocking``     CPython 3.5 to 3.15  test_names.py::test_future_blocking_flag
 ``Task._coro`` (read by Task's repr)    CPython 3.4 to 3.15  test_names.py::test_repr_shows_the_coroutine
-``Deferred._debugInfo.failResult``      Twisted 8 to 26      test_names.py::test_deferred_fail_result
-``defer.DebugInfo``                     Twisted 8 to 26      test_names.py::test_debug_info
 ``Task._fut_waiter`` (read by anyio)    CPython 3.4 to 3.15  test_names.py::test_task_fut_waiter
 ======================================  ==================  ==========================================
 """
 
-# Twisted's Deferred and Failure are annotated in part.
-# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
-
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import sys
 import types
 from collections.abc import Coroutine, Generator
-from typing import Any, cast
+from typing import Any
 
-from twisted.internet.defer import CancelledError, DebugInfo, Deferred
-from twisted.internet.error import ConnectingCancelledError, DNSLookupError
-from twisted.python.failure import Failure
-
-from .._threads.native import get_ident
-from .._values.kinds import is_deferred_type
-from .._values.outcomes import set_traceback
+from .._values.deferreds import deferreds, is_deferred_type
 
 
 class BridgeTask(asyncio.Task[Any]):
@@ -139,6 +127,12 @@ _PLAIN = frozenset({type(None), asyncio.Future, asyncio.Task, BridgeTask})
 def is_task(x: object) -> bool:
     """Return whether x is a task of asyncio's, of the class in C or of the one in Python."""
     return asyncio.isfuture(x) and hasattr(x, "get_coro")
+
+
+def set_once(future: asyncio.Future[None]) -> None:
+    """Set the Future's result unless it is done."""
+    if not future.done():
+        future.set_result(None)
 
 
 def cancel_now(loop: asyncio.AbstractEventLoop) -> None:
@@ -281,8 +275,8 @@ def _steps(coro: _Coro, loop: asyncio.AbstractEventLoop, contain: bool, noted: d
     # Few names: a task has this frame, and one that blocks has it twice.
     value: Any = None
     error: BaseException | None = None
-    overtaken: DeferredFuture | _Replaced | None = None
-    fired: DeferredFuture | None = None
+    overtaken: Any = None  # a Future of a Deferred, or _Replaced
+    fired: Any = None
     try:
         yield
     except GeneratorExit:  # dropped before its first step: Python itself warns of the user's coroutine
@@ -320,7 +314,7 @@ def _steps(coro: _Coro, loop: asyncio.AbstractEventLoop, contain: bool, noted: d
             if type(waited) in _PLAIN or is_plain(waited):
                 value = yield waited
                 continue
-            fired, value = DeferredFuture(waited, loop), None
+            fired, value = deferreds.future(waited, loop), None
             fired._asyncio_future_blocking = True
             yield fired
         except GeneratorExit:
@@ -331,150 +325,9 @@ def _steps(coro: _Coro, loop: asyncio.AbstractEventLoop, contain: bool, noted: d
         except BaseException as raised:
             error = raised
             if fired is not None and fired.cancelled():
-                mark_handled(waited)
+                deferreds.mark_handled(waited)
         else:
             if fired.is_overtaken():
                 error = fired.error()
                 overtaken = fired if error is None else None
         fired = waited = None  # a failed task has the error, and the frames of the error are called by this one
-
-
-class DeferredFuture(asyncio.Future[None]):
-    """A Future that is done when a Deferred has fired; it leaves the Deferred's result where it is.
-
-    It is cancelled the way a task is: ``cancel()`` cancels the Deferred and lets it clean up, and only when the
-    Deferred then fires with Twisted's CancelledError is the Future cancelled. A Deferred that somebody else
-    cancelled is one that fired with an error, as any other.
-    """
-
-    def __init__(self, deferred: Deferred[Any], loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        self._deferred = deferred
-        self._thread = get_ident()
-        self._cancel_message: Any = None
-        self._cancel_requested = False
-        self._result_then: Any = None
-        deferred.addBoth(self._fired)
-
-    def _fired(self, result: Any) -> Any:
-        self._result_then = result
-        if isinstance(result, Failure) and not self.done():
-            note_raised(self._deferred, result)
-        if get_ident() == self._thread:
-            self._wake()
-        else:  # fired in another thread, where waking the task would leave the loop asleep
-            self.get_loop().call_soon_threadsafe(self._wake)
-        return result
-
-    def _wake(self) -> None:
-        if self.done():
-            return
-        if self._cancel_requested:
-            failure = self._result_then
-            if isinstance(failure, Failure) and is_cancellation(failure.value):
-                super().cancel(self._cancel_message)
-                return
-        self.set_result(None)
-
-    def cancel(self, msg: Any = None) -> bool:
-        """Cancel the Deferred. Return False if it has fired already."""
-        if self.done():
-            return False
-        self._cancel_requested = True
-        self._cancel_message = msg
-        self._deferred.cancel()
-        return True
-
-    def is_overtaken(self) -> bool:
-        """Return whether a callback added after the wait has changed the Deferred's result since it fired for us."""
-        deferred = self._deferred
-        return bool(deferred.paused) or getattr(deferred, "result", self) is not self._result_then
-
-    def error(self) -> BaseException | None:
-        """Return the exception that the Deferred fired with, None if it fired with a value."""
-        result = self._result_then
-        return error_of(result) if isinstance(result, Failure) else None
-
-    def value(self) -> Any:
-        """Return the value that the Deferred fired with."""
-        return self._result_then
-
-    def resume(self, send: Any) -> Any:
-        """Send into a coroutine that awaits the overtaken Deferred; the coroutine gets the value of then.
-
-        The Deferred's iterator reads its result anew when it is resumed, before anything else runs. So the value of
-        then stands there for this one step.
-        """
-        deferred: Any = self._deferred
-        missing = object()
-        paused, result = deferred.paused, getattr(deferred, "result", missing)
-        deferred.paused, deferred.result = 0, self._result_then
-        try:
-            return send(None)
-        finally:
-            deferred.paused += paused
-            if deferred.result is self._result_then:  # else the step itself has added callbacks
-                if result is missing:
-                    del deferred.result
-                else:
-                    deferred.result = result
-
-
-def error_of(failure: Failure) -> BaseException:
-    """Return the exception of a Failure, with the traceback that the Failure has kept for it.
-
-    The Failure itself is returned where its value is no exception.
-    """
-    error = cast(object, failure.value)
-    if not isinstance(error, BaseException):  # Twisted takes anything; a Failure itself can be raised
-        return failure
-    if failure.tb is not None:
-        set_traceback(error, failure.tb)
-    return error
-
-
-CANCELLATIONS = (asyncio.CancelledError, concurrent.futures.CancelledError, CancelledError)
-# Of an endpoint that was connecting, and of one that was still resolving the name.
-_BY_OTHER_NAMES = (ConnectingCancelledError, DNSLookupError)
-
-
-def is_cancellation(error: object) -> bool:
-    """Return whether the error is how cancelled work ends, in the words of asyncio or of any part of Twisted.
-
-    Only who has asked for the cancellation takes it for one: others see the error as it is.
-    """
-    if isinstance(error, CANCELLATIONS + _BY_OTHER_NAMES):
-        return True
-    # twisted.web's ResponseNeverReceived and the like say why in a list of Failures.
-    reasons: Any = getattr(error, "reasons", None)
-    return type(reasons) is list and any(isinstance(each, Failure) and is_cancellation(each.value) for each in reasons)
-
-
-class _Raised(DebugInfo):
-    """What Twisted knows of a Deferred whose failure is raised to somebody: not to log that one as unhandled.
-
-    Twisted notes the failure when all callbacks have run. By then the one who waits may have gone on for long: in
-    another thread than the one that fires the Deferred, or as a later callback blocks.
-    """
-
-    def __init__(self, info: DebugInfo | None, failure: Failure) -> None:
-        if info is not None:
-            self.creator, self.invoker = info.creator, info.invoker
-            info.failResult = None  # or it would log it as it is dropped
-        self._raised = failure
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        is_raised = name == "failResult" and value is not None and value is self._raised
-        super().__setattr__(name, None if is_raised else value)
-
-
-def note_raised(deferred: Deferred[Any], failure: Failure) -> None:
-    """Keep Twisted from logging this failure as unhandled. Called in a callback of the Deferred, in any thread."""
-    deferred._debugInfo = _Raised(deferred._debugInfo, failure)
-
-
-def mark_handled(deferred: Deferred[Any]) -> None:
-    """Keep Twisted from logging the Deferred's failure as unhandled: it has been raised to somebody."""
-    info = deferred._debugInfo
-    if info is not None:
-        info.failResult = None

@@ -19,7 +19,6 @@ import sys
 import threading
 import weakref
 from concurrent.futures import thread as executor_threads
-from concurrent.futures.process import ProcessPoolExecutor
 from concurrent.futures.thread import ThreadPoolExecutor
 from typing import Any
 
@@ -88,6 +87,8 @@ def load_executors() -> None:
     with what is no class, on any loop.
     """
     for name, module in ("ThreadPoolExecutor", "thread"), ("ProcessPoolExecutor", "process"):
+        if name == "ProcessPoolExecutor" and "shiboken6" not in sys.modules:
+            return  # what it imports takes a fourth of the time of a first call
         if not isinstance(vars(concurrent.futures).get(name), type):
             loaded = importlib.import_module(f"concurrent.futures.{module}")
             setattr(concurrent.futures, name, getattr(loaded, name))
@@ -103,7 +104,11 @@ def pool_for(executor: Any, default: Any) -> Any:
     pool = default if executor is None else executor
     if pool is None:
         return Workers(thread_name_prefix="bridge-worker")
-    if isinstance(pool, (ThreadPoolExecutor, ProcessPoolExecutor)) and not isinstance(pool, Workers):
+    processes: Any = sys.modules.get("concurrent.futures.process")
+    is_of_python = isinstance(
+        pool, ThreadPoolExecutor if processes is None else (ThreadPoolExecutor, processes.ProcessPoolExecutor)
+    )
+    if is_of_python and not isinstance(pool, Workers):
         raise BridgeError(
             f"gevent has patched this process, so that the threads of a {type(pool).__name__} are greenlets, which do "
             "not run beside the loop; leave the executor out, for the loop's own has real threads: "

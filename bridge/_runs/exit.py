@@ -33,6 +33,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .._errors import BridgeClosed
+from .._threads.imports import AfterImport
 from .runs import registered
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ _FAILED = (
 _REFUSED = "the process is exiting, and the bridge has ended or was never started; make the call before"
 
 
+_PROCESSES = "concurrent.futures.process"
+
+
 class Exit:
     """The exit of this process."""
 
@@ -59,6 +63,7 @@ class Exit:
         self.has_begun = False
         self._is_over = False  # the loops are being closed
         self._is_watching = False
+        self._is_ending_calls = False
         self._child = 0  # the process of multiprocessing's that has been told
         self._refusing: set[Run] = set()  # those whose grace is over
 
@@ -72,13 +77,22 @@ class Exit:
         try:
             # After these imports, since the last to be registered is the first to be called.
             import_module("concurrent.futures.thread")
-            import_module("concurrent.futures.process")
             threading._register_atexit(self.begin)  # type: ignore[attr-defined]
+            if _PROCESSES not in sys.modules:
+                AfterImport(_PROCESSES, self._register_again).watch()
         except RuntimeError:  # each does that
             self.has_begun = self._is_over = True
             raise BridgeClosed(_REFUSED) from None
         atexit.register(self.close)
         self._is_watching = True
+
+    def _register_again(self) -> None:
+        """See that the calls end before ``concurrent.futures.process`` joins its threads, once it has been imported.
+
+        It takes longer to import than the rest of what a first call needs, and few programs use it.
+        """
+        with contextlib.suppress(RuntimeError):  # the exit has begun
+            threading._register_atexit(self.begin)  # type: ignore[attr-defined]
 
     def watch_child(self) -> None:
         """Take part in the end of a child process of multiprocessing's, which calls no handlers of ``atexit``.
@@ -125,7 +139,9 @@ class Exit:
 
         Called in the main thread when that has ended, before Python joins the other ones.
         """
-        self.has_begun = True
+        if self._is_ending_calls:  # for it is registered twice; see _register_again
+            return
+        self.has_begun = self._is_ending_calls = True
         is_patient = True
         while True:
             try:
@@ -187,10 +203,10 @@ class Exit:
                 if left and sys.stderr is not None:
                     print(f"bridge: the process exits without the end of: {', '.join(left)}", file=sys.stderr)
         if runs:
-            from .._twisted.logging import twisted_log
+            from .._watch.records import records
 
             with contextlib.suppress(KeyboardInterrupt):
-                twisted_log.flush(_LOG)
+                records.flush(_LOG)
 
 
 process_exit = Exit()

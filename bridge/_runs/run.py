@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Hashable
 from typing import Any, Protocol
 
 from .._errors import BridgeClosed, BridgeError, DeadlockError
-from .._watch.stats import Meter
+from .._watch.meter import Meter
 from .._watch.watchdog import Watched, watchdog
 from ..strategies.interface import Strategy
 
@@ -73,7 +73,7 @@ class Run(Watched):
     """
 
     loop: asyncio.AbstractEventLoop
-    reactor: Any
+    reactor: Any = None  # the reactor on the loop; None until somebody needs it
     post: Callable[[Callable[[], object]], object]  # call a function on the loop's thread
     thread: threading.Thread | None = None  # our own one, in which the loop runs
     calls_here = False  # run() on the loop's thread calls the function though no asyncio loop runs there
@@ -134,6 +134,13 @@ class Run(Watched):
         error = BridgeClosed(f"{self.over or 'the loop has ended'}; the call was not completed")
         error.__cause__ = self.cause
         return error
+
+    def needed_reactor(self) -> Any:
+        """Return the reactor on the loop, which is made if it can be; None if there is none.
+
+        :raises ReactorConflict: another reactor runs in this process.
+        """
+        return self.reactor
 
     def check(self) -> None:
         """Look where the caller stands, before each call to a loop of someone else's."""

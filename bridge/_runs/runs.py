@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._threads.condition import new_lock
 from .._threads.native import get_ident
-from .._watch.stats import Meter
+from .._watch.meter import Meter
 
 if TYPE_CHECKING:
     import asyncio

@@ -10,7 +10,7 @@ import contextlib
 import functools
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.error import ReactorAlreadyRunning
@@ -76,6 +76,11 @@ class BridgeReactor(GuardedReactor):
             loop.close()  # what is still blocked gets BridgeClosed; a reactor's run() is its last
         if errors:
             raise errors.pop()
+
+    def start_late(self) -> None:
+        """Start in the loop, which has run for a while."""
+        cast(Any, self).installWaker()  # unless it has one
+        self.startRunning(installSignalHandlers=False)
 
     def wakeUp(self) -> None:
         """Do what waits in the reactor's queues; any thread may call this. Between two lives it waits for the next."""

@@ -17,10 +17,10 @@ from types import CodeType, FunctionType, TracebackType
 from typing import Any, TypeVar
 
 from .._api.default import default_bridge
+from .._loop.conversion import as_future
 from .._runs.runs import bridge_here
 from .._threads.native import current_frames
-from .._twisted.conversion import as_future
-from .._values.kinds import is_deferred_type
+from .._values.deferreds import is_deferred_type
 from .._values.outcomes import set_traceback, trim
 from ._cells import ON_THE_LOOP
 

@@ -347,10 +347,10 @@ def test_debug_info() -> None:
     failure = Failure(LookupError())
     deferred._debugInfo = Info()
     deferred.errback(failure)
-    check(("failResult", failure) in told, "defer.DebugInfo", "task.py", "the failure is noted in it")
+    check(("failResult", failure) in told, "defer.DebugInfo", "deferreds.py", "the failure is noted in it")
     with pytest.raises(LookupError):
         next(iter(deferred))
-    check(told[-1] == ("failResult", None), "defer.DebugInfo", "task.py", "an await takes the note back")
+    check(told[-1] == ("failResult", None), "defer.DebugInfo", "deferreds.py", "an await takes the note back")
 
 
 def test_deferred_fail_result() -> None:
@@ -363,7 +363,7 @@ def test_deferred_fail_result() -> None:
     deferred: Deferred[Any] = fail(LookupError())
     info = getattr(deferred, "_debugInfo", None)
     holds = info is not None and isinstance(getattr(info, "failResult", None), Failure)
-    check(holds, "Deferred._debugInfo.failResult", "task.py", "it has the failure that nobody has handled")
+    check(holds, "Deferred._debugInfo.failResult", "deferreds.py", "it has the failure that nobody has handled")
     globalLogPublisher.addObserver(observe)
     try:
         assert info is not None
@@ -371,7 +371,7 @@ def test_deferred_fail_result() -> None:
         del deferred, info
     finally:
         globalLogPublisher.removeObserver(observe)
-    check(not unhandled, "Deferred._debugInfo.failResult", "task.py", "a failure is not logged once it is None")
+    check(not unhandled, "Deferred._debugInfo.failResult", "deferreds.py", "a failure is not logged once it is None")
 
 
 def test_deferred_running_callbacks() -> None:

@@ -222,6 +222,17 @@ def test_loop_knows_no_strategies():
     assert not _crossings("bridge._loop", {"bridge.strategies"})
 
 
+def test_only_the_room_for_twisted_imports_twisted():
+    # The demo and the benchmark measure and show Twisted itself. A signature may name Twisted's Deferred.
+    may = ["bridge._twisted", "bridge._private", "bridge._cli"]
+    crossing = {module for module, _ in _crossings("bridge", {"twisted"})}
+    outside = {module for module in crossing if not any(_is_in(module, each) for each in may)}
+    assert outside == {"bridge._api.decorators"}
+    in_all_processes = MODULES["bridge._api.decorators"].read_text().split("if TYPE_CHECKING:")[0]
+    found = _imports(ast.parse(in_all_processes), package="bridge._api", known=set(MODULES))
+    assert not [each for each in found if _is_in(each, "twisted")]
+
+
 def test_nothing_imports_an_extension():
     others = [module for module in MODULES if not _is_in(module, "bridge.ext")]
     assert not [(module, each) for module in others for each in IMPORTS[module] if _is_in(each, "bridge.ext")]

@@ -349,7 +349,7 @@ def test_ctrl_c_at_every_point_of_a_flush_leaves_the_handlers_at_work() -> None:
     from twisted.logger import Logger
 
     from bridge import Bridge
-    from bridge._twisted.logging import twisted_log
+    from bridge._watch.records import records
 
     seen: list[str] = []
 
@@ -365,8 +365,8 @@ def test_ctrl_c_at_every_point_of_a_flush_leaves_the_handlers_at_work() -> None:
         while point:
             at += 1
             Logger().warn("number {number}", number=at)
-            point = interrupt(lambda: twisted_log.flush(5), at)
-            assert twisted_log.flush(5), point
+            point = interrupt(lambda: records.flush(5), at)
+            assert records.flush(5), point
             assert seen[-1] == f"number {at}"
     assert at > 5
 

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from bridge import Bridge, BridgeClosed, block_on, default_bridge
-from bridge._watch.stats import Meter
+from bridge._watch.meter import Meter
 from bridge.strategies import strategies
 
 
