@@ -6,6 +6,7 @@ import atexit
 import builtins
 import html.parser
 import re
+import sys
 import threading
 from html import unescape
 
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:traitlets", 
 @pytest.fixture
 def ip(tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # the shell puts its own there
     shell = interactiveshell.InteractiveShell.instance()
     yield shell
     shell.run_cell("%unload_ext bridge")
