@@ -108,13 +108,11 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
             discard(x)
         raise
     finally:
-        # The error's traceback holds this frame: with these in it, frame and error would be a reference cycle. And
-        # tasks that the work has left behind have the call in their context, for as long as they run.
         if call is not None:
             if pending:
                 leave(call)
-            call.error = call.value = call.context = call.began_with = None
-        del call, x
+            call.let_go()
+        del call, x  # the error's traceback holds this frame, which would be a reference cycle with them
 
 
 def _strategy_for(bridge: Owner, running: Any, how: str | Strategy | None) -> Strategy:

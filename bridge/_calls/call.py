@@ -398,6 +398,10 @@ class BlockedCall(Call):
     def _tell(self) -> None:
         self.waiter.notify()
 
+    def let_go(self) -> None:
+        """Forget what refers to the call, as its caller leaves: tasks that the work has left behind keep the call."""
+        self.error = self.value = self.context = self.began_with = None
+
     def take_variables(self, before: Context, after: Context) -> None:
         """Set in the caller's thread what the work has set in its context.
 
