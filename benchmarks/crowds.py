@@ -29,7 +29,7 @@ EACH = 16
 WAITING = 512  # threads
 # A loop, with its descriptors, and a thread more for each caller: too many for a usual limit of descriptors.
 _AT_MOST = {"async_to_sync": 64}
-_SHOWN = {"block_on", "block_on[colocate]", "block_on[uvloop]"}
+_SHOWN = {"block_on", "block_on[uvloop]"}
 
 
 def _peers() -> list[Peer]:

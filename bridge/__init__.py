@@ -6,8 +6,9 @@ coroutines, Deferreds and Futures alike.
 The two functions that are not in ``__all__`` are for IPython, which looks for them here: ``%load_ext bridge``.
 """
 
-from ._api.bridge import (
-    Bridge,
+from ._api.bridge import Bridge
+from ._api.decorators import as_deferred, as_future, deferring, in_caller, in_thread, serialized
+from ._api.default import (
     as_completed,
     block_on,
     blocking,
@@ -21,7 +22,6 @@ from ._api.bridge import (
     submit,
     wait,
 )
-from ._api.decorators import as_deferred, as_future, deferring, in_caller, in_thread, serialized
 from ._api.hooks import load_ipython_extension as load_ipython_extension
 from ._api.hooks import unload_ipython_extension as unload_ipython_extension
 from ._diagnostics.dump import dump

@@ -1,86 +1,46 @@
-"""Bridge: a loop in a thread of its own and the calls into it; and the default one, behind the plain functions.
+"""Bridge: the calls into one loop. How that loop comes to run is the part of its ``Runs`` (_runs/factories.py).
 
-Importing this module starts nothing and imports neither Twisted nor asyncio: the first call does.
+Importing this module starts nothing and imports no asyncio: the first call does. Twisted is imported when it is needed.
 """
 
 from __future__ import annotations
 
 import functools
-import os
 import threading
 import warnings
-import weakref
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from types import CoroutineType, ModuleType, TracebackType
+from collections.abc import Awaitable, Callable
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from .._diagnostics.dump import checked_signal, dump_on, no_dump_on
-from .._errors import BridgeClosed, BridgeError
-from .._private.abilities import lost, unavailable
-from .._private.rows import REACTOR
-from .._runs.exit import Exit
-from .._threads.condition import new_lock
-from .._threads.native import get_ident
-from .._threads.seconds import checked_seconds
+from .._diagnostics.dump import dump_on, no_dump_on
+from .._errors import BridgeError
+from .._runs.runs import Runs, bridge_here
 from .._values.outcomes import trim
 from .._views.caller import Caller
 from .._views.facade import Facade
-from .._watch.stats import Meter, Stats
-from ..strategies import renew_after_fork, resolve
+from .engine import calls_for, flush_log, when_loaded
 
 if TYPE_CHECKING:
     import asyncio
     import concurrent.futures
-    from concurrent.futures._base import DoneAndNotDoneFutures
 
     from anyio.from_thread import BlockingPortal
 
-    from .._runs.owned import LoopThread
+    from .._runs.options import Options
     from .._runs.run import Run
+    from .._watch.stats import Stats
     from ..strategies.interface import Strategy
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_bridges: weakref.WeakSet[Bridge] = weakref.WeakSet()
-_lock = new_lock()
-_exit = Exit(lambda: list(_bridges))
+_calls: ModuleType | None = None
 
 
-def _engine(x: Any = None) -> ModuleType:
-    """Return the module of the calls, which imports Twisted and asyncio.
-
-    :param x: what is to be called; a coroutine is closed if it cannot be.
-    :raises BridgeClosed: the process is exiting.
-    """
-    try:
-        return _loaded or _load()
-    except BaseException:  # the exit, or Ctrl-C in the imports
-        if isinstance(x, CoroutineType):
-            x.close()
-        raise
-
-
-def _load() -> ModuleType:
-    global _loaded
-    with _lock:
-        if _loaded is None:
-            _exit.watch()
-            from .._calls import block_on as engine
-            from .._calls import waiting
-            from .._diagnostics import reports
-            from .._watch.watchdog import watchdog
-
-            watchdog.report = reports.report
-            watchdog.is_held_up = reports.is_held_up
-            waiting.set_finder(_find_bridge)
-            # After the imports, because what those modules do in a forked child has to be done before ours.
-            os.register_at_fork(after_in_child=_forked)
-            _loaded = engine
-    return _loaded
-
-
-_loaded: ModuleType | None = None
+@when_loaded
+def _use(calls: ModuleType) -> None:
+    global _calls
+    _calls = calls
 
 
 class Bridge(Facade):
@@ -95,13 +55,10 @@ class Bridge(Facade):
     :param strategy: how callers wait, by name or as an object; see :func:`strategies`.
     :param install_reactor: None installs this bridge's reactor as ``twisted.internet.reactor`` if none is installed,
         adopts an idle one that is, and keeps a private one beside another bridge's; True insists on the installed one;
-        False keeps it private. The reactor is :attr:`reactor` in every case.
+        False keeps it private. The reactor is :attr:`reactor` in every case. Where Twisted is not imported as the loop
+        starts, the reactor comes when it is needed: with :attr:`reactor`, or an import of ``twisted.internet.reactor``.
+        With True it is there from the start.
     :param loop_factory: makes the asyncio loop, which must be a selector loop; None for ours.
-    :param colocate: keep the loop's thread and a thread that waits alone on one core for the first two milliseconds of
-        the wait, as long as that is the faster way. It makes short calls two to four times as fast where the scheduler
-        has placed the two apart; where it has not, they are left alone (docs/performance.md). What the awaited code
-        starts meanwhile by other means than the loop's and the reactor's inherits the one core. Without effect on a
-        loop of the user's, and where the system cannot do it: only Linux can.
     :param stall_after: seconds after which a call that still waits is logged once as a warning, with the stacks of both
         threads; None for never.
     :param shutdown_timeout: seconds that work which was cancelled is given to clean up, by a call that timed out, by
@@ -116,6 +73,8 @@ class Bridge(Facade):
     :raises TypeError: an argument is of the wrong type.
     """
 
+    _dump_signal: int | None
+
     def __init__(
         self,
         name: str | None = None,
@@ -123,38 +82,48 @@ class Bridge(Facade):
         strategy: str | Strategy = "auto",
         install_reactor: bool | None = None,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
-        colocate: bool = False,
         stall_after: float | None = 30.0,
         shutdown_timeout: float = 5.0,
         exit_grace: float | None = 0.0,
         dump_signal: int | None = None,
     ) -> None:
-        self.name = name or "bridge"
-        self.strategy = resolve(strategy)
-        self._install_reactor = install_reactor
-        self._loop_factory = loop_factory
-        self._colocate = colocate
-        self.stall_after = checked_seconds(stall_after, "stall_after")
-        seconds = checked_seconds(shutdown_timeout, "shutdown_timeout")
-        if seconds is None:
-            raise ValueError("shutdown_timeout must be a finite number of seconds: it bounds how long a close may take")
-        self._shutdown_timeout = seconds
-        self.exit_grace = checked_seconds(exit_grace, "exit_grace")
-        self._dump_signal = checked_signal(dump_signal)
-        self._meter = Meter()
-        self._run: Any = None  # the LoopThread that runs or ran last
-        self._parents_run: Any = None  # in a forked child: the one of the parent
-        self._closed = False
-        # Re-entrant: a signal handler that interrupts the start of the loop may call block_on.
-        self._starting = new_lock()
-        self._begin_dumping()
+        from .._runs.factories import OwnedRuns
+        from .._runs.options import Options
 
-    def _begin_dumping(self) -> None:
-        dump_on(self._dump_signal)
+        options = Options(
+            name=name or "bridge",
+            strategy=strategy,
+            install_reactor=install_reactor,
+            loop_factory=loop_factory,
+            stall_after=stall_after,
+            shutdown_timeout=shutdown_timeout,
+            exit_grace=exit_grace,
+            dump_signal=dump_signal,
+        )
+        self.set_up(options, OwnedRuns)
+        dump_on(options.dump_signal)
+        self._dump_signal = options.dump_signal
 
-    def _end_dumping(self) -> None:
-        number, self._dump_signal = self._dump_signal, None
-        no_dump_on(number)
+    @classmethod
+    def with_runs(cls, options: Options, make_runs: Callable[[Bridge, Options], Runs]) -> Bridge:
+        """Return a bridge with runs of another kind. No signal makes it dump."""
+        made = cls.__new__(cls)
+        made.set_up(options, make_runs)
+        return made
+
+    def set_up(self, options: Options, make_runs: Callable[[Bridge, Options], Runs]) -> None:
+        """Give the bridge its options and its runs."""
+        self._dump_signal = None
+        self.take(options)
+        self.runs = make_runs(self, options)
+        self.current_run: Callable[[], Run] = self.runs.current  # for each call, without one more call in between
+
+    def take(self, options: Options) -> None:
+        """Take over the options that the calls look at."""
+        self.name = options.name or "bridge"
+        self.strategy: Strategy = options.strategy
+        self.stall_after = options.stall_after
+        self.exit_grace = options.exit_grace
 
     # The calls.
 
@@ -208,10 +177,11 @@ class Bridge(Facade):
         :raises DeadlockError: the call could never end: it waits for a Future of a loop that runs in this thread, or
             for a loop, a task or a Deferred that waits for the caller.
         :raises StrategyUnavailable: there is no such strategy, or it cannot be used here.
-        :raises ReactorConflict: another reactor runs in this process; raised by the call that would start the bridge.
+        :raises ReactorConflict: another reactor runs in this process; raised by the call that would start the bridge,
+            or, where Twisted was imported later, by one with a Deferred.
         """
         try:
-            return (_loaded or _engine(x)).block_on(self, _find_bridge, x, timeout, strategy)
+            return (_calls or calls_for(x)).block_on(self, x, timeout, strategy)
         except BaseException as error:
             trim(error)
             raise
@@ -247,7 +217,7 @@ class Bridge(Facade):
         :raises ReactorConflict: as for :meth:`block_on`.
         """
         try:
-            future: concurrent.futures.Future[Any] = _engine(x).submit(self, _find_bridge, x)
+            future: concurrent.futures.Future[Any] = calls_for(x).submit(self, x)
         except BaseException as error:
             trim(error)
             raise
@@ -269,7 +239,7 @@ class Bridge(Facade):
         :raises ReactorConflict: as for :meth:`block_on`.
         """
         try:
-            result: T = _engine().run(self, _find_bridge, functools.partial(fn, *args, **kwargs))
+            result: T = calls_for().run(self, functools.partial(fn, *args, **kwargs))
         except BaseException as error:
             trim(error)
             raise
@@ -299,28 +269,39 @@ class Bridge(Facade):
         :raises BridgeError: nothing runs here, or the loop is closed.
         :raises TypeError: it is neither a loop nor a reactor.
         """
-        _engine()
+        calls_for()
+        from .._runs.factories import AttachedRuns
+        from .._runs.options import Options
         from .._runs.program import loop_of
 
         loop = loop_of(loop_or_reactor)
-        return bridge_here(loop) or _AttachedBridge(loop, strategy=strategy, stall_after=stall_after)
+        found: Bridge | None = bridge_here(loop)
+        if found is not None:
+            return found
+        options = Options(name="attached", strategy=strategy, stall_after=stall_after)
+        return Bridge.with_runs(options, functools.partial(AttachedRuns, loop=loop))
 
     def caller(self) -> Caller:
         """Return the bridge itself: blocking(), iterate() and enter() call this one."""
         return self
 
-    # Its run.
+    # Its runs.
+
+    @property
+    def last_run(self) -> Run | None:
+        """The run that runs or ran last."""
+        return self.runs.last
 
     @property
     def running(self) -> bool:
         """Whether the loop runs; looking does not start it."""
-        run = self._run
+        run = self.runs.last
         return run is not None and run.over is None
 
     @property
     def was_started(self) -> bool:
         """Whether a loop of this bridge is starting, runs or has run."""
-        run = self._run
+        run = self.runs.last
         return run is not None and (run.is_ready or run.over is None)
 
     @property
@@ -328,24 +309,29 @@ class Bridge(Facade):
         """The asyncio loop, which is started if need be.
 
         :raises BridgeClosed: the bridge is closed.
+        :raises BridgeError: the bridge is attached to a reactor without an asyncio loop, or its loop does not run.
         :raises ReactorConflict: as for :meth:`block_on`.
         """
-        return self.current_run().loop
+        run = self.current_run()
+        if run.calls_here:
+            raise BridgeError(f"a bridge has no loop on {run.loop!r}")
+        return run.loop
 
     @property
     def reactor(self) -> Any:
-        """The Twisted reactor on this bridge's loop, which is started if need be.
+        """The Twisted reactor on this bridge's loop; either is started if need be.
 
         It belongs to the loop's thread: call its methods there, as in ``block_on(lambda: reactor.listenTCP(...))``.
 
         :raises BridgeClosed: the bridge is closed.
+        :raises BridgeError: the bridge is attached to a loop that no reactor stands on, or that does not run.
         :raises ReactorConflict: as for :meth:`block_on`.
         :raises StrategyUnavailable: Twisted lacks a private name that a reactor of ours needs.
         """
-        run = self.current_run()
-        if lost(REACTOR) and not hasattr(run, "reactor"):
-            raise unavailable(REACTOR, "run the reactor by itself, and attach to it: Bridge.attach(reactor)")
-        return run.reactor
+        reactor = self.current_run().needed_reactor()
+        if reactor is None:
+            raise BridgeError("no Twisted reactor stands on the loop that the bridge is attached to")
+        return reactor
 
     @property
     def portal(self) -> BlockingPortal:
@@ -358,13 +344,13 @@ class Bridge(Facade):
         """
         run = self.current_run()
         if run.portal is None:
-            from .._twisted.conversion import open_portal
+            from .._loop.conversion import open_portal
 
             opened = self.block_on(open_portal())
             from .._calls.conditions import serve_portal
 
             serve_portal(opened, self.block_on)
-            with self._starting:
+            with self.runs.starting:
                 if run.portal is None:
                     run.portal = opened
             if run.portal is not opened:  # somebody else was faster
@@ -374,8 +360,8 @@ class Bridge(Facade):
 
     @property
     def thread(self) -> threading.Thread | None:
-        """The loop's thread; None while the bridge does not run."""
-        run = self._run
+        """The loop's thread; None while the bridge does not run, and where the thread is somebody else's."""
+        run = self.runs.last
         return run.thread if run is not None and run.over is None else None
 
     def stats(self) -> Stats:
@@ -389,8 +375,8 @@ class Bridge(Facade):
         Calls from other threads count, and those of :meth:`submit`. On the loop's own thread it is counted how often a
         stack has blocked. Looking starts nothing, and may be done in any thread.
         """
-        run = self._run
-        return self._meter.stats(0, 0) if run is None else self._meter.stats(len(run.open), run.switches)
+        run, meter = self.runs.last, self.runs.meter
+        return meter.stats(0, 0) if run is None else meter.stats(len(run.open), run.switches)
 
     def start(self) -> None:
         """Start the loop, if it does not run. The first call does so by itself.
@@ -405,25 +391,19 @@ class Bridge(Facade):
 
         Tasks are cancelled and given ``shutdown_timeout`` seconds to clean up, asynchronous generators closed, and the
         shutdown triggers of the reactor run; this waits for all that. On the loop's own thread it only starts the
-        closing. Closing a closed bridge does nothing.
+        closing. Closing a closed bridge does nothing. The default bridge starts again with its next call, and a bridge
+        that is attached only detaches.
         """
         try:
-            run = self._begin_to_close()
+            run = self.runs.begin_to_close()
         except BaseException:  # Ctrl-C: no later call may meet a loop that is only half closed
-            self._begin_to_close()
+            self.runs.begin_to_close()
             raise
+        number, self._dump_signal = self._dump_signal, None
+        no_dump_on(number)
         if run is not None:
             run.wait_closed()
-            _flush_log(self._shutdown_timeout)
-
-    def _begin_to_close(self) -> LoopThread | None:
-        """Begin, and return what is being closed: another thread may start the next run before this one has ended."""
-        self._closed = True
-        run: LoopThread | None = self._run
-        if run is not None:
-            run.begin_to_close(f"{self!r} was closed", final=True)
-        self._end_dumping()
-        return run
+            flush_log(self.runs.options.shutdown_timeout)
 
     def __enter__(self) -> Bridge:
         self.start()
@@ -435,525 +415,14 @@ class Bridge(Facade):
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "running" if self.running else "not started"
+        state = "closed" if self.runs.is_closed else "running" if self.running else "not started"
         return f"<Bridge {self.name!r}, {state}>"
 
     def __del__(self) -> None:
-        no_dump_on(getattr(self, "_dump_signal", None))
-        run = getattr(self, "_run", None)
-        if run is not None and run.over is None:
-            warnings.warn(f"unclosed {self!r}; call close(), or use 'with Bridge()'", ResourceWarning, 1, self)
-            run.begin_to_close("its Bridge was dropped without close()")
-
-    # For the calls.
-
-    def current_run(self) -> Run:
-        """Return the loop thread that runs; start one if none does.
-
-        :raises BridgeClosed: the bridge is closed, or the loop ended as it started.
-        :raises BaseException: what kept the loop from starting.
-        """
-        run: Run | None = self._run
-        if run is not None and run.accepts:
-            return run
-        return self._start()
-
-    def _start(self) -> Run:
-        engine = _engine()
-        if _exit.has_begun:
-            return _exit.run_of(self._run)
-        from .._runs.owned import LoopThread
-
-        run: LoopThread | None = self._run
-        if run is not None and run.over is not None and run.has(engine.loop_here()):
-            # The loop's own thread, or a worker that it waits for, while it is shutting down.
-            raise run.closed_error()
-        with self._starting:
-            if self._closed:
-                raise BridgeClosed(f"{self!r} takes no more calls; make a new Bridge()")
-            run = self._run
-            if run is None or run.over is not None:
-                if run is not None:
-                    run.wait_ended()
-                new = LoopThread(
-                    name=self.name,
-                    loop_factory=self._loop_factory,
-                    install_reactor=self._install_reactor,
-                    owner=self,
-                    previous=run or self._parents_run,
-                    shutdown_timeout=self._shutdown_timeout,
-                    colocate=self._colocate,
-                )
-                if self._run is run:  # else a signal handler has started one since
-                    new.watch(self.stall_after, self._meter)
-                    _bridges.add(self)
-                    self._run = new
-                    _exit.check(new)
-                started: Any = self._run or new
-            else:
-                started = run
-            _exit.watch_child()
-            # Here, and not only after it was made: a signal handler may block between the two, or raise.
-            started.start()
-        if self._closed:  # meanwhile; close() may have looked for a run before there was one
-            started.begin_to_close(f"{self!r} was closed", final=True)
-        started.wait_ready()
-        if started.over is not None:
-            if started.was_interrupted:
-                return self._start()
-            raise started.closed_error()
-        new_run: LoopThread = started
-        return new_run
-
-    def forget_run(self) -> None:
-        """Begin anew in a forked child: the loop is the parent's."""
-        run = self._parents_run = self._run
-        self._run = None
-        self._starting = new_lock()
-        if run is not None:
-            run.forget()
-
-
-class _DefaultBridge(Bridge):
-    """The bridge behind the plain functions: after ``close()`` the next call starts it again."""
-
-    def _begin_dumping(self) -> None:
-        """Do nothing: configure() does it, once for this bridge and those that it makes to check the options."""
-
-    def close(self) -> None:
-        """End the loop; the next call starts a new one."""
-        super().close()
-
-    def _begin_to_close(self) -> LoopThread | None:
-        run: LoopThread | None = self._run
-        if run is not None:
-            run.begin_to_close("the default bridge was closed")
-        return run
-
-    def __del__(self) -> None:
-        pass
-
-
-class _AttachedBridge(Bridge):
-    """A bridge on a loop that someone else runs."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
-        super().__init__("attached", **options)
-        self._is_parents = False  # it ran when this process was forked
-        self._attached = loop
-        self._run = self._attach()
-        _bridges.add(self)
-
-    def take_options(self, other: Bridge) -> None:
-        """Take over those of the options of another bridge that have a meaning for this one."""
-        self.strategy = other.strategy
-        self.stall_after = other.stall_after
-        self.exit_grace = other.exit_grace
-        self._run.watch(self.stall_after, self._meter)
-
-    def _attach(self) -> Run:
-        from .._runs.program import attach
-
-        _exit.check()
-        run = attach(self._attached, self._shutdown_timeout)
-        _exit.check(run)
-        run.watch(self.stall_after, self._meter)
-        return run
-
-    def current_run(self) -> Run:
-        run: Run = self._run
-        if run.accepts and self._attached.is_running():
-            run.check()
-            return run
-        if _exit.has_begun:
-            return _exit.run_of(run)
-        with self._starting:
-            if self._is_parents:
-                raise BridgeClosed(
-                    f"the loop that {self!r} is attached to runs in the process that this one was forked from; attach "
-                    "to a loop of this one, or use a Bridge()"
-                )
-            if self._closed:
-                raise BridgeClosed(f"{self!r} takes no more calls; attach another: Bridge.attach(loop)")
-            run = self._run
-            if run.calls_here and run.over is not None and self._attached.is_closed():
-                raise run.closed_error()  # a reactor that has stopped never runs again
-            if not self._attached.is_running():
-                state = "is closed" if self._attached.is_closed() else "does not run"
-                raise BridgeError(
-                    f"the loop that {self!r} is attached to, {self._attached!r}, {state}; run it, or use a Bridge() of "
-                    "its own"
-                )
-            if run.over is not None:
-                self._run = run = self._attach()
-                if not self._attached.is_running():  # it has stopped meanwhile, and told nobody
-                    run.end("the loop that the bridge is attached to has stopped")
-            run.check()
-            return run
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The asyncio loop.
-
-        :raises BridgeError: the bridge is attached to a reactor that has none.
-        """
-        run = self.current_run()
-        if run.calls_here:
-            raise BridgeError(f"a bridge has no loop on {self._attached!r}")
-        return run.loop
-
-    @property
-    def reactor(self) -> Any:
-        """The Twisted reactor on the loop.
-
-        :raises BridgeError: there is none.
-        """
-        reactor = self.current_run().reactor
-        if reactor is None:
-            raise BridgeError("no Twisted reactor stands on the loop that the bridge is attached to")
-        return reactor
-
-    @property
-    def thread(self) -> threading.Thread | None:
-        """None: the thread is someone else's."""
-        return None
-
-    def close(self) -> None:
-        """Detach from the loop, which goes on; open calls fail with ``BridgeClosed``."""
-        self._closed = True
-        self._run.detach(f"{self!r} was closed")
-
-    def __del__(self) -> None:
-        run = getattr(self, "_run", None)
-        if run is not None:
-            run.detach("its Bridge was dropped")
-
-    def forget_run(self) -> None:
-        """Begin anew in a forked child, where the loop runs no more if it ran; one that did not may be run there."""
-        self._starting = new_lock()
-        self._is_parents = self._attached.is_running()
-        self._run.forget()
-
-
-def _forked() -> None:
-    """Begin anew in a forked child. Of the parent's threads there is only the one that has forked."""
-    global _bridges, _default, _lock
-    _lock = new_lock()  # another thread may have held it
-    known = list(_bridges)
-    _bridges = weakref.WeakSet(known)  # and have been iterating over this
-    if isinstance(_default, _AttachedBridge):  # as under 'python -m bridge run'
-        _default = None
-    for bridge in known:
-        bridge.forget_run()
-    from .._calls import deadlock, errands
-    from .._loop.worker_threads import forget_worker_loop
-    from .._twisted.logging import twisted_log
-    from .._watch.watchdog import watchdog
-
-    forget_worker_loop()
-    watchdog.after_fork()
-    twisted_log.after_fork()
-    deadlock.after_fork()
-    errands.after_fork()
-    renew_after_fork()
-
-
-def _flush_log(seconds: float) -> None:
-    """Wait for the handlers of what was logged; not on a loop, which would stand still meanwhile."""
-    from .._loop.worker_threads import loop_here
-    from .._twisted.logging import twisted_log
-
-    if loop_here() is None:
-        twisted_log.flush(seconds)
-
-
-_options: dict[str, Any] = {}
-_default: Bridge | None = None
-
-
-def configure(**options: Any) -> None:
-    """Set options of the default bridge, before its first use.
-
-    ::
-
-        bridge.configure(strategy="event", stall_after=5)
-
-    :param options: those of :class:`Bridge`; a later call adds to the earlier ones.
-    :raises BridgeError: the default bridge is in use already, or dump_signal is set off the main thread.
-    :raises TypeError: there is no such option, or its value is of the wrong type.
-    :raises ValueError: a value is out of range.
-    :raises StrategyUnavailable: there is no such strategy.
-    """
-    global _options
-    with _lock:
-        if isinstance(_default, _AttachedBridge):  # under 'python -m bridge run' its loop runs from the beginning
-            _default.take_options(_DefaultBridge(**options))
+        runs = getattr(self, "runs", None)
+        if runs is None:  # an option was refused
             return
-        starting = new_lock() if _default is None else _default._starting
-        with starting:
-            if _default is not None and _default.was_started:
-                raise BridgeError(
-                    "the default bridge is in use already; call bridge.configure() before the first call, or make a "
-                    "Bridge(...) of your own with these options"
-                )
-            merged = _options | options
-            _DefaultBridge(**merged)  # refuses what is wrong; nothing starts
-            dump_on(merged.get("dump_signal"))
-            no_dump_on(_options.get("dump_signal"))
-            _options = merged
-            if _default is not None:
-                Bridge.__init__(_default, **merged)
-                _default._starting = starting  # on which another thread may wait
-
-
-def default_bridge() -> Bridge:
-    """Return the bridge behind the plain functions. It starts with its first call, and again after a ``close()``."""
-    global _default
-    if _default is None:
-        with _lock:
-            if _default is None:
-                _default = _DefaultBridge(**_options)
-    return _default
-
-
-def use_as_default(bridge: Bridge) -> None:
-    """Put a bridge behind the plain functions; for a program that is run on the loop."""
-    global _default
-    _default = bridge
-
-
-def exit_begins() -> None:
-    """Say nothing from now on of calls that the end of the program fails; for a program that is run on the loop."""
-    _exit.be_quiet()
-
-
-def bridge_here(loop: asyncio.AbstractEventLoop | None) -> Bridge | None:
-    """Return the bridge whose loop that is, None if it is no bridge's."""
-    if loop is not None:
-        for bridge in list(_bridges):
-            run = bridge._run
-            if run is not None and run.has(loop):
-                return bridge
-    return None
-
-
-def run_of_this_thread() -> Run | None:
-    """Return the run of the loop or reactor whose thread this is, None if it is no bridge's."""
-    ident = get_ident()
-    for bridge in list(_bridges):
-        run: Run | None = bridge._run
-        if run is not None and run.over is None and run.ident == ident:
-            return run
-    return None
-
-
-def _find_bridge(loop: asyncio.AbstractEventLoop | None) -> Bridge:
-    """Return the bridge of that loop, which runs in this thread or handed it its work; else the default one."""
-    found = bridge_here(loop)
-    if found is None and loop is not None and _loaded is not None and _loaded.is_ours(loop):
-        with _lock:
-            # A worker thread of a loop of ours that the program runs. The loop keeps the bridge for the next call.
-            found = bridge_here(loop)
-            if found is None:
-                found = loop.bridge = Bridge.attach(loop)  # type: ignore[attr-defined]
-    return found or _default or default_bridge()
-
-
-@overload
-def block_on(x: Awaitable[T], *, timeout: float | None = None, strategy: str | Strategy | None = None) -> T: ...
-@overload
-def block_on(
-    x: concurrent.futures.Future[T], *, timeout: float | None = None, strategy: str | Strategy | None = None
-) -> T: ...
-@overload
-def block_on(
-    x: Callable[[], Awaitable[T]], *, timeout: float | None = None, strategy: str | Strategy | None = None
-) -> T: ...
-@overload
-def block_on(
-    x: Callable[[], concurrent.futures.Future[T]],
-    *,
-    timeout: float | None = None,
-    strategy: str | Strategy | None = None,
-) -> T: ...
-@overload
-def block_on(x: Callable[[], T], *, timeout: float | None = None, strategy: str | Strategy | None = None) -> T: ...
-def block_on(x: Any, *, timeout: float | None = None, strategy: str | Strategy | None = None) -> Any:
-    """Wait for x and return its result: ``default_bridge().block_on(x)``, or in a worker thread of another bridge its.
-
-    ::
-
-        from bridge import block_on
-        page = block_on(lambda: treq.get(url))        # Twisted
-        rows = block_on(connection.fetch(query))      # asyncio
-
-    Arguments and errors are those of :meth:`Bridge.block_on`.
-    """
-    try:
-        verbs = _loaded or _engine(x)
-        if timeout is None and strategy is None:
-            loop = verbs.get_running_loop()
-            block_here = None if loop is None else verbs.short_way(loop, x)
-            if block_here is not None:
-                return block_here(loop, x)
-        return verbs.block_on(None, _find_bridge, x, timeout, strategy)
-    except BaseException as error:
-        trim(error)
-        raise
-
-
-def run(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a sync function on the loop's thread, in a task, and return its result.
-
-    ::
-
-        @run
-        def main(): ...                       # in which block_on(treq.get(url)) is safe as written
-
-    Arguments and errors are those of :meth:`Bridge.run`.
-    """
-    try:
-        result: T = _engine().run(None, _find_bridge, functools.partial(fn, *args, **kwargs))
-    except BaseException as error:
-        trim(error)
-        raise
-    return result
-
-
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return a new asyncio loop of ours, for the program to run.
-
-    Tasks on it await Deferreds, ``block_on`` works in everything that it runs, with no second thread, and it has a
-    Twisted reactor from the moment it runs: the installed one, if that is idle or none is installed, else its own.
-
-    ::
-
-        with asyncio.Runner(loop_factory=bridge.new_event_loop) as runner:
-            runner.run(main())
-    """
-    _engine()
-    from .._runs.program import new_event_loop as make
-
-    return make()
-
-
-def install() -> Any:
-    """Put the reactor on a loop of ours, in this thread, and return it; the program runs it.
-
-    ::
-
-        reactor = bridge.install()
-        reactor.callWhenRunning(main)          # in which block_on works
-        reactor.run()
-
-    :raises ReactorConflict: a reactor runs already, belongs to a bridge, or cannot be adopted.
-    """
-    _engine()
-    from .._runs.program import install as put
-
-    return put()
-
-
-@overload
-def submit(x: Awaitable[T]) -> concurrent.futures.Future[T]: ...
-@overload
-def submit(x: concurrent.futures.Future[T]) -> concurrent.futures.Future[T]: ...
-@overload
-def submit(x: Callable[[], Awaitable[T]]) -> concurrent.futures.Future[T]: ...
-@overload
-def submit(x: Callable[[], concurrent.futures.Future[T]]) -> concurrent.futures.Future[T]: ...
-@overload
-def submit(x: Callable[[], T]) -> concurrent.futures.Future[T]: ...
-def submit(x: Any) -> concurrent.futures.Future[Any]:
-    """Start x and return a ``concurrent.futures.Future`` of its result at once.
-
-    Arguments and errors are those of :meth:`Bridge.submit`.
-    """
-    try:
-        future: concurrent.futures.Future[Any] = _engine(x).submit(None, _find_bridge, x)
-    except BaseException as error:
-        trim(error)
-        raise
-    return future
-
-
-def wait(
-    fs: Iterable[concurrent.futures.Future[T]], timeout: float | None = None, return_when: str = "ALL_COMPLETED"
-) -> DoneAndNotDoneFutures[T]:
-    """Wait for Futures, as ``concurrent.futures.wait`` does, in the way of :func:`block_on`.
-
-    On a loop's own thread the stack switches and the loop goes on, in a GUI's thread its events run, in a process that
-    gevent has patched the greenlet blocks only. ``concurrent.futures.wait`` stops the thread, and waits for ever for
-    work that needs it. What ends the wait (the time-out, Ctrl-C, a cancellation) leaves every Future as it is. ::
-
-        done, not_done = bridge.wait([bridge.submit(fetch(url)) for url in urls], timeout=10)
-
-    :param fs: Futures of ``concurrent.futures`` from anywhere, those of :func:`submit` among them.
-    :param timeout: seconds, None to wait for ever.
-    :param return_when: ``FIRST_COMPLETED``, ``FIRST_EXCEPTION`` or ``ALL_COMPLETED`` of ``concurrent.futures``.
-    :returns: the named tuple ``(done, not_done)`` of two sets; duplicates are left out.
-    :raises TypeError: one of fs is no such Future.
-    :raises ValueError: there is no such return_when.
-    :raises DeadlockError: it would have to wait on the loop's root stack, outside any callback.
-    :raises StrategyUnavailable: work of one of fs needs this very thread, whose loop cannot go on meanwhile.
-    """
-    try:
-        _engine()
-        from .._calls import completed
-
-        return completed.wait(_find_bridge, fs, timeout, return_when)
-    except BaseException as error:
-        trim(error)
-        raise
-
-
-def as_completed(
-    fs: Iterable[concurrent.futures.Future[T]], timeout: float | None = None
-) -> Iterator[concurrent.futures.Future[T]]:
-    """Yield Futures as they end, as ``concurrent.futures.as_completed`` does, in the way of :func:`block_on`.
-
-    It waits as :func:`wait` does, takes the same Futures, and leaves nothing behind in them when it is left early. ::
-
-        for future in bridge.as_completed(bridge.submit(fetch(url)) for url in urls):
-            print(future.result())
-
-    :param fs: as for :func:`wait`; duplicates are yielded once.
-    :param timeout: seconds that all of it may take, from the first item on; None for no limit.
-    :raises TimeoutError: the time is up.
-    :raises TypeError: as for :func:`wait`.
-    :raises DeadlockError: as for :func:`wait`.
-    :raises StrategyUnavailable: as for :func:`wait`.
-    """
-    try:
-        _engine()
-        from .._calls import completed
-
-        futures = completed.as_completed(_find_bridge, fs, timeout)
-        del fs  # which would keep alive what has been yielded
-        yield from futures
-    except BaseException as error:
-        trim(error)
-        raise
-
-
-class _DefaultViews(Facade):
-    """The default bridge, or in a worker thread of another bridge that one."""
-
-    if not TYPE_CHECKING:
-        block_on = staticmethod(block_on)
-
-    def caller(self) -> Caller:
-        """Return the bridge that serves this thread."""
-        return _find_bridge(_engine().loop_here())
-
-    def __reduce__(self) -> str:
-        return "_plain"
-
-    def __repr__(self) -> str:
-        return "<the default bridge>"
-
-
-_plain = _DefaultViews()
-blocking = _plain.blocking
-iterate = _plain.iterate
-enter = _plain.enter
+        no_dump_on(self._dump_signal)
+        shown = repr(self)
+        if runs.drop():
+            warnings.warn(f"unclosed {shown}; call close(), or use 'with Bridge()'", ResourceWarning, 1, self)

@@ -1,6 +1,6 @@
 """For code that stands on the loop: as_deferred, as_future, in_thread and in_caller, deferring and serialized.
 
-Only the signatures and contracts stand here, so that importing the package does not import Twisted.
+Only the signatures and contracts stand here, so that importing the package imports neither Twisted nor asyncio.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from .._errors import BridgeError
+from .._runs.runs import bridge_here, run_of_this_thread
 from .._values.outcomes import trim
-from .bridge import block_on, bridge_here, run_of_this_thread
+from .default import block_on
 
 if TYPE_CHECKING:
     import asyncio
@@ -100,12 +101,12 @@ def as_future(x: Any) -> Any:
 
         @functools.wraps(x)
         def call(*args: Any, **kwargs: Any) -> asyncio.Future[Any]:
-            from .._twisted import conversion
+            from .._loop import conversion
 
             return conversion.future_result(x, args, kwargs)
 
         return call
-    from .._twisted import conversion
+    from .._loop import conversion
 
     return conversion.as_future(x)
 
@@ -133,7 +134,7 @@ async def in_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) ->
             "in_thread was awaited on a loop that is no bridge's, which block_on in the thread could not come back to; "
             "write 'await asyncio.to_thread(...)', or run this code on a bridge: block_on(coroutine)"
         )
-    from .._twisted import conversion
+    from .._loop import conversion
 
     return await conversion.in_thread(conversion.partial_of(fn, args, kwargs))
 
@@ -283,7 +284,7 @@ def _calls_for(thread: int, stack: object) -> bool:
     bridge = bridge_here(asyncio.get_running_loop())
     if bridge is None:
         return False
-    calls = [call for call in list(bridge._run.open) if getattr(call, "caller", None) == thread]
+    calls = [call for call in list(bridge.last_run.open) if getattr(call, "caller", None) == thread]
     calls = [call for call in calls if getattr(call.waiter, "owner", stack) in (stack, None)]
     # One that is posted and has not begun has no work. No task is no task of its either: a plain callback is another.
     task = asyncio.current_task()

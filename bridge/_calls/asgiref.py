@@ -68,24 +68,28 @@ def _executors() -> Any:
 class AsgirefCall(BlockedCall):
     """A call in whose thread asgiref's work runs."""
 
-    __slots__ = ("before", "executor")
+    __slots__ = ("executor",)
     serves = True
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.before: Context | None = None
-        self.executor = CallerExecutor(self, self.serves, _current_executor())
+        self.executor: CallerExecutor | None = CallerExecutor(self, self.serves, _current_executor())
 
     def start(self) -> None:
         """Begin the work, for which asgiref finds the caller's thread and what its Locals hold there."""
         if self.context is not None and is_open(self):
             self.context.run(enter, self.executor)
-            self.before = self.context.copy()
+            self.began_with = self.context.copy()
         super().start()
+
+    def let_go(self) -> None:
+        """Forget what refers to the call, as its caller leaves: the contexts, and the executor too."""
+        super().let_go()
+        self.executor = None
 
     def take_variables(self, before: Context, after: Context) -> None:
         """Set in the caller's thread what the work has set in its context, but not the executor."""
-        take_variables(before if self.before is None else self.before, after)
+        take_variables(before, after)
 
 
 class AsgirefCallInLoop(AsgirefCall):
@@ -121,7 +125,7 @@ def come_along() -> None:
 
 
 def take_variables(before: Context, after: Context) -> None:
-    """Set in this thread what was set in a copy of its context, as ``loop.variables.take_variables`` does."""
+    """Set in this thread what was set in a copy of its context, as ``_values.context.take_variables`` does."""
     for variable, value in for_here(changes(before, after)):
         variable.set(value)
 

@@ -1,6 +1,6 @@
 """The verbs as the caller's thread sees them: where a call goes, how the thread waits, and what comes out.
 
-This module is what the first call loads: with it come Twisted and asyncio.
+This module is what the first call loads: with it comes asyncio.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ import asyncio
 import os
 import sys
 import threading
-from asyncio import _get_running_loop as get_running_loop
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from time import monotonic
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._errors import BridgeClosed, DeadlockError
 from .._loop import in_place, worker_threads
 from .._loop.base import is_ours
 from .._loop.switching import SwitchingLoop
-from .._loop.task import is_cancellation
 from .._loop.worker_threads import loop_here
-from .._threads.colocate import LONGEST, Colocation, Pair
+from .._private.cpython import get_running_loop
+from .._runs.run import Owner, Run
 from .._threads.native import get_ident
 from .._threads.seconds import checked_seconds, wait_looking_up
 from .._values.context import caller, library, take_variables
+from .._values.deferreds import is_cancellation
 from .._values.kinds import Kind, describe, discard, kind_of
 from .._watch.watchdog import watchdog
 from ..strategies import refused, resolve
@@ -33,12 +33,9 @@ from ..strategies.interface import Strategy
 from . import asgiref, deadlock
 from .call import ROUTED, BlockedCall, end_of, route_of
 from .errands import has_rung, leave, pending, ring_self, serve
+from .finder import bridge_of
 from .submit import submit
 from .waiting import cannot_switch
-
-if TYPE_CHECKING:
-    from .._runs.run import Owner
-    from .submit import Find
 
 __all__ = ["block_on", "get_running_loop", "is_ours", "loop_here", "run", "short_way", "submit"]
 
@@ -70,12 +67,10 @@ def short_way(running: object, x: Any) -> Callable[[SwitchingLoop, Any], Any] | 
     return None
 
 
-def block_on(bridge: Owner | None, find: Find, x: Any, timeout: float | None, how: str | Strategy | None) -> Any:
-    """Wait for x in this thread; :meth:`bridge.Bridge.block_on` has the contract.
-
-    :param find: returns the bridge by the loop that this thread stands in, if none is given.
-    """
+def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Strategy | None) -> Any:
+    """Wait for x in this thread; :meth:`bridge.Bridge.block_on` has the contract."""
     running = get_running_loop()
+    call: BlockedCall | None = None
     try:
         kind = kind_of(x)
         if timeout is not None:
@@ -84,64 +79,104 @@ def block_on(bridge: Owner | None, find: Find, x: Any, timeout: float | None, ho
         if bridge is None:
             if isinstance(running, SwitchingLoop):
                 return _block_here(running, x, kind, timeout, how)
-            bridge = find(running or worker_loop)
+            bridge = bridge_of(running or worker_loop)
         run = bridge.current_run()
         if running is run.loop:
             return _block_here(running, x, kind, timeout, how)
         if get_ident() == run.ident:
             raise run.refusal_here(f"block_on({describe(x)})")
-        strategy = bridge.strategy if how is None else resolve(how)
-        if running is not None and isinstance(running, SwitchingLoop) and strategy.name == "greenlet":
-            # The greenlets of a loop's thread are the loop's: none of them runs a hub for others.
-            strategy = resolve("auto")
-        reason = strategy.unavailable()
-        if reason is not None:
-            raise refused(strategy, reason)
-        context: Context | None = None
-        before: Any = None  # a copy of it, if there is one, as the work finds it
-        make = BlockedCall
-        if kind not in _WITHOUT_CONTEXT:
-            context = copy_context()
-            if _ASGIREF in _modules:
-                make = asgiref.call_type(running)
-            name = library.get()
-            if name is not None and name != "asyncio":
-                context.run(library.set, None)
+        strategy = _strategy_for(bridge, running, how)
+        context, make = _context_for(kind, running)
         while True:
-            route = run.post if kind not in ROUTED else route_of(run, x, kind)
-            waiter = strategy.waiter()
-            call = make(run, x, kind, route, context, waiter)
+            call = _call_on(run, x, kind, make, context, strategy, worker_loop)
             if timeout is not None:
                 call.limit = timeout
-            if worker_loop is run.loop and (route == run.post or kind is Kind.CONCURRENT):
-                call.scope = worker_threads.scope_of_this_thread()
-                if call.scope is not None:
-                    call.route = run.post
-            if context is not None:
-                context.run(_set_caller, call)
-                before = context.copy()
-            try:
-                run.open.add(call)
-                # The exit of the process fails what is open after it has refused further calls.
-                if run.over is None and (run.accepts or bridge.current_run() is run):
-                    break
-                run.open.discard(call)
-            except BaseException:  # Ctrl-C, before the call was posted; or a refusal
-                run.open.discard(call)
-                raise
+            run.open.add(call)
+            # The exit of the process fails what is open after it has refused further calls.
+            if run.over is None and (run.accepts or bridge.current_run() is run):
+                break
+            run.open.discard(call)
             run = bridge.current_run()
         if timeout is None:
-            if running is not None:
-                deadlock.check(call)
-            elif kind is _FUTURE and worker_loop is not None:
-                try:
-                    deadlock.check_worker(x)
-                except BaseException:
-                    run.open.discard(call)
-                    raise
+            _check_for_deadlock(call, running, worker_loop)
+        return _outcome(call, x, timeout, _wait_for(call, strategy, timeout))
     except BaseException:
-        discard(x)
+        if call is None:
+            discard(x)
+        elif call.x is not None:  # it has no outcome: refused, or interrupted, maybe before it was posted
+            call.run.open.discard(call)
+            discard(x)
         raise
+    finally:
+        if call is not None:
+            if pending:
+                leave(call)
+            call.let_go()
+        del call, x  # the error's traceback holds this frame, which would be a reference cycle with them
+
+
+def _strategy_for(bridge: Owner, running: Any, how: str | Strategy | None) -> Strategy:
+    """Return the strategy that the call names, or the bridge's.
+
+    :raises StrategyUnavailable: it cannot be used here.
+    """
+    strategy = bridge.strategy if how is None else resolve(how)
+    if running is not None and isinstance(running, SwitchingLoop) and getattr(strategy, "runs_hub", False):
+        # The greenlets of a loop's thread are the loop's: none of them runs a hub for others.
+        strategy = resolve("auto")
+    reason = strategy.unavailable()
+    if reason is not None:
+        raise refused(strategy, reason)
+    return strategy
+
+
+def _context_for(kind: Kind, running: Any) -> tuple[Context | None, type[BlockedCall]]:
+    """Return a copy of this thread's context for the work, if it needs one, and the class of the call."""
+    if kind in _WITHOUT_CONTEXT:
+        return None, BlockedCall
+    context = copy_context()
+    name = library.get()
+    if name is not None and name != "asyncio":
+        context.run(library.set, None)
+    return context, asgiref.call_type(running) if _ASGIREF in _modules else BlockedCall
+
+
+def _call_on(
+    run: Run,
+    x: Any,
+    kind: Kind,
+    make: type[BlockedCall],
+    context: Context | None,
+    strategy: Strategy,
+    worker_loop: Any,
+) -> BlockedCall:
+    """Return a new call to the run's loop."""
+    route = run.post if kind not in ROUTED else route_of(run, x, kind)
+    call = make(run, x, kind, route, context, strategy.waiter())
+    if worker_loop is run.loop and (route == run.post or kind is Kind.CONCURRENT):
+        call.scope = worker_threads.scope_of_this_thread()
+        if call.scope is not None:
+            call.route = run.post
+    if context is not None:
+        context.run(_set_caller, call)
+        call.began_with = context.copy()
+    return call
+
+
+def _check_for_deadlock(call: BlockedCall, running: Any, worker_loop: Any) -> None:
+    """Refuse a call without a limit that could never end."""
+    if running is not None:
+        deadlock.check(call)
+    elif call.kind is _FUTURE and worker_loop is not None:
+        deadlock.check_worker(call.x)
+
+
+def _wait_for(call: BlockedCall, strategy: Strategy, timeout: float | None) -> bool:
+    """Post the call and wait for its end. Return False if it was given up, with its work still running.
+
+    :raises BaseException: what was raised in this thread, such as KeyboardInterrupt; the work has been cancelled.
+    """
+    run, waiter = call.run, call.waiter
     patience = run.shutdown_timeout
     if timeout == 0:
         call.one_turn = True
@@ -153,10 +188,7 @@ def block_on(bridge: Owner | None, find: Find, x: Any, timeout: float | None, ho
             watchdog.wake(run)
         if pending:
             ring_self(call)
-        if run.colocation is None or not getattr(waiter, "sleeps", False):
-            done = _begin_and_wait(call, limit)
-        else:
-            done = _begin_and_wait_faster(run.colocation, call, limit)
+        done = _begin_and_wait(call, limit)
         if done and call.waiter is not waiter:
             done = _serve_and_wait(call, strategy, None if limit is None else call.started + limit)
         if not done:
@@ -171,37 +203,42 @@ def block_on(bridge: Owner | None, find: Find, x: Any, timeout: float | None, ho
         finally:
             if pending:
                 leave(call)
-        if context is not None:
-            call.take_variables(before, context)
-            call.context = None  # which has the call
+        _take_variables(call)
         raise
+    return done
+
+
+def _take_variables(call: BlockedCall) -> None:
+    """Set in this thread what the work has set in its copy of the context."""
+    before, context = call.began_with, call.context
+    if before is not None and context is not None:
+        if type(call) is BlockedCall:
+            take_variables(before, context)
+        else:
+            call.take_variables(before, context)
+
+
+def _outcome(call: BlockedCall, x: Any, timeout: float | None, done: bool) -> Any:
+    """Return the value of a call that has ended or was given up, or raise its error."""
     try:
-        if context is not None:
-            if make is BlockedCall:
-                take_variables(before, context)
-            else:
-                call.take_variables(before, context)
+        meter = call.run.meter
+        _take_variables(call)
         if not done:
             call.give_up()
-            run.meter.note("timed_out")
+            meter.note("timed_out")
             raise _timed_out(x, timeout, still_runs=True)
         call.x = None
         if call.error is None:
             return call.value
         if call.cancel_asked and is_cancellation(call.error):
-            run.meter.note("timed_out")
+            meter.note("timed_out")
             raise _timed_out(x, timeout, call.still_runs) from call.error
         if isinstance(call.error, BridgeClosed):
             discard(x)
-        run.meter.note(end_of(call.error))
+        meter.note(end_of(call.error))
         raise call.error
     finally:
-        if pending:
-            leave(call)
-        # The error's traceback holds this frame: with these in it, frame and error would be a reference cycle. And
-        # tasks that the work has left behind have the call in their context, for as long as they run.
-        call.error = call.value = call.context = None
-        del call, x
+        del call, x  # as in block_on
 
 
 def _begin_and_wait(call: BlockedCall, limit: float | None) -> bool:
@@ -252,39 +289,9 @@ def _wait_patiently(call: BlockedCall, strategy: Strategy, seconds: float) -> bo
     return (has_rung(call) or _wait(call, seconds)) and _serve_and_wait(call, strategy, deadline, is_patient=True)
 
 
-def _begin_and_wait_faster(colocation: Colocation, call: BlockedCall, limit: float | None) -> bool:
-    """Do the same, on one core with the loop for a short while if nobody else waits and that is the faster way now."""
-    try:
-        try:
-            if not colocation.take(call):
-                return _begin_and_wait(call, limit)
-            together = colocation.choose()
-            done = _begin_and_wait_together(colocation, call, limit) if together else _begin_and_wait(call, limit)
-            colocation.note(together, monotonic() - call.started)
-        finally:
-            colocation.give_back(call)
-    finally:
-        colocation.give_back(call)  # once more, should Ctrl-C have ended the first
-    return done
-
-
-def _begin_and_wait_together(colocation: Colocation, call: BlockedCall, limit: float | None) -> bool:
-    short = LONGEST if limit is None else min(limit, LONGEST)
-    pair = Pair(colocation)
-    try:
-        try:
-            pair.join()
-            done = _begin_and_wait(call, short)
-        finally:
-            pair.part()
-    finally:
-        pair.part()  # once more, should Ctrl-C have ended the first
-    return done or _wait(call, None if limit is None else limit - short)
-
-
 def _block_here(loop: Any, x: Any, kind: Kind, timeout: float | None, how: str | Strategy | None) -> Any:
     """Wait for x on the loop's own thread, where the stack switches."""
-    if how is not None and resolve(how).name not in ("auto", "greenlet"):
+    if how is not None and not getattr(resolve(how), "switches_stacks", False):
         raise DeadlockError(
             f"block_on({describe(x)}, strategy={how!r}) was called on the loop's own thread, which cannot wait in that "
             "way for what it has to run itself; leave the strategy out, and the stack switches"
@@ -298,17 +305,17 @@ def _block_here(loop: Any, x: Any, kind: Kind, timeout: float | None, how: str |
             in_place.raise_interrupt(loop)
 
 
-def run(bridge: Owner | None, find: Find, function: Callable[[], Any]) -> Any:
+def run(bridge: Owner | None, function: Callable[[], Any]) -> Any:
     """Call a function in a task on the loop's thread; :meth:`bridge.Bridge.run` has the contract."""
     running = get_running_loop()
     if bridge is None and isinstance(running, SwitchingLoop):
         return function()
     if bridge is None:
-        bridge = find(running or worker_threads.loop_of_this_thread())
+        bridge = bridge_of(running or worker_threads.loop_of_this_thread())
     run = bridge.current_run()
     if (running is not None and running is run.loop) or (run.calls_here and get_ident() == run.ident):
         return function()
-    return block_on(bridge, find, _called(function), None, None)
+    return block_on(bridge, _called(function), None, None)
 
 
 async def _called(function: Callable[[], Any]) -> Any:

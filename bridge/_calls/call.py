@@ -18,17 +18,16 @@ from time import monotonic
 from types import TracebackType
 from typing import Any
 
-from twisted.python.failure import Failure
-
 from .._errors import BridgeClosed, BridgeError, DeadlockError
 from .._loop import worker_threads
 from .._loop.base import BridgeLoop, start_task
 from .._loop.switching import SwitchingLoop
-from .._loop.task import CANCELLATIONS, Contained, error_of, mark_handled, note_raised
+from .._loop.task import Contained
 from .._private.cpython import get_running_loop
 from .._runs.run import Run
 from .._threads.native import get_ident
 from .._values.context import take_variables
+from .._values.deferreds import deferreds
 from .._values.kinds import Kind, describe, discard, returned_kind
 from .._values.outcomes import set_traceback, trim
 from ..strategies.interface import Waiter
@@ -189,6 +188,8 @@ class Call:
         elif self.scope is not None:
             self._start_task(_await(asyncio.wrap_future(x) if kind is Kind.CONCURRENT else x))
         elif kind is Kind.DEFERRED:
+            if deferreds.met is not None:
+                deferreds.met(self.run.loop)
             self.work = x
             x.addBoth(self._fired)
         else:
@@ -230,22 +231,22 @@ class Call:
             self.settle(value, None)
 
     def _fired(self, result: Any) -> Any:
-        if isinstance(result, Failure):
+        if isinstance(result, deferreds.failure):
             if self.run.over is not None and isinstance(result.value, BridgeClosed) and self.is_settled:
                 return None  # of a call that the same end has failed, in a worker; nobody is to log it
             work = self.work
             if work is not None and threading.get_ident() != self.run.ident:
-                note_raised(work, result)
+                deferreds.note_raised(work, result)
             # Twisted notes a failure as unhandled when all callbacks have run, so this waits until they have.
             self.run.post(functools.partial(self._failed, result))
         else:
             self.settle(result, None)
         return result
 
-    def _failed(self, failure: Failure) -> None:
+    def _failed(self, failure: Any) -> None:
         if getattr(self.work, "result", None) is failure:
-            mark_handled(self.work)
-        self.settle(None, error_of(failure))
+            deferreds.mark_handled(self.work)
+        self.settle(None, deferreds.error_of(failure))
 
     def time_out(self) -> None:
         """Cancel the work unless that was done.
@@ -375,7 +376,8 @@ class BlockedCall(Call):
     """A call whose caller waits in its thread."""
 
     # ``limit``: the seconds after which the caller goes on in any case; it is there only if there is such a time.
-    __slots__ = ("caller", "limit", "waiter")
+    # ``began_with``: a copy of the context as the work finds it, if there is one.
+    __slots__ = ("began_with", "caller", "limit", "waiter")
     waits = True
     limit: float
 
@@ -391,9 +393,14 @@ class BlockedCall(Call):
         Call.__init__(self, run, x, kind, route, context)
         self.waiter = waiter
         self.caller = get_ident()
+        self.began_with: Context | None = None
 
     def _tell(self) -> None:
         self.waiter.notify()
+
+    def let_go(self) -> None:
+        """Forget what refers to the call, as its caller leaves: tasks that the work has left behind keep the call."""
+        self.error = self.value = self.context = self.began_with = None
 
     def take_variables(self, before: Context, after: Context) -> None:
         """Set in the caller's thread what the work has set in its context.
@@ -462,4 +469,5 @@ def _here(callback: Callable[[], object]) -> None:
 
 def end_of(error: BaseException) -> str:
     """Return what a call with this error is counted as."""
-    return "cancelled" if isinstance(error, CANCELLATIONS) else "failed"
+    deferreds.load()
+    return "cancelled" if isinstance(error, deferreds.cancellations) else "failed"

@@ -25,14 +25,14 @@ from .._loop.worker_threads import loop_here
 from .._private.abilities import lost, unavailable
 from .._private.rows import FUTURES
 from .._values.kinds import describe
+from ..strategies import sleeping_waiter
 from ..strategies.interface import Waiter
+from .finder import bridge_of
 from .submit import WorkFuture
-from .waiting import SleepingWaiter, waiter_here
+from .waiting import waiter_here
 
 if TYPE_CHECKING:
     from concurrent.futures._base import DoneAndNotDoneFutures
-
-    from .submit import Find
 else:
     DoneAndNotDoneFutures = type(concurrent.futures.wait(()))
 
@@ -40,39 +40,33 @@ _Future = concurrent.futures.Future[Any]
 _ENDED = frozenset({"FINISHED", "CANCELLED_AND_NOTIFIED"})
 
 
-def wait(find: Find, fs: Iterable[Any], timeout: float | None, return_when: str) -> DoneAndNotDoneFutures[Any]:
-    """Wait for Futures; :func:`bridge.wait` has the contract.
-
-    :param find: returns the bridge whose strategy serves here, by the loop that this thread stands in.
-    """
+def wait(fs: Iterable[Any], timeout: float | None, return_when: str) -> DoneAndNotDoneFutures[Any]:
+    """Wait for Futures; :func:`bridge.wait` has the contract."""
     futures = _checked(fs, "wait")
     if not _is_enough(futures, return_when):
         if return_when not in (FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED):
             raise ValueError(f"Invalid return condition: {return_when!r}")
         if timeout is None or timeout > 0:
-            _wait(find, futures, timeout, return_when)
+            _wait(futures, timeout, return_when)
     done = {future for future in futures if _has_ended(future)}
     return DoneAndNotDoneFutures(done, set(futures) - done)
 
 
-def _wait(find: Find, futures: list[_Future], timeout: float | None, return_when: str) -> None:
+def _wait(futures: list[_Future], timeout: float | None, return_when: str) -> None:
     listener = Listener(futures, return_when)
     try:
         try:
             listener.begin()
             if not _is_enough(futures, return_when):
-                listener.wait(_waiter("wait", find, futures), timeout)
+                listener.wait(_waiter("wait", futures), timeout)
         finally:
             listener.end()
     finally:
         listener.end()  # once more, should Ctrl-C have ended the first
 
 
-def as_completed(find: Find, fs: Iterable[Any], timeout: float | None) -> Iterator[Any]:
-    """Yield Futures as they end; :func:`bridge.as_completed` has the contract.
-
-    :param find: as for :func:`wait`.
-    """
+def as_completed(fs: Iterable[Any], timeout: float | None) -> Iterator[Any]:
+    """Yield Futures as they end; :func:`bridge.as_completed` has the contract."""
     end = None if timeout is None else timeout + monotonic()
     futures = _checked(fs, "as_completed")
     del fs
@@ -96,7 +90,7 @@ def as_completed(find: Find, fs: Iterable[Any], timeout: float | None) -> Iterat
                 left = None if end is None else end - monotonic()
                 if left is not None and left < 0:
                     raise TimeoutError(f"{len(listener.futures)} (of {total}) futures unfinished")
-                listener.wait(_waiter("as_completed", find, listener.futures), left)
+                listener.wait(_waiter("as_completed", listener.futures), left)
         finally:
             listener.end()
     finally:
@@ -206,7 +200,7 @@ def _in_one_go(*steps: Callable[[], object]) -> None:
     deque(map(operator.call, steps), 0)
 
 
-def _waiter(verb: str, find: Find, futures: Iterable[_Future]) -> Waiter:
+def _waiter(verb: str, futures: Iterable[_Future]) -> Waiter:
     """Return what waits in this place.
 
     :raises BridgeError: the work of one of the Futures needs this thread, which cannot let it go on.
@@ -214,7 +208,7 @@ def _waiter(verb: str, find: Find, futures: Iterable[_Future]) -> Waiter:
     for future in futures:
         if isinstance(future, WorkFuture):
             future.check_place(f"bridge.{verb}")
-    return waiter_here(find(loop_here()).strategy) or SleepingWaiter()
+    return waiter_here(bridge_of(loop_here()).strategy) or sleeping_waiter()
 
 
 def _checked(fs: Iterable[Any], verb: str) -> list[_Future]:

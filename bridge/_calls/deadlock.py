@@ -24,12 +24,6 @@ from .._runs.run import Run
 from .._threads.condition import new_lock
 from .._values.kinds import describe
 from .._watch.watchdog import watchdog
-from ..strategies.event import EventWaiter
-from ..strategies.lock import LockWaiter
-from ..strategies.queue import QueueWaiter
-
-# While a thread waits in one of these it does nothing else.
-_STANDS_STILL = (LockWaiter, EventWaiter, QueueWaiter)
 
 # Of two threads that close one cycle at the same time, one is refused, and the other one's call can end.
 _lock = new_lock()
@@ -86,7 +80,7 @@ def _chain(call: Any, here: int) -> list[Any]:
 
 def _stands_still(call: Any) -> bool:
     waiter = getattr(call.waiter, "inner", call.waiter)
-    return not hasattr(call, "limit") and isinstance(waiter, _STANDS_STILL)
+    return not hasattr(call, "limit") and bool(getattr(waiter, "sleeps", False))
 
 
 def _needs_its_loop(call: Any) -> bool:

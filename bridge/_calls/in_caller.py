@@ -11,9 +11,6 @@ from contextvars import Context, copy_context
 from types import FrameType
 from typing import Any
 
-import anyio
-from twisted.internet import defer
-
 from .._errors import BridgeError
 from .._loop import in_place, task
 from .._loop.base import BridgeLoop
@@ -27,7 +24,7 @@ from .errands import Errand, call_here, is_here, is_open, post
 # What drives the coroutine that awaits: a stack of the loop's thread that blocks, a task, or Twisted.
 _STACK = frozenset(each.__code__ for each in (in_place.block, in_place.block_coroutine, in_place._drive))
 _TASK = frozenset({task._steps.__code__, asyncio.Handle._run.__code__})
-_TWISTED = defer.__name__
+_TWISTED = "twisted.internet.defer"
 
 _INSTEAD = (
     "call it as it is if any thread will do, write 'await in_thread(...)' for a worker thread, or have a thread wait "
@@ -103,7 +100,7 @@ def _left(function: Callable[[], Any]) -> BridgeError:
 class _Call(Errand):
     """A function to be called in the caller's thread."""
 
-    __slots__ = ("arrived", "cancel_asked", "context", "deferred", "error", "function", "future", "post", "value")
+    __slots__ = ("arrived", "context", "deferred", "error", "function", "future", "post", "value")
 
     def __init__(
         self,
@@ -120,8 +117,7 @@ class _Call(Errand):
         self.error: BaseException | None = None
         self.arrived = False  # the outcome, where the work is
         self.future: asyncio.Future[None] | None = None
-        self.deferred: _Outcome | None = None
-        self.cancel_asked = False
+        self.deferred: Any = None
 
     # In the caller's thread.
 
@@ -184,6 +180,8 @@ async def _await_in_task(errand: _Call, loop: asyncio.AbstractEventLoop) -> None
         if errand.withdraw() or not isinstance(raised, asyncio.CancelledError) or errand.call.run.over is not None:
             raise
         cancellation = raised
+    import anyio
+
     try:
         # A scope of anyio's would cancel again in each turn of the loop.
         with anyio.CancelScope(shield=True):
@@ -200,30 +198,17 @@ async def _await_in_task(errand: _Call, loop: asyncio.AbstractEventLoop) -> None
         del cancellation
 
 
-class _Outcome(defer.Deferred[None]):
-    """Fires when the outcome is there; for a coroutine that Twisted drives."""
-
-    def __init__(self, errand: _Call) -> None:
-        super().__init__()
-        self._errand = errand
-
-    def cancel(self) -> None:
-        """Withdraw the errand; one that has begun is waited for."""
-        if self.called or self._errand.withdraw():
-            super().cancel()
-        else:
-            self._errand.cancel_asked = True
-
-
 async def _await_in_twisted(errand: _Call) -> None:
-    errand.deferred = _Outcome(errand)
+    from .._twisted import errand as twisted
+
+    errand.deferred = outcome = twisted.Outcome(errand.withdraw)
     if not post(errand):
         raise _left(errand.function)
-    await errand.deferred
-    if errand.cancel_asked and errand.error is None:
-        raise defer.CancelledError
+    await outcome
+    if errand.error is None and outcome.cancel_asked:
+        raise twisted.CancelledError
     if isinstance(errand.error, asyncio.CancelledError):
-        errand.error = defer.CancelledError()
+        errand.error = twisted.CancelledError()
 
 
 def partial_of(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 from collections.abc import Callable, Collection
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._errors import BridgeClosed
 from .._loop.base import never_raise
-from .._loop.task import is_cancellation
 from .._loop.worker_threads import loop_here
 from .._private.abilities import lost, unavailable
 from .._private.cpython import get_running_loop
 from .._private.rows import FUTURES
-from .._runs.run import Run
+from .._runs.run import Owner, Run
 from .._threads.native import get_ident
-from .._twisted.logging import twisted_log
 from .._values.context import library
+from .._values.deferreds import is_cancellation
 from .._values.kinds import Kind, describe, discard, kind_of
 from .._values.origin import Origin, origin_of, shown
 from .._values.outcomes import set_traceback, trim
+from .._watch.records import records
 from .._watch.watchdog import watchdog
 from .call import ROUTED, Call, end_of, kept_traceback, route_of
 from .conditions import PatientFuture
+from .finder import bridge_of
 from .waiting import check_place
-
-if TYPE_CHECKING:
-    from .._runs.run import Owner
-
-    Find = Callable[[asyncio.AbstractEventLoop | None], Owner]
 
 log = logging.getLogger("bridge")
 
@@ -205,15 +200,12 @@ class WorkFuture(PatientFuture):
         self.set_running_or_notify_cancel()
 
 
-def submit(bridge: Owner | None, find: Find, x: Any) -> WorkFuture:
-    """Start x and return its Future; :meth:`bridge.Bridge.submit` has the contract.
-
-    :param find: as for :func:`block_on`.
-    """
+def submit(bridge: Owner | None, x: Any) -> WorkFuture:
+    """Start x and return its Future; :meth:`bridge.Bridge.submit` has the contract."""
     try:
         kind = kind_of(x)
         if bridge is None:
-            bridge = find(loop_here())
+            bridge = bridge_of(loop_here())
         context = copy_context()
         if library.get() not in (None, "asyncio"):
             context.run(library.set, None)
@@ -247,4 +239,4 @@ def _log_unseen(what: str, error: BaseException, origin: Origin) -> None:
     text = f"submit({what}) failed, and nobody asked its Future for the error; it was called at:\n{shown(origin)}"
     if log.isEnabledFor(logging.ERROR):
         exc_info = type(error), error, error.__traceback__
-        twisted_log.handle(log.makeRecord("bridge", logging.ERROR, __file__, 0, text, (), exc_info))
+        records.handle(log.makeRecord("bridge", logging.ERROR, __file__, 0, text, (), exc_info))

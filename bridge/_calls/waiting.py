@@ -7,9 +7,6 @@ nothing, and the thread waits on a lock.
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Callable
 from typing import Any
 
 from .._errors import StrategyUnavailable
@@ -22,22 +19,9 @@ from .._private.rows import SWITCHING
 from .._runs.run import Run
 from .._threads.condition import Condition
 from .._threads.native import get_ident
-from .._threads.seconds import wait_looking_up
-from ..strategies import resolve
-from ..strategies.auto import AutoStrategy
+from ..strategies import special_waiter
 from ..strategies.interface import Strategy, Waiter
-from ..strategies.lock import LockWaiter
-
-
-class _Finder:
-    """The bridge of a worker thread's loop, as ``_bridge`` sets it, which stands above this module."""
-
-    bridge_of: Callable[[asyncio.AbstractEventLoop], Any] | None = None
-
-
-def set_finder(bridge_of: Callable[[asyncio.AbstractEventLoop], Any]) -> None:
-    """Let a wait in a worker thread find the bridge of the loop that the thread works for."""
-    _Finder.bridge_of = staticmethod(bridge_of)
+from .finder import bridge_of
 
 
 def waiter_here(strategy: Strategy | None) -> Waiter | None:
@@ -53,37 +37,25 @@ def waiter_here(strategy: Strategy | None) -> Waiter | None:
                 return waiter
     elif isinstance(running, SwitchingLoop):
         return StackWaiter(running)
-    if type(strategy) is AutoStrategy:
-        return strategy.special()
+    special = getattr(strategy, "special", None)
+    if special is not None:
+        found: Waiter | None = special()
+        return found
     if strategy is None or strategy.unavailable() is not None:
-        strategy = resolve("auto")
-    if isinstance(strategy, AutoStrategy):
-        return strategy.special()
+        return special_waiter()
     other = strategy.waiter()
     return None if getattr(other, "sleeps", False) else other
 
 
 def _in_scope() -> Waiter | None:
     loop = worker_threads.loop_of_this_thread()
-    if loop is None or _Finder.bridge_of is None:
+    if loop is None:
         return None
-    bridge = _Finder.bridge_of(loop)
-    run: Run | None = bridge._run
+    bridge = bridge_of(loop)
+    run = bridge.last_run
     if run is None or not run.has(loop) or run.over is not None:
         return None
     return ScopeWaiter(loop, bridge.block_on)
-
-
-class SleepingWaiter(LockWaiter):
-    """Waits on a lock, in a thread that has nothing else to do."""
-
-    __slots__ = ()
-
-    def wait(self, timeout: float | None) -> bool:
-        """Acquire the lock; the main thread looks up for signals now and then."""
-        if get_ident() == threading.main_thread().ident:
-            return wait_looking_up(super().wait, timeout)
-        return super().wait(timeout)
 
 
 class PatientCondition(Condition):
@@ -94,12 +66,10 @@ class PatientCondition(Condition):
     def waiter(self) -> Waiter | None:
         """Return what waits here."""
         strategy = self.strategy
-        if (
-            type(strategy) is AutoStrategy
-            and get_running_loop() is None
-            and worker_threads.scope_of_this_thread() is None
-        ):
-            return strategy.special()  # the commonest place, without one more call
+        special = getattr(strategy, "special", None)
+        if special is not None and get_running_loop() is None and worker_threads.scope_of_this_thread() is None:
+            found: Waiter | None = special()  # the commonest place, without one more call
+            return found
         return waiter_here(strategy)
 
 

@@ -20,7 +20,8 @@ from twisted.internet.protocol import ClientFactory, ServerFactory
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.protocols.basic import LineOnlyReceiver
 
-from .._api.bridge import Bridge, default_bridge
+from .._api.bridge import Bridge
+from .._api.default import default_bridge
 from .._errors import BridgeError
 from .windows import Points, Window, make_window
 

@@ -20,8 +20,9 @@ import time
 import types
 from typing import Any
 
-from .._api.bridge import Bridge, exit_begins, use_as_default
-from .._runs.exit import others_at_work
+from .._api.bridge import Bridge
+from .._api.default import use_as_default
+from .._runs.exit import others_at_work, process_exit
 from .._runs.program import new_event_loop
 from .._threads.seconds import LOOK_UP
 from .._values.outcomes import is_machinery, trim
@@ -46,7 +47,7 @@ def main(target: str, arguments: list[str], *, as_module: bool) -> int:
     try:
         loop.run_until_complete(execution.run())
     finally:
-        exit_begins()
+        process_exit.be_quiet()
         attached.close()
         _close(loop)
     error = execution.error

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .._api.bridge import default_bridge
+from .._api.default import default_bridge
 from .._runs.exit import callers
 
 # Seconds that the threads whose calls have failed are given before IPython clears the user's namespace.
@@ -67,7 +67,7 @@ def _closing(interact: Callable[[], None]) -> Callable[[], None]:
     def interact_and_close() -> None:
         interact()
         bridge = default_bridge()
-        failed = [] if bridge._run is None else callers(bridge._run)
+        failed = [] if bridge.last_run is None else callers(bridge.last_run)
         bridge.close()
         deadline = time.monotonic() + _LEAVE
         for thread in failed:

@@ -15,22 +15,16 @@ import asyncio
 import concurrent.futures
 import gc
 import types
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList
-
-from .._loop.task import DeferredFuture, inner_coroutine, is_task
-from .._private.abilities import lost
-from .._private.rows import REPORTS
-from .._twisted.conversion import mirrored
+from .._loop.task import inner_coroutine, is_task
+from .._values.deferreds import deferreds, is_deferred_type
 
 # Where there is more than this, it is cut off.
 _DEPTH = 50
 _BRANCHES = 5
-_DeferredList: Any = DeferredList  # to mypy it is a function
 
 
 @dataclass
@@ -49,7 +43,7 @@ def chain_of(awaited: Any) -> list[Link]:
     todo: list[Any] = [awaited]
     while todo and len(links) < _DEPTH:
         each = todo.pop(0)
-        if isinstance(each, DeferredFuture):
+        if isinstance(each, deferreds.future):
             each = each._deferred
         link = Link(each, closes_cycle=id(each) in seen)
         links.append(link)
@@ -62,8 +56,8 @@ def chain_of(awaited: Any) -> list[Link]:
 def _next(each: Any, link: Link) -> list[Any]:
     if is_task(each):
         return _after_task(each, link)
-    if isinstance(each, Deferred):
-        return _after_deferred(each, link)
+    if is_deferred_type(type(each)):
+        return deferreds.behind(each, link, (_cell, frames_of))
     children: Any = getattr(each, "_children", None)
     if isinstance(each, asyncio.Future) and isinstance(children, list):  # of gather()
         return [child for child in children if not child.done()]
@@ -119,35 +113,6 @@ def _behind_shield(future: Any) -> list[Any]:
     return []
 
 
-def _after_deferred(deferred: Any, link: Link) -> list[Any]:
-    if lost(REPORTS):
-        return []
-    if deferred._chainedTo is not None:
-        return [deferred._chainedTo]
-    if isinstance(deferred, _DeferredList):
-        return [each for each in getattr(deferred, "_deferredList", ()) if not each.called or each._chainedTo]
-    canceller = deferred._canceller
-    mirror = mirrored(canceller)
-    if mirror is not None:
-        return [mirror]
-    status = _cell(canceller, "status")
-    waiting_on: Any = getattr(status, "waitingOn", None)
-    if waiting_on is None:
-        return []
-    for args in _callback_args(waiting_on):
-        if len(args) > 2 and args[2] is status:  # _gotResultInlineCallbacks(_, waiting, gen, status, context)
-            link.frames = frames_of(args[1])[0]
-    return [waiting_on]
-
-
-def _callback_args(deferred: Any) -> Iterator[tuple[Any, ...]]:
-    for entry in list(getattr(deferred, "_callbacks", None) or getattr(deferred, "callbacks", None) or ()):
-        try:
-            yield entry[0][1] or ()
-        except (TypeError, IndexError):
-            return
-
-
 def _cell(function: Any, name: str) -> Any:
     """Return what a function's variable of the enclosing scope refers to, None if it has none of that name."""
     code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None)
@@ -186,12 +151,16 @@ def frames_of(awaited: Any) -> tuple[list[tuple[FrameType, int]], Any]:
             held = [each for each in gc.get_referents(awaited) if asyncio.isfuture(each)]
             return frames, held[0] if held else None
         else:
-            return frames, awaited if isinstance(awaited, asyncio.Future | Deferred) else None
+            return frames, awaited if _is_waited_for(awaited) else None
         if frame is None:  # pyright: ignore[reportUnnecessaryComparison] - it has ended
             return frames, None
         frames.append((frame, frame.f_lineno))
         awaited = following
     return frames, None
+
+
+def _is_waited_for(awaited: Any) -> bool:
+    return isinstance(awaited, asyncio.Future) or is_deferred_type(type(awaited))
 
 
 def frames_of_stacks(stacks: list[Any]) -> list[tuple[FrameType, int]]:

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from types import FrameType
 from typing import Any, TextIO
 
@@ -32,9 +33,9 @@ def dump(file: TextIO | None = None) -> None:
 
 
 def _text() -> str:
-    if "bridge._diagnostics.reports" not in sys.modules:
+    if "bridge._calls.block_on" not in sys.modules:
         return "no loop of a bridge runs\n"
-    from . import reports
+    from . import reports  # what it needs is imported by those only who want to see something
 
     return reports.everything()
 
@@ -47,21 +48,6 @@ def _write(file: TextIO | None, text: str) -> None:
         file.flush()
     except RuntimeError:  # a signal handler has interrupted a write to this very file
         os.write(file.fileno(), text.encode(errors="backslashreplace"))
-
-
-def checked_signal(number: Any) -> int | None:
-    """Return the number of a signal that can be handled; None is returned as it is.
-
-    :raises TypeError: it is no signal.
-    :raises ValueError: there is no such signal here, or it cannot be handled.
-    """
-    if number is None:
-        return None
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise TypeError(f"dump_signal is a signal such as signal.SIGUSR1, not {number!r}")
-    if number not in signal.valid_signals() or number in (getattr(signal, "SIGKILL", 0), getattr(signal, "SIGSTOP", 0)):
-        raise ValueError(f"dump_signal: {number!r} is no signal that a program can handle; write signal.SIGUSR1")
-    return int(number)
 
 
 class _DumpSignal:
@@ -113,6 +99,8 @@ def dump_on(number: int | None) -> None:
             "dump_signal sets a signal handler, which Python allows in the main thread only; call bridge.configure() "
             "or Bridge() with it there, before other threads need the bridge"
         )
+    # Now, for as the signal comes there may be no descriptor left to read a module by.
+    import_module("bridge._diagnostics.reports")
     each = _signals.get(number)
     if each is None or (not each.wanted and not each.is_installed):
         each = _DumpSignal(number)

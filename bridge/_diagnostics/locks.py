@@ -142,13 +142,13 @@ def full_pools(loop: Any, reactor: Any, blocked: Collection[int]) -> list[str]:
     """
     lines: list[str] = []
     executor: Any = getattr(loop, "_default_executor", None)
-    if isinstance(executor, ThreadPoolExecutor) and not lost(REPORTS):
+    if isinstance(executor, ThreadPoolExecutor) and not lost(REPORTS, "cpython"):
         threads, waiting = list(executor._threads), executor._work_queue.qsize()
         if len(threads) >= executor._max_workers and waiting and _all_in(threads, blocked):
             lines.append(_full(f"all {len(threads)} threads of the loop's executor", waiting))
     pool: Any = getattr(reactor, "threadpool", None)
     team: Any = getattr(pool, "_team", None)
-    if team is not None and not lost(REPORTS):
+    if team is not None and not lost(REPORTS, "twisted"):
         waiting = team.statistics().backloggedWorkCount
         threads = [thread for thread in pool.threads if isinstance(thread, PoolThread) and thread.is_alive()]
         if len(threads) >= pool.max and waiting and _all_in(threads, blocked):

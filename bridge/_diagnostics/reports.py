@@ -17,7 +17,8 @@ from types import FrameType
 from typing import Any
 
 from .._calls import completed
-from .._loop.switching import OnLoopCall, Stacks, SwitchingLoop
+from .._loop.stacks import OnLoopCall, Stacks
+from .._loop.switching import SwitchingLoop
 from .._loop.waiter import Told
 from .._runs.run import Run
 from .._threads import native

@@ -22,7 +22,6 @@ from typing import Any
 
 from .._errors import BridgeClosed
 from .._threads import native
-from .._threads.colocate import Colocation
 from . import worker_threads
 from .task import NO_CANCELS, BridgeTask, EagerTask, _driver, _steps, contained, drive
 from .workers import has_real_threads, load_executors, pool_for, prepare, shut_down_executor
@@ -191,27 +190,8 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         super().set_task_factory(factory)
         self._ours.has_factory = factory is not None
 
-    @property
-    def colocation(self) -> Colocation | None:
-        """What brings callers to the core of the loop's thread."""
-        return self._ours.colocation
-
-    @colocation.setter
-    def colocation(self, colocation: Colocation | None) -> None:
-        self._ours.colocation = colocation
-
-    def spread(self) -> None:
-        """Run on all the thread's cores: a thread or a process that is started now inherits them."""
-        if self._ours.colocation is not None:
-            self._ours.colocation.spread()
-
-    def _make_subprocess_transport(self, *args: Any, **kwargs: Any) -> Any:
-        self.spread()
-        return super()._make_subprocess_transport(*args, **kwargs)  # type: ignore[misc]
-
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """Run func in the executor; a worker thread knows this loop as the one that it came from."""
-        self.spread()
         if native.is_patched():
             default = self._ours.default_executor
             pool = pool_for(executor, default)
@@ -273,7 +253,7 @@ class Ours:
     """What a loop of ours keeps beside asyncio's own attributes.
 
     It stands in an object of its own, as do :class:`~bridge._loop.streams.Streams` and
-    :class:`~bridge._loop.switching.Stacks`: CPython 3.11 to 3.13 finds the attributes of an object faster while there
+    :class:`~bridge._loop.stacks.Stacks`: CPython 3.11 to 3.13 finds the attributes of an object faster while there
     are 30 of them at the most, and asyncio's loop has 26. With ours among them every iteration took 1.2 times as long.
     """
 
@@ -282,10 +262,10 @@ class Ours:
         "at_stop",
         "before_block",
         "bridge",
-        "colocation",
         "default_executor",
         "has_factory",
         "is_rung",
+        "place",
         "posts",
         "reactor",
         "self_cancels",
@@ -300,8 +280,8 @@ class Ours:
         self.at_stop: list[Callable[[], object]] = []
         self.before_block: Callable[[], object] | None = None
         self.bridge: object = None
-        self.colocation: Colocation | None = None
         self.reactor: Any = None  # of a loop that has made one itself
+        self.place: Any = None  # where that stands, or will; see _twisted.arrival
         # What tasks have cancelled themselves, with the message; see BridgeTask.cancel.
         self.self_cancels: dict[Any, Any] = NO_CANCELS
 

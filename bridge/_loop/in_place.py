@@ -8,16 +8,15 @@ from contextvars import copy_context
 from types import CoroutineType
 from typing import Any
 
-from twisted.internet.defer import Deferred
-
 from .._errors import BridgeError, DeadlockError
 from .._private.abilities import lost
 from .._private.rows import DEFERREDS
 from .._values.context import BlockedStack, caller, take_variables
+from .._values.deferreds import deferreds
 from .._values.kinds import Kind, describe, discard, kind_of, returned_kind
 from .base import start_task
 from .switching import SwitchingLoop
-from .task import Contained, DeferredFuture, is_plain, is_task, mark_handled
+from .task import Contained, is_plain, is_task
 
 _current_task = asyncio.current_task
 _Future = asyncio.Future  # at a third of the cost of the attribute
@@ -115,7 +114,7 @@ def _drive(loop: SwitchingLoop, coro: Any, task: asyncio.Task[Any], waited: Any)
     """Run a coroutine that has suspended, in its task and stack, which blocks until what it waits for is there."""
     send = coro.send
     error: BaseException | None = None
-    overtaken: DeferredFuture | None = None
+    overtaken: Any = None  # the Future of a Deferred
     try:
         while True:
             # What the task does with what its coroutine yields, and what the task's driver does with a Deferred.
@@ -127,11 +126,11 @@ def _drive(loop: SwitchingLoop, coro: Any, task: asyncio.Task[Any], waited: Any)
                     waited._asyncio_future_blocking = False
                     loop.wait(waited, task, coro)
                 else:
-                    fired = DeferredFuture(waited, loop)
+                    fired = deferreds.future(waited, loop)
                     try:
                         loop.wait(fired, task, coro)
                         if fired.cancelled():
-                            mark_handled(waited)
+                            deferreds.mark_handled(waited)
                             fired.result()
                         if fired.is_overtaken():
                             error = fired.error()
@@ -255,9 +254,9 @@ def _awaiting(loop: SwitchingLoop, x: Any, kind: Kind) -> Any:
     return _await(x)
 
 
-async def _after_callbacks(loop: SwitchingLoop, deferred: Deferred[Any]) -> Any:
+async def _after_callbacks(loop: SwitchingLoop, deferred: Any) -> Any:
     """Await a Deferred in whose callback another stack is blocked; itself it would give the result of the last one."""
-    fired = DeferredFuture(deferred, loop)
+    fired = deferreds.future(deferred, loop)
     await fired
     error = fired.error()
     if error is not None:
@@ -265,10 +264,10 @@ async def _after_callbacks(loop: SwitchingLoop, deferred: Deferred[Any]) -> Any:
     return fired.value()
 
 
-def _refuse_own_callback(deferred: Deferred[Any]) -> None:
+def _refuse_own_callback(deferred: Any) -> None:
     frame = sys._getframe()
     while frame is not None:
-        if frame.f_code is Deferred._runCallbacks.__code__ and deferred in frame.f_locals.get("chain", ()):
+        if frame.f_code is deferreds.run_callbacks and deferred in frame.f_locals.get("chain", ()):
             raise DeadlockError(
                 f"block_on({describe(deferred)}) was called inside a callback of that same Deferred, which cannot have "
                 "its result before the callback returns; return the value or another Deferred from the callback"

@@ -5,28 +5,15 @@ asyncio's task takes what its coroutine yields for a Future and fails with "Task
 for every Deferred that comes along.
 """
 
-# Twisted's Deferred and Failure are annotated in part.
-# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
-
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import sys
 import types
 from collections.abc import Coroutine, Generator
-from typing import Any, cast
+from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectingCancelledError, DNSLookupError
-from twisted.python.failure import Failure
-
-from .._private.abilities import lost
-from .._private.rows import DEFERREDS
-from .._private.twisted import DebugInfo
-from .._threads.native import get_ident
-from .._values.kinds import is_deferred_type
-from .._values.outcomes import set_traceback
+from .._values.deferreds import deferreds, is_deferred_type
 
 
 class BridgeTask(asyncio.Task[Any]):
@@ -132,6 +119,12 @@ def is_task(x: object) -> bool:
     return asyncio.isfuture(x) and hasattr(x, "get_coro")
 
 
+def set_once(future: asyncio.Future[None]) -> None:
+    """Set the Future's result unless it is done."""
+    if not future.done():
+        future.set_result(None)
+
+
 def cancel_now(loop: asyncio.AbstractEventLoop) -> None:
     """Hand over to the current task the cancellation that it asked for itself. Called as its step ends."""
     task = _current_task(loop)
@@ -162,9 +155,17 @@ def _replaced(task: object) -> Any:
     return "coro", task
 
 
-def _take_replaced(coro: Any, loop: asyncio.AbstractEventLoop) -> Any:
-    """Return the coroutine of the current task's next step. Called as a step ends."""
+def _end_step(coro: Any, loop: asyncio.AbstractEventLoop) -> Any:
+    """Do what was noted in the current task's step, and return the coroutine of the next step."""
+    cancel_now(loop)
     return _cancels_noted_by(loop).pop(_replaced(_current_task(loop)), coro)
+
+
+def _drop_noted(loop: asyncio.AbstractEventLoop) -> None:
+    """Forget what was noted in the current task's step, with which the task fails."""
+    task, noted = _current_task(loop), _cancels_noted_by(loop)
+    noted.pop(task, None)
+    noted.pop(_replaced(task), None)
 
 
 def _wait_of(task: Any) -> Any:
@@ -254,15 +255,18 @@ async def _driver(steps: Any) -> Any:
     return await steps
 
 
+_Coro = Coroutine[Any, Any, Any]
+_Yielding = Generator[Any, Any, Any]
+_EXITS = (SystemExit, KeyboardInterrupt)
+
+
 @types.coroutine
-def _steps(
-    coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, contain: bool, noted: dict[Any, Any]
-) -> Generator[Any, Any, Any]:
+def _steps(coro: _Coro, loop: asyncio.AbstractEventLoop, contain: bool, noted: dict[Any, Any]) -> _Yielding:
     # Few names: a task has this frame, and one that blocks has it twice.
     value: Any = None
     error: BaseException | None = None
-    overtaken: DeferredFuture | _Replaced | None = None
-    waited: Any
+    overtaken: Any = None  # a Future of a Deferred, or _Replaced
+    fired: Any = None
     try:
         yield
     except GeneratorExit:  # dropped before its first step: Python itself warns of the user's coroutine
@@ -286,37 +290,22 @@ def _steps(
                 waited = coro.send(value)
         except StopIteration as raised:
             if noted:
-                cancel_now(loop)
-                _take_replaced(coro, loop)
+                _end_step(coro, loop)
             return raised.value
-        except (SystemExit, KeyboardInterrupt) as raised:
-            if contain:
+        except BaseException as raised:
+            if contain and isinstance(raised, _EXITS):
                 return Contained(raised)
-            raise
-        except BaseException:
             if noted:
-                noted.pop(_current_task(loop), None)
-                _take_replaced(coro, loop)
+                _drop_noted(loop)
             raise
         if noted:
-            cancel_now(loop)
-            coro = _take_replaced(coro, loop)
-        if type(waited) in _PLAIN or is_plain(waited):
-            try:
-                value = yield waited
-            except GeneratorExit:
-                coro.close()
-                raise
-            except _Replaced as raised:
-                coro, overtaken, raised.waited = raised.coro, raised, waited
-            except BaseException as raised:
-                error = raised
-                waited = None  # a failed task has the error, and the frames of the error are called by this one
-            continue
-        value = None
-        fired = DeferredFuture(waited, loop)
-        fired._asyncio_future_blocking = True
+            coro = _end_step(coro, loop)
         try:
+            if type(waited) in _PLAIN or is_plain(waited):
+                value = yield waited
+                continue
+            fired, value = deferreds.future(waited, loop), None
+            fired._asyncio_future_blocking = True
             yield fired
         except GeneratorExit:
             coro.close()
@@ -325,152 +314,10 @@ def _steps(
             coro, overtaken, raised.waited = raised.coro, raised, waited
         except BaseException as raised:
             error = raised
-            if fired.cancelled():
-                mark_handled(waited)
+            if fired is not None and fired.cancelled():
+                deferreds.mark_handled(waited)
         else:
             if fired.is_overtaken():
                 error = fired.error()
                 overtaken = fired if error is None else None
-        del fired, waited
-
-
-class DeferredFuture(asyncio.Future[None]):
-    """A Future that is done when a Deferred has fired; it leaves the Deferred's result where it is.
-
-    It is cancelled the way a task is: ``cancel()`` cancels the Deferred and lets it clean up, and only when the
-    Deferred then fires with Twisted's CancelledError is the Future cancelled. A Deferred that somebody else
-    cancelled is one that fired with an error, as any other.
-    """
-
-    def __init__(self, deferred: Deferred[Any], loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        self._deferred = deferred
-        self._thread = get_ident()
-        self._cancel_message: Any = None
-        self._cancel_requested = False
-        self._result_then: Any = None
-        deferred.addBoth(self._fired)
-
-    def _fired(self, result: Any) -> Any:
-        self._result_then = result
-        if isinstance(result, Failure) and not self.done():
-            note_raised(self._deferred, result)
-        if get_ident() == self._thread:
-            self._wake()
-        else:  # fired in another thread, where waking the task would leave the loop asleep
-            self.get_loop().call_soon_threadsafe(self._wake)
-        return result
-
-    def _wake(self) -> None:
-        if self.done():
-            return
-        if self._cancel_requested:
-            failure = self._result_then
-            if isinstance(failure, Failure) and is_cancellation(failure.value):
-                super().cancel(self._cancel_message)
-                return
-        self.set_result(None)
-
-    def cancel(self, msg: Any = None) -> bool:
-        """Cancel the Deferred. Return False if it has fired already."""
-        if self.done():
-            return False
-        self._cancel_requested = True
-        self._cancel_message = msg
-        self._deferred.cancel()
-        return True
-
-    def is_overtaken(self) -> bool:
-        """Return whether a callback added after the wait has changed the Deferred's result since it fired for us."""
-        deferred = self._deferred
-        return bool(deferred.paused) or getattr(deferred, "result", self) is not self._result_then
-
-    def error(self) -> BaseException | None:
-        """Return the exception that the Deferred fired with, None if it fired with a value."""
-        result = self._result_then
-        return error_of(result) if isinstance(result, Failure) else None
-
-    def value(self) -> Any:
-        """Return the value that the Deferred fired with."""
-        return self._result_then
-
-    def resume(self, send: Any) -> Any:
-        """Send into a coroutine that awaits the overtaken Deferred; the coroutine gets the value of then.
-
-        The Deferred's iterator reads its result anew when it is resumed, before anything else runs. So the value of
-        then stands there for this one step.
-        """
-        deferred: Any = self._deferred
-        missing = object()
-        paused, result = deferred.paused, getattr(deferred, "result", missing)
-        deferred.paused, deferred.result = 0, self._result_then
-        try:
-            return send(None)
-        finally:
-            deferred.paused += paused
-            if deferred.result is self._result_then:  # else the step itself has added callbacks
-                if result is missing:
-                    del deferred.result
-                else:
-                    deferred.result = result
-
-
-def error_of(failure: Failure) -> BaseException:
-    """Return the exception of a Failure, with the traceback that the Failure has kept for it.
-
-    The Failure itself is returned where its value is no exception.
-    """
-    error = cast(object, failure.value)
-    if not isinstance(error, BaseException):  # Twisted takes anything; a Failure itself can be raised
-        return failure
-    if failure.tb is not None:
-        set_traceback(error, failure.tb)
-    return error
-
-
-CANCELLATIONS = (asyncio.CancelledError, concurrent.futures.CancelledError, CancelledError)
-# Of an endpoint that was connecting, and of one that was still resolving the name.
-_BY_OTHER_NAMES = (ConnectingCancelledError, DNSLookupError)
-
-
-def is_cancellation(error: object) -> bool:
-    """Return whether the error is how cancelled work ends, in the words of asyncio or of any part of Twisted.
-
-    Only who has asked for the cancellation takes it for one: others see the error as it is.
-    """
-    if isinstance(error, CANCELLATIONS + _BY_OTHER_NAMES):
-        return True
-    # twisted.web's ResponseNeverReceived and the like say why in a list of Failures.
-    reasons: Any = getattr(error, "reasons", None)
-    return type(reasons) is list and any(isinstance(each, Failure) and is_cancellation(each.value) for each in reasons)
-
-
-class _Raised(DebugInfo):
-    """What Twisted knows of a Deferred whose failure is raised to somebody: not to log that one as unhandled.
-
-    Twisted notes the failure when all callbacks have run. By then the one who waits may have gone on for long: in
-    another thread than the one that fires the Deferred, or as a later callback blocks.
-    """
-
-    def __init__(self, info: DebugInfo | None, failure: Failure) -> None:
-        if info is not None:
-            self.creator, self.invoker = info.creator, info.invoker
-            info.failResult = None  # or it would log it as it is dropped
-        self._raised = failure
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        is_raised = name == "failResult" and value is not None and value is self._raised
-        super().__setattr__(name, None if is_raised else value)
-
-
-def note_raised(deferred: Deferred[Any], failure: Failure) -> None:
-    """Keep Twisted from logging this failure as unhandled. Called in a callback of the Deferred, in any thread."""
-    if not lost(DEFERREDS):
-        deferred._debugInfo = _Raised(deferred._debugInfo, failure)
-
-
-def mark_handled(deferred: Deferred[Any]) -> None:
-    """Keep Twisted from logging the Deferred's failure as unhandled: it has been raised to somebody."""
-    info = getattr(deferred, "_debugInfo", None)
-    if info is not None:
-        info.failResult = None
+        fired = waited = None  # a failed task has the error, and the frames of the error are called by this one

@@ -12,7 +12,6 @@ import importlib
 import sys
 import threading
 import weakref
-from concurrent.futures.process import ProcessPoolExecutor
 from concurrent.futures.thread import ThreadPoolExecutor
 from typing import Any
 
@@ -35,7 +34,7 @@ class Workers(ThreadPoolExecutor):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        if native.is_patched() and not lost(GEVENT):
+        if native.is_patched() and not lost(GEVENT, "cpython"):
             # For greenlets then: a lock of gevent's that the loop's thread has waited for relies on a hub there, which
             # runs only while that thread waits.
             self._work_queue = importlib.import_module("_queue").SimpleQueue()
@@ -88,6 +87,8 @@ def load_executors() -> None:
     with what is no class, on any loop.
     """
     for name, module in ("ThreadPoolExecutor", "thread"), ("ProcessPoolExecutor", "process"):
+        if name == "ProcessPoolExecutor" and "shiboken6" not in sys.modules:
+            return  # what it imports takes a fourth of the time of a first call
         if not isinstance(vars(concurrent.futures).get(name), type):
             loaded = importlib.import_module(f"concurrent.futures.{module}")
             setattr(concurrent.futures, name, getattr(loaded, name))
@@ -102,11 +103,15 @@ def pool_for(executor: Any, default: Any) -> Any:
     :raises BridgeError: its threads would be greenlets, and run in the loop's thread itself, or never.
     """
     pool = default if executor is None else executor
-    if lost(GEVENT):
+    if lost(GEVENT, "cpython"):
         raise unavailable(GEVENT, "run the work in another process: concurrent.futures.ProcessPoolExecutor()")
     if pool is None:
         return Workers(thread_name_prefix="bridge-worker")
-    if isinstance(pool, (ThreadPoolExecutor, ProcessPoolExecutor)) and not isinstance(pool, Workers):
+    processes: Any = sys.modules.get("concurrent.futures.process")
+    is_of_python = isinstance(
+        pool, ThreadPoolExecutor if processes is None else (ThreadPoolExecutor, processes.ProcessPoolExecutor)
+    )
+    if is_of_python and not isinstance(pool, Workers):
         raise BridgeError(
             f"gevent has patched this process, so that the threads of a {type(pool).__name__} are greenlets, which do "
             "not run beside the loop; leave the executor out, for the loop's own has real threads: "
@@ -122,7 +127,7 @@ async def prepare(loop: asyncio.AbstractEventLoop) -> None:
     """Let anyio have real worker threads on the loop that runs here, if the process is patched."""
     # anyio knows the loop in a task only.
     if native.is_patched() and loop not in _prepared:
-        if not lost(GEVENT):
+        if not lost(GEVENT, "anyio"):
             from . import anyio_workers
 
             anyio_workers.use_here()

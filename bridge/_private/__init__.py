@@ -6,8 +6,8 @@ installed, once a process and when the ability is first needed. A name that is g
 argument which we do not pass, switches that ability off; the rest goes on. An optional parameter is no change: what
 overrides a function passes on what it does not know.
 
-tests/test_private_names.py runs the package on libraries in which each name is another one, and on such in which each
-function has one more parameter. Another test there finds the private names in the package that have no row.
+tests/private/test_private_names.py runs the package on libraries in which each name is another one, and on such in
+which each function has one more parameter. Another test there finds the private names in the package without a row.
 
 Nothing is imported here but the standard library's lightest modules; a library is looked up when its rows are compared.
 """

@@ -11,7 +11,7 @@ from .rows import ABILITIES, WAKE_UPS, Name
 
 _LIBRARIES = {"cpython": cpython.NAMES, "anyio": anyio.NAMES, "twisted": twisted.NAMES, "greenlet": greenlet.NAMES}
 
-_found: dict[str, tuple[str, ...]] = {}
+_found: dict[tuple[str, str | None], tuple[str, ...]] = {}
 
 
 def rows() -> Iterator[tuple[str, Name]]:
@@ -21,16 +21,22 @@ def rows() -> Iterator[tuple[str, Name]]:
             yield library, name
 
 
-def lost(ability: str) -> tuple[str, ...]:
+def lost(ability: str, library: str | None = None) -> tuple[str, ...]:
     """Return what is wrong with the private names that the ability needs; empty if it is there.
 
     The names are compared when this is first asked, which imports the libraries that they are in.
+
+    :param library: compare the names of this one only, and leave the others alone.
     """
     try:
-        return _found[ability]
+        return _found[ability, library]
     except KeyError:
-        needed = (row for _, row in rows() if row.ability == ability and row.is_used)
-        _found[ability] = faults = tuple(dict.fromkeys(filter(None, (row.fault() for row in needed))))
+        needed = (
+            row
+            for its_library, row in rows()
+            if row.ability == ability and row.is_used and library in (None, its_library)
+        )
+        _found[ability, library] = faults = tuple(dict.fromkeys(filter(None, (row.fault() for row in needed))))
         return faults
 
 

@@ -102,7 +102,7 @@ def find(owner: str) -> Any:
     :raises AttributeError: the module has no such class.
     """
     module, _, attribute = owner.partition(":")
-    found: Any = sys.modules.get(module) or importlib.import_module(module)
+    found: Any = importlib.import_module(module)  # and not from sys.modules: another thread may just import it
     for each in attribute.split(".") if attribute else ():
         found = getattr(found, each)
     return found

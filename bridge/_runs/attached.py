@@ -17,8 +17,6 @@ from contextvars import Context
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
-from twisted.internet.defer import Deferred
-
 from .._errors import BridgeError, StrategyUnavailable
 from .._loop.task import BridgeTask, driven_by, is_task
 from .._private.abilities import lost, unavailable
@@ -270,7 +268,7 @@ class AttachedReactor(Run):
             except (KeyError, ValueError, TypeError):  # it fires just now
                 pass
 
-    def _stopped(self) -> Deferred[None] | None:
+    def _stopped(self) -> Any:
         """Fail the open calls as the reactor stops, and give their tasks time to clean up."""
         self._trigger = None
         self.loop.has_ended = True  # type: ignore[attr-defined]
@@ -280,6 +278,8 @@ class AttachedReactor(Run):
         self._orphans.clear()
         if not tasks:
             return None
+        from .._twisted.deferreds import Deferred
+
         ended: Deferred[None] = Deferred()
 
         def one_ended(task: asyncio.Task[Any]) -> None:

@@ -19,15 +19,17 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .._errors import BridgeClosed
 from .._private.abilities import lost
 from .._private.cpython import idle_workers, register_atexit
 from .._private.rows import EXIT
+from .._threads.imports import AfterImport
 from .._threads.native import Thread
+from .runs import registered
 
 if TYPE_CHECKING:
     from .run import OpenCall, Run
@@ -46,21 +48,17 @@ _FAILED = (
 _REFUSED = "the process is exiting, and the bridge has ended or was never started; make the call before"
 
 
-class _Bridge(Protocol):
-    exit_grace: float | None
-    _closed: bool
-    _run: Any
-    _shutdown_timeout: float
+_PROCESSES = "concurrent.futures.process"
 
 
 class Exit:
     """The exit of this process."""
 
-    def __init__(self, bridges: Callable[[], Iterable[_Bridge]]) -> None:
-        self._bridges = bridges
+    def __init__(self) -> None:
         self.has_begun = False
         self._is_over = False  # the loops are being closed
         self._is_watching = False
+        self._is_ending_calls = False
         self._child = 0  # the process of multiprocessing's that has been told
         self._refusing: set[Run] = set()  # those whose grace is over
 
@@ -74,16 +72,25 @@ class Exit:
         try:
             # After these imports, since the last to be registered is the first to be called.
             import_module("concurrent.futures.thread")
-            import_module("concurrent.futures.process")
             if lost(EXIT):
                 _begin_later(self.begin)
             else:
                 register_atexit(self.begin)
+                if _PROCESSES not in sys.modules:
+                    AfterImport(_PROCESSES, self._register_again).watch()
         except RuntimeError:  # each does that
             self.has_begun = self._is_over = True
             raise BridgeClosed(_REFUSED) from None
         atexit.register(self.close)
         self._is_watching = True
+
+    def _register_again(self) -> None:
+        """See that the calls end before ``concurrent.futures.process`` joins its threads, once it has been imported.
+
+        It takes longer to import than the rest of what a first call needs, and few programs use it.
+        """
+        with contextlib.suppress(RuntimeError):  # the exit has begun
+            register_atexit(self.begin)
 
     def watch_child(self) -> None:
         """Take part in the end of a child process of multiprocessing's, which calls no handlers of ``atexit``.
@@ -130,7 +137,9 @@ class Exit:
 
         Called in the main thread when that has ended, before Python joins the other ones.
         """
-        self.has_begun = True
+        if self._is_ending_calls:  # for it is registered twice; see _register_again
+            return
+        self.has_begun = self._is_ending_calls = True
         is_patient = True
         while True:
             try:
@@ -143,11 +152,11 @@ class Exit:
         self.be_quiet()
         runs: list[tuple[float, Run]] = []
         begun = time.monotonic()
-        for bridge in self._bridges():
-            run: Run | None = bridge._run
+        for each in registered():
+            run, grace = each.last, each.options.exit_grace
             # Without a limit its callers are like any threads that the interpreter waits for.
-            if run is not None and run.over is None and bridge.exit_grace is not None:
-                runs.append((begun + bridge.exit_grace, run))
+            if run is not None and run.over is None and grace is not None:
+                runs.append((begun + grace, run))
         for deadline, run in sorted(runs, key=lambda each: each[0]):
             while is_patient and time.monotonic() < deadline and _may_call(run):
                 time.sleep(_LOOK)
@@ -176,10 +185,10 @@ class Exit:
         self._is_over = True
         begun = time.monotonic()
         runs: list[tuple[float, Any]] = []
-        for bridge in self._bridges():
-            bridge._closed = True
-            if bridge._run is not None:
-                runs.append((begun + bridge._shutdown_timeout + _SLACK, bridge._run))
+        for each in registered():
+            each.is_closed = True
+            if each.last is not None:
+                runs.append((begun + each.options.shutdown_timeout + _SLACK, each.last))
         all_told = False
         while not all_told:
             with contextlib.suppress(KeyboardInterrupt):  # they have to end all the same, or nothing cleans up
@@ -192,10 +201,13 @@ class Exit:
                 if left and sys.stderr is not None:
                     print(f"bridge: the process exits without the end of: {', '.join(left)}", file=sys.stderr)
         if runs:
-            from .._twisted.logging import twisted_log
+            from .._watch.records import records
 
             with contextlib.suppress(KeyboardInterrupt):
-                twisted_log.flush(_LOG)
+                records.flush(_LOG)
+
+
+process_exit = Exit()
 
 
 def _begin_later(begin: Callable[[], object]) -> None:

@@ -16,14 +16,14 @@ from typing import Any
 from .._loop import worker_threads
 from .._loop.base import BridgeLoop, deferring_factory
 from .._loop.switching import SwitchingLoop, new_event_loop
+from .._loop.task import set_once
 from .._loop.workers import Workers, prepare, shut_down_executor
 from .._private.abilities import lost
 from .._private.rows import REACTOR
 from .._threads import native
-from .._threads.colocate import colocation
 from .._threads.latch import Latch
-from .._twisted import reactor as reactors
-from .._twisted.logging import twisted_log
+from .._twisted import arrival
+from .._watch.records import records
 from . import fork
 from .run import Run
 
@@ -36,9 +36,7 @@ _TRIES = 3
 
 
 class LoopThread(Run):
-    """One loop with its reactor, in a thread of its own. It is started once and ends once."""
-
-    reactor: reactors.BridgeReactor
+    """One loop, and its reactor if somebody needs one, in a thread of its own. It is started once and ends once."""
 
     def __init__(
         self,
@@ -49,15 +47,14 @@ class LoopThread(Run):
         owner: object,
         previous: LoopThread | None,
         shutdown_timeout: float,
-        colocate: bool = False,
     ) -> None:
         super().__init__(shutdown_timeout)
-        self._colocate = colocate
         self._loop_factory = loop_factory or new_event_loop
         self._install_reactor = install_reactor
         # Weak, so that a Bridge dropped without a close is noticed. While it lives this is always the same object.
         self._owner = weakref.ref(owner)
-        self._previous_reactor = None if previous is None else getattr(previous, "reactor", None)
+        self._previous_reactor = None if previous is None else previous.reactor
+        self._place: arrival.Place | None = None  # of the reactor
         self._shutdown_fired = False
         self._ready = Latch()
         self._gone = Latch()  # the thread has done all that it does
@@ -200,8 +197,13 @@ class LoopThread(Run):
     def forget(self) -> None:
         """Let go of the loop and its reactor in a forked child, which the next run there takes over."""
         super().forget()
-        reactor = getattr(self, "reactor", None)
-        kept = [self, *(reactors.forget(reactor) if reactor is not None else ())]
+        kept: list[Any] = [self]
+        if self._place is not None:
+            self._place.is_over = True
+        if self.reactor is not None:
+            from .._twisted import reactor as reactors
+
+            kept += reactors.forget(self.reactor)
         self._is_parents = True
         self._gone.open()
         loop = getattr(self, "loop", None)
@@ -210,12 +212,13 @@ class LoopThread(Run):
 
     def stop_serving(self) -> None:
         """Let the loop end. Called on its thread."""
-        reactors.set_once(self._serving)
+        set_once(self._serving)
 
     def _release_reactor(self) -> None:
-        reactor = getattr(self, "reactor", None)
-        if reactor is not None:
-            reactors.release(reactor, self._owner)
+        if self.reactor is not None:
+            from .._twisted import reactor as reactors
+
+            reactors.release(self.reactor, self._owner)
 
     def _main(self) -> None:
         # An exception that is set from outside (PyThreadState_SetAsyncExc) may be raised at any line of this, and of
@@ -262,19 +265,18 @@ class LoopThread(Run):
             if loop.is_closed():
                 raise RuntimeError("Event loop is closed")
             self.loop = loop
-            # Not on a loop of the user's: what that starts would inherit the one core of a moment, for ever.
-            if self._colocate and isinstance(loop, BridgeLoop):
-                self.colocation = loop.colocation = colocation()
             try:
                 self._build()
             except BaseException:
+                if self._place is not None:
+                    self._place.end()
                 self.loop.close()
                 raise
         except BaseException as error:
             self._failed = error
             self.end(f"the loop could not be started ({error!r})", error)
             return
-        twisted_log.join(self)
+        records.join(self)
         reason, cause = "the loop was stopped", None
         try:
             # Not run_forever: anyio looks for a task that run_until_complete runs, and keeps its workers while it does.
@@ -302,7 +304,7 @@ class LoopThread(Run):
         self.loop.close()
         if isinstance(self.loop, SwitchingLoop):
             self.meter.switches += self.loop.stacks.switches
-        twisted_log.leave(self)
+        records.leave(self)
         if self._final:
             self._release_reactor()
 
@@ -314,25 +316,42 @@ class LoopThread(Run):
         self._executor = Workers(thread_name_prefix=self.thread.name)
         self.loop.set_default_executor(self._executor)
         self._serving = self.loop.create_future()
-        if lost(REACTOR):  # Bridge.reactor says so to whoever asks for it
-            return
-        if self._previous_reactor is None:
-            self.reactor = reactors.build(self.loop, self._install_reactor, self._owner)
-        else:
-            self.reactor = self._previous_reactor
-            reactors.bind(self.reactor, self.loop)
-        self.reactor.on_crash = self._reactor_crashed
         if isinstance(self.loop, SwitchingLoop):
-            self.loop.before_block = self.reactor.keep_time
             self.loop.stacks.stall_after = self.stall_after
-        self.reactor.addSystemEventTrigger("before", "shutdown", self._shutdown_begins)
+        self._place = place = arrival.Place(self.loop, self._install_reactor, self._owner, self._take_reactor)
+        if self._previous_reactor is not None:
+            place.take_over(self._previous_reactor)
+            return
+        if not self._install_reactor and not arrival.is_loaded():
+            place.wait()  # which sees what is imported from now on; it may have been imported just before
+        if (self._install_reactor or arrival.is_loaded()) and not lost(REACTOR):  # else Bridge.reactor says so
+            place.build()
+
+    def _take_reactor(self, reactor: Any) -> None:
+        self.reactor = reactor
+        reactor.on_crash = self._reactor_crashed
+        if isinstance(self.loop, SwitchingLoop):
+            self.loop.before_block = reactor.keep_time
+        reactor.addSystemEventTrigger("before", "shutdown", self._shutdown_begins)
+
+    def needed_reactor(self) -> Any:
+        """Return the reactor, which is made and started if there is none.
+
+        :raises BridgeClosed: the loop ends.
+        :raises ReactorConflict: another reactor runs in this process.
+        """
+        assert self._place is not None
+        reactor = self._place.get(lambda: self.over is not None)
+        if reactor is None:
+            raise self.closed_error()
+        return reactor
 
     async def _serve(self) -> None:
         if self.over is not None:  # closed as it started
             return
         await prepare(self.loop)
-        if hasattr(self, "reactor"):
-            self.reactor.startRunning(installSignalHandlers=False)
+        if self.reactor is not None and self._place is not None:
+            self._place.start()
         self.accepts = True  # and only then: the exit refuses what is ready
         self.is_ready = True
         if self.over is not None:  # meanwhile; see Run.end and _ask_to_end
@@ -351,6 +370,8 @@ class LoopThread(Run):
 
     def _clean_up(self) -> None:
         deadline = self.loop.time() + self.shutdown_timeout
+        if self._place is not None:
+            self._place.end()
         while not self.loop.is_closed():
             try:
                 self.loop.run_until_complete(self._shut_down(deadline))
@@ -366,8 +387,11 @@ class LoopThread(Run):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await loop.shutdown_asyncgens()
-        if hasattr(self, "reactor") and not await reactors.shut_down(self.reactor, self._shutdown_fired, deadline):
-            left.append("shutdown triggers of the reactor")
+        if self.reactor is not None:
+            from .._twisted import reactor as reactors
+
+            if not await reactors.shut_down(self.reactor, self._shutdown_fired, deadline):
+                left.append("shutdown triggers of the reactor")
         if not await shut_down_executor(self._executor, deadline):
             left.append("threads of the loop's executor")
         if left and self._is_at_exit:

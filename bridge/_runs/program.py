@@ -9,14 +9,14 @@ import sys
 import threading
 from typing import Any
 
-from .._errors import BridgeError, ReactorConflict
+from .._errors import BridgeError
 from .._loop.base import BridgeLoop
 from .._loop.switching import SwitchingLoop
 from .._private.abilities import lost
 from .._private.cpython import get_running_loop
 from .._private.rows import REACTOR, SWITCHING
 from .._threads import native
-from .._twisted import reactor as reactors
+from .._twisted import arrival
 from .attached import AttachedReactor, ReactorLoop, runs_here, stand_in
 from .run import Run
 
@@ -29,29 +29,45 @@ _SHUTDOWN = 5.0
 
 
 class _WithReactor(BridgeLoop):
-    """A loop that gets its reactor when it first runs, and shuts it down as it closes."""
+    """A loop that has its reactor when it first runs, if Twisted is loaded, else as soon as somebody needs one.
+
+    It shuts the reactor down as it closes.
+    """
 
     _shutdown_fired = False
 
     def run_forever(self) -> None:
         """Run until stop() is called."""
-        if self._ours.reactor is None and not self.is_running() and not lost(REACTOR):
-            self._start_reactor()
-        elif self._ours.reactor is not None:
+        if self.is_running():
+            super().run_forever()  # which refuses
+            return
+        if self._ours.reactor is None:
+            self._look_for_twisted()
+        else:
             self._ours.reactor.loop_thread = native.get_ident()  # it may have run in another before
-        super().run_forever()
-
-    def _start_reactor(self) -> None:
         try:
-            reactor = reactors.build(self, None, self)
-        except ReactorConflict:  # a program that runs its own reactor beside this loop needs none here
-            reactor = reactors.build(self, False, self)
+            super().run_forever()
+        finally:
+            if self._ours.place is not None:
+                self._ours.place.leave()
+
+    def _look_for_twisted(self) -> None:
+        place = self._ours.place
+        if place is None:
+            # A program that runs its own reactor beside this loop needs none here.
+            place = self._ours.place = arrival.Place(self, None, self, self._take_reactor, gives_way=True)
+        if not arrival.is_loaded():
+            place.wait()  # which sees what is imported from now on; it may have been imported just before
+        if arrival.is_loaded() and not lost(REACTOR):
+            place.build()
+            # In the loop, because what the reactor calls as it starts may block; and before anything else in the loop.
+            self.call_soon(place.start)
+            self.run_first()
+
+    def _take_reactor(self, reactor: Any) -> None:
         self._ours.reactor = reactor
         reactor.addSystemEventTrigger("before", "shutdown", self._shutdown_begins)
         self.before_block = reactor.keep_time
-        # In the loop, because what the reactor calls as it starts may block; and before anything else in the loop.
-        self.call_soon(reactor.startRunning, False)
-        self.run_first()
 
     def _shutdown_begins(self) -> None:
         self._shutdown_fired = True
@@ -61,6 +77,9 @@ class _WithReactor(BridgeLoop):
         reactor = self._ours.reactor
         # One that was never closed is, by its finalizer, as the interpreter ends; nothing can run then.
         if reactor is not None and not self.is_closed() and not self.is_running() and not sys.is_finalizing():
+            from .._twisted import reactor as reactors
+
+            self._ours.place.end()
             reactor.on_crash = _nothing  # the loop is needed until the shutdown has ended
             deadline = self.time() + _SHUTDOWN
             if not self.run_until_complete(reactors.shut_down(reactor, self._shutdown_fired, deadline)):
@@ -87,6 +106,9 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 def install() -> Any:
     """Put the reactor on a new loop of ours, for the program to run; :func:`bridge.install` has the contract."""
+    from .._twisted import reactor as reactors
+
+    arrival.tell()
     loop = BridgeLoop() if lost(SWITCHING) else SwitchingLoop()
     try:
         reactor = reactors.build(loop, True, loop)
@@ -104,7 +126,6 @@ class AttachedLoop(Run):
     def __init__(self, loop: asyncio.AbstractEventLoop, shutdown_timeout: float) -> None:
         super().__init__(shutdown_timeout)
         self.loop = loop
-        self.reactor = _reactor_of(loop)
         self.post = loop.post if isinstance(loop, BridgeLoop) else loop.call_soon_threadsafe
         self.is_ready = self.accepts = True
         if isinstance(loop, BridgeLoop):
@@ -116,6 +137,19 @@ class AttachedLoop(Run):
     def name(self) -> str:
         """What to call the loop's thread in a log."""
         return f"of {self.loop!r}"
+
+    @property
+    def reactor(self) -> Any:
+        """The Twisted reactor that stands on the loop, None where there is none."""
+        if isinstance(self.loop, _WithReactor):
+            return self.loop._ours.reactor
+        installed: Any = sys.modules.get("twisted.internet.reactor")
+        return installed if getattr(installed, "_asyncioEventloop", None) is self.loop else None
+
+    def needed_reactor(self) -> Any:
+        """Return the reactor on the loop; a loop of ours makes one, if it has none."""
+        place = self.loop._ours.place if isinstance(self.loop, _WithReactor) else None
+        return self.reactor if place is None else place.get(lambda: self.over is not None)
 
     def detach(self, reason: str) -> None:
         """Fail the open calls and take no more."""
@@ -180,11 +214,3 @@ def loop_of(loop_or_reactor: Any) -> asyncio.AbstractEventLoop:
         raise BridgeError(f"{loop!r} is closed; attach to a loop that runs")
     attached: asyncio.AbstractEventLoop = loop
     return attached
-
-
-def _reactor_of(loop: asyncio.AbstractEventLoop) -> Any:
-    """Return the Twisted reactor that stands on the loop, None where there is none."""
-    if isinstance(loop, _WithReactor):
-        return loop._ours.reactor
-    installed: Any = sys.modules.get("twisted.internet.reactor")
-    return installed if getattr(installed, "_asyncioEventloop", None) is loop else None

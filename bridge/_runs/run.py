@@ -8,8 +8,7 @@ from collections.abc import Callable, Collection, Hashable
 from typing import Any, Protocol
 
 from .._errors import BridgeClosed, BridgeError, DeadlockError
-from .._threads.colocate import Colocation
-from .._watch.stats import Meter
+from .._watch.meter import Meter
 from .._watch.watchdog import Watched, watchdog
 from ..strategies.interface import Strategy
 
@@ -48,12 +47,17 @@ class Owner(Protocol):
 
     strategy: Strategy  # how its callers wait, if a call does not say
 
-    def current_run(self) -> Run:
-        """Return the run that takes calls; start one if none does.
+    # Return the run that takes calls; start one if none does.
+    # It raises BridgeClosed if the bridge is closed or the loop ended as it started, and what kept it from starting.
+    current_run: Callable[[], Run]
 
-        :raises BridgeClosed: the bridge is closed, or the loop ended as it started.
-        :raises BaseException: what kept the loop from starting.
-        """
+    @property
+    def last_run(self) -> Run | None:
+        """The run that runs or ran last."""
+        ...
+
+    def block_on(self, x: Any, *, timeout: float | None = None, strategy: str | Strategy | None = None) -> Any:
+        """Wait for x."""
         ...
 
 
@@ -69,8 +73,9 @@ class Run(Watched):
     """
 
     loop: asyncio.AbstractEventLoop
-    reactor: Any
+    reactor: Any = None  # the reactor on the loop; None until somebody needs it
     post: Callable[[Callable[[], object]], object]  # call a function on the loop's thread
+    thread: threading.Thread | None = None  # our own one, in which the loop runs
     calls_here = False  # run() on the loop's thread calls the function though no asyncio loop runs there
 
     def __init__(self, shutdown_timeout: float) -> None:
@@ -86,7 +91,6 @@ class Run(Watched):
         self.over: str | None = None  # why this run has ended
         self.cause: BaseException | None = None
         self.shutdown_timeout = shutdown_timeout
-        self.colocation: Colocation | None = None  # what brings a caller to the core of the loop's thread
         # The work of calls that the end has failed: the loop itself refers to its tasks weakly, and one that is garbage
         # before it is cancelled never cleans up.
         self._orphans: list[Any] = []
@@ -130,6 +134,13 @@ class Run(Watched):
         error = BridgeClosed(f"{self.over or 'the loop has ended'}; the call was not completed")
         error.__cause__ = self.cause
         return error
+
+    def needed_reactor(self) -> Any:
+        """Return the reactor on the loop, which is made if it can be; None if there is none.
+
+        :raises ReactorConflict: another reactor runs in this process.
+        """
+        return self.reactor
 
     def check(self) -> None:
         """Look where the caller stands, before each call to a loop of someone else's."""
@@ -178,6 +189,9 @@ class Run(Watched):
         if own:
             # Not here: the handler may have interrupted the waiter while that held a lock.
             threading.Thread(target=self.end, args=(self.over,), name="bridge-fork", daemon=True).start()
+
+    def wait_closed(self) -> None:
+        """Wait until a loop of ours, that begins to close, has ended."""
 
     def end_at_exit(self) -> None:
         """Start to end, as the process exits."""

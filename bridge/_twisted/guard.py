@@ -208,6 +208,12 @@ class GuardedReactor(AsyncioSelectorReactor):
         with self._at_leave():
             if self.threadpool is None:
                 super()._initThreadPool(*more, **options)
+        if get_ident() != self.loop_thread:  # the reactor may just start there, and not see the trigger any more
+            cast(Any, self).callFromThread(self._start_pool)
+
+    def _start_pool(self) -> None:
+        if self.threadpool is not None and not self.threadpool.started:
+            self.threadpool.start()
 
 
 def _is_in_a_request(frame: FrameType | None) -> bool:

@@ -19,7 +19,7 @@ from .._threads import native
 
 def make_real(pool: Any) -> None:
     """Let an idle pool of Twisted's use real threads, queues and locks, if the process is patched."""
-    if native.is_patched() and not lost(GEVENT):
+    if native.is_patched() and not lost(GEVENT, "twisted"):
         pool._pool = _team
         pool.__init__(pool.min, pool.max, pool.name)
 

@@ -12,7 +12,7 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable
-from types import CodeType, FrameType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
@@ -21,6 +21,7 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.tcp import Connection
 
 from .._errors import ReactorConflict
+from .._loop.task import set_once
 from .._private.abilities import lost, unavailable
 from .._private.rows import REACTOR
 from .._private.twisted import ContinuousPolling
@@ -85,7 +86,7 @@ def build(loop: asyncio.AbstractEventLoop, install: bool | None, owner: object) 
         return _new(loop, owner, private=True)
     if installed is None:
         reactor = _new(loop, owner, private=False)
-        installReactor(reactor)  # type: ignore[no-untyped-call]
+        _install(reactor)
         return reactor
     if isinstance(installed, BridgeReactor) and not _is_free(installed) and installed.owner is not owner:
         if install is None:
@@ -100,8 +101,34 @@ def build(loop: asyncio.AbstractEventLoop, install: bool | None, owner: object) 
     return installed  # type: ignore[no-any-return]
 
 
+class _WithoutWaker(BridgeReactor):
+    """A reactor while it is made: its waker is added to the loop by the loop's own thread."""
+
+    def installWaker(self) -> None:
+        """Leave it to :meth:`BridgeReactor.start_late`."""
+
+
+def build_elsewhere(loop: asyncio.AbstractEventLoop, owner: object, thread: int | None) -> BridgeReactor:
+    """Return a new reactor, which is installed, for a loop that runs in another thread. Nothing there is touched.
+
+    :param thread: the ident of the loop's thread, which may use the reactor from now on, and starts it.
+    """
+    reactor = _new(loop, owner, private=False, make=_WithoutWaker)
+    reactor.__class__ = BridgeReactor
+    reactor.loop_thread = thread
+    _install(reactor)
+    return reactor
+
+
 def _installed() -> Any:
-    return sys.modules.get("twisted.internet.reactor")
+    installed = sys.modules.get("twisted.internet.reactor")
+    return None if type(installed) is ModuleType else installed  # a module while the reactor is imported; see arrival
+
+
+def _install(reactor: BridgeReactor) -> None:
+    if type(sys.modules.get("twisted.internet.reactor")) is ModuleType:
+        del sys.modules["twisted.internet.reactor"]
+    installReactor(reactor)  # type: ignore[no-untyped-call]
 
 
 def _is_free(reactor: BridgeReactor) -> bool:
@@ -109,8 +136,10 @@ def _is_free(reactor: BridgeReactor) -> bool:
     return reactor.owner is None or (isinstance(reactor.owner, weakref.ref) and reactor.owner() is None)
 
 
-def _new(loop: asyncio.AbstractEventLoop, owner: object, *, private: bool) -> BridgeReactor:
-    reactor = BridgeReactor(loop)
+def _new(
+    loop: asyncio.AbstractEventLoop, owner: object, *, private: bool, make: type[BridgeReactor] = BridgeReactor
+) -> BridgeReactor:
+    reactor = make(loop)
     reactor._from_threads = deque()
     reactor.owner = owner
     reactor.guard()
@@ -301,12 +330,6 @@ def _rebind_triggers(reactor: Any) -> None:
         event = reactor._eventTriggers.get(name)
         if event is None or (method, (), {}) not in event.during:
             reactor.addSystemEventTrigger("during", name, method)
-
-
-def set_once(future: asyncio.Future[None]) -> None:
-    """Set the Future's result unless it is done."""
-    if not future.done():
-        future.set_result(None)
 
 
 async def shut_down(reactor: BridgeReactor, fired: bool, deadline: float) -> bool:

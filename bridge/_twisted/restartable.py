@@ -10,7 +10,7 @@ import contextlib
 import functools
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.error import ReactorAlreadyRunning
@@ -19,7 +19,6 @@ from twisted.internet.tcp import Connection
 from twisted.python.log import callWithLogger  # pyright: ignore[reportUnknownVariableType] - it has no annotations
 
 from .._errors import BridgeClosed
-from .._loop.base import BridgeLoop
 from .._loop.switching import SwitchingLoop
 from .._loop.worker_threads import PoolThread
 from .._threads.native import get_ident
@@ -77,6 +76,11 @@ class BridgeReactor(GuardedReactor):
             loop.close()  # what is still blocked gets BridgeClosed; a reactor's run() is its last
         if errors:
             raise errors.pop()
+
+    def start_late(self) -> None:
+        """Start in the loop, which has run for a while."""
+        cast(Any, self).installWaker()  # unless it has one
+        self.startRunning(installSignalHandlers=False)
 
     def wakeUp(self) -> None:
         """Do what waits in the reactor's queues; any thread may call this. Between two lives it waits for the next."""
@@ -183,7 +187,6 @@ class BridgeReactor(GuardedReactor):
 
     def spawnProcess(self, *args: Any, **kwargs: Any) -> Any:
         """Start a process, and see that it is reaped as it ends."""
-        self._spread()
         child = super().spawnProcess(*args, **kwargs)  # type: ignore[no-untyped-call]
         children.watch(self, child)
         return child
@@ -207,19 +210,7 @@ class BridgeReactor(GuardedReactor):
             make_real(pool)
             # Daemons, as a thread that was started from the main thread would keep the process at its exit, where the
             # shutdown of the reactor comes after the interpreter has joined all others.
-            make = functools.partial(PoolThread, lambda: self._asyncioEventloop, daemon=True)
-
-            def thread(*args: Any, **kwargs: Any) -> PoolThread:
-                self._spread()
-                return make(*args, **kwargs)
-
-            pool.threadFactory = thread
-
-    def _spread(self) -> None:
-        """Let the thread of the loop run on all its cores: what it starts now inherits them."""
-        loop = self._asyncioEventloop
-        if isinstance(loop, BridgeLoop):
-            loop.spread()
+            pool.threadFactory = functools.partial(PoolThread, lambda: self._asyncioEventloop, daemon=True)
 
 
 def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:

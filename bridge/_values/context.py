@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from contextvars import Context, ContextVar
 from gc import get_referents
-from typing import Any
+from typing import Any, cast
 
 _MISSING = object()
 
@@ -25,10 +24,13 @@ class BlockedStack:
 
 
 def _find_library() -> ContextVar[str | None]:
-    importlib.import_module("anyio")  # which imports sniffio, if it is installed
-    sniffio: Any = sys.modules.get("sniffio")
+    # By itself, and not by way of anyio, which is not imported before somebody needs it.
     own: ContextVar[str | None] = ContextVar("bridge.library", default=None)
-    return own if sniffio is None else sniffio.current_async_library_cvar
+    try:
+        sniffio: Any = importlib.import_module("sniffio")
+    except ImportError:
+        return own
+    return cast("ContextVar[str | None]", sniffio.current_async_library_cvar)
 
 
 # The library that the caller runs under, such as trio, as sniffio has it. It is not that of the work. On asyncio the

@@ -10,9 +10,8 @@ import inspect
 from types import CoroutineType, FunctionType, MethodType
 from typing import Any
 
-from twisted.internet.defer import Deferred
-
 from .._errors import BridgeError
+from .deferreds import is_deferred_type
 
 
 class Kind(enum.Enum):
@@ -57,14 +56,6 @@ def returned_kind(value: Any) -> Kind | None:
     if cls is CoroutineType:
         return kind_of(value)
     return _awaitable_kind(value)
-
-
-def is_deferred_type(cls: type) -> bool:
-    """Return whether cls is Deferred or derives from it.
-
-    ``isinstance`` would go through ABCMeta, at some ten times the cost.
-    """
-    return Deferred in cls.__mro__
 
 
 def discard(x: object) -> None:

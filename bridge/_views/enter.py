@@ -257,13 +257,7 @@ class _Host:
             self._entering = None
             entering.finish(refusal)
             return
-        self._take_back()
-        self.variables.end()
-        self.is_open = True
-        self._entering = None
-        entering.finish(None)
-        if self._abandoned:
-            self.abandon()
+        self._note_entered(entering)
         error: BaseException | None = None
         raised: BaseException | None = None
         try:
@@ -300,6 +294,15 @@ class _Host:
         finally:
             # An error's traceback may hold this frame: with these in it, that would be a reference cycle.
             del error, raised, left, entering, leaving
+
+    def _note_entered(self, entering: _Outcome) -> None:
+        self._take_back()
+        self.variables.end()
+        self.is_open = True
+        self._entering = None
+        entering.finish(None)
+        if self._abandoned:
+            self.abandon()
 
     def _ended(self, _: object) -> None:
         """Let nobody wait for a task that was cancelled before its first step, or was dropped."""

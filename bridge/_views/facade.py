@@ -3,9 +3,9 @@
 :class:`Facade` is a base class of ``Bridge``, and the plain functions are the methods of one more instance; so each
 signature and each contract stands here once. What they return is made elsewhere, and imported when it is needed:
 
-- ``_view`` makes the views. It looks at what an object is and imports neither asyncio nor Twisted, so that a decorator
-  in a module of the user's costs next to nothing.
-- ``_iterate`` and ``_enter`` each keep one task on the loop for one iteration and one ``with`` block.
+- ``factory`` makes the views. It looks at what an object is and imports neither asyncio nor Twisted, so that a
+  decorator in a module of the user's costs next to nothing.
+- ``iterate`` and ``enter`` each keep one task on the loop for one iteration and one ``with`` block.
 
 Everything in them that waits is a ``block_on``: so time-outs, Ctrl-C, the loop's death and the strategies are as there.
 """
@@ -209,10 +209,10 @@ class Facade:
         :raises TypeError: there is nothing async in obj, or it is one result already, such as a coroutine.
         :raises ValueError: timeout is negative or NaN.
         """
-        from . import view
+        from .factory import ViewFactory
 
         try:
-            factory = view.ViewFactory(self, checked_seconds(timeout, "timeout"), strategy, wrap)
+            factory = ViewFactory(self, checked_seconds(timeout, "timeout"), strategy, wrap)
             return factory.decorate if obj is _OMITTED else factory.decorate(obj)
         except (TypeError, ValueError) as error:
             trim(error)

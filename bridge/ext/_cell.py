@@ -16,11 +16,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mutabl
 from types import CodeType, FunctionType, TracebackType
 from typing import Any, TypeVar
 
-from .._api.bridge import bridge_here, default_bridge
+from .._api.default import default_bridge
+from .._loop.conversion import as_future
 from .._private.cpython import get_running_loop
+from .._runs.runs import bridge_here
 from .._threads.native import current_frames
-from .._twisted.conversion import as_future
-from .._values.kinds import is_deferred_type
+from .._values.deferreds import is_deferred_type
 from .._values.outcomes import set_traceback, trim
 from ._cells import ON_THE_LOOP
 
@@ -167,7 +168,8 @@ def wait_for_cell(function: Callable[[], Coroutine[Any, Any, T]], filename: str)
 
 def _interrupt_if_it_computes(filename: str) -> None:
     # Should the cell's code end just now, the loop itself is hit and dies of it, and the next call starts another.
-    ident: int | None = default_bridge()._run.ident
+    run = default_bridge().last_run
+    ident = None if run is None else run.ident
     frame = current_frames().get(ident) if ident is not None else None
     while frame is not None and frame.f_code.co_filename != filename:
         frame = frame.f_back

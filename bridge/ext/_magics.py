@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import CodeType, TracebackType
 from typing import Any, Protocol
 
-from .._api.bridge import default_bridge
+from .._api.default import default_bridge
 from .._values.outcomes import trim
 from ._cell import awaited, is_blocked_on, wait_for_cell
 from ._cells import CellTransformer

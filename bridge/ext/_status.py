@@ -20,7 +20,7 @@ class Status:
     """
 
     def __init__(self, bridge: Bridge, cell: Callable[[str], str | None] = lambda filename: None) -> None:
-        life: Any = bridge._run
+        life: Any = bridge.last_run
         self.title = repr(bridge).strip("<>")
         self.facts = list(_facts(bridge, life))
         calls = [] if life is None or life.over is not None else reports.open_calls(life)

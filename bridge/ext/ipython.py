@@ -22,8 +22,8 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from .._api import bridge
-from .._api.bridge import block_on, blocking, default_bridge
+from .._api import default
+from .._api.default import block_on, blocking, default_bridge
 from ._cell import Cell
 from ._cells import CELL, CellTransformer
 from ._magics import Magics
@@ -69,9 +69,9 @@ class Extension:
             raise
 
     def _load(self) -> None:
-        if not default_bridge().was_started and "stall_after" not in bridge._options:
+        if not default_bridge().was_started and not default.is_configured("stall_after"):
             # Whoever looks at a blocked shell knows that it waits; and there are the interrupt and %bridge.
-            bridge.configure(stall_after=None)
+            default.configure(stall_after=None)
         default_bridge().start()
         self._lifes.look()
         self._add_cell()
@@ -206,8 +206,8 @@ class _Lifes:
 
     def look(self) -> str | None:
         """Return what is to be said, once for each loop that has ended."""
-        life = default_bridge()._run
-        if life is None or life.over is None or life is self._told:
+        run = default_bridge().last_run
+        if run is None or run.over is None or run is self._told:
             return None
-        self._told = life
-        return f"bridge: {life.over}; the next call starts a new loop."
+        self._told = run
+        return f"bridge: {run.over}; the next call starts a new loop."

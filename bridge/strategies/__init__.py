@@ -6,6 +6,7 @@ A strategy knows nothing of loops, reactors or calls, so nothing here imports as
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, cast
 
 from .._errors import StrategyUnavailable
@@ -14,14 +15,36 @@ from .interface import Strategy, Waiter
 
 ENTRY_POINTS = "bridge.strategies"
 
+# Our own, by name: the module and the class. Each is made when it is first used, or when all are listed.
+_BUILT_IN = {
+    "auto": ("auto", "AutoStrategy"),
+    "lock": ("lock", "LockStrategy"),
+    "event": ("event", "EventStrategy"),
+    "greenlet": ("greenlet", "GreenletStrategy"),
+    "queue": ("queue", "QueueStrategy"),
+    "gevent": ("gevent", "GeventStrategy"),
+    "qt": ("gui.qt", "QtStrategy"),
+    "tk": ("gui.tk", "TkStrategy"),
+}
+
 
 class _Registry:
     """The strategies by name: those registered, and those that installed distributions declare."""
 
     def __init__(self) -> None:
         self._lock = new_lock()
-        self._registered: dict[str, Strategy] = {}
+        self._built_in: dict[str, Strategy] = {}
+        self._registered: dict[str, Strategy] = {}  # once all are loaded, ours among them
         self._loaded = False
+
+    def built_in(self, name: str) -> Strategy:
+        """Return one of our own, the same each time."""
+        made = self._built_in.get(name)
+        if made is None:
+            module, cls = _BUILT_IN[name]
+            make: Any = getattr(import_module(f".{module}", __name__), cls)
+            made = self._built_in.setdefault(name, make(self.built_in) if name == "auto" else make())
+        return made
 
     def register(self, strategy: Strategy, replace: bool) -> None:
         if not isinstance(strategy, Strategy):
@@ -30,7 +53,7 @@ class _Registry:
                 "(bridge.Strategy)"
             )
         with self._lock:
-            if strategy.name in self._registered and not replace:
+            if (strategy.name in self._registered or strategy.name in _BUILT_IN) and not replace:
                 raise ValueError(
                     f"a strategy {strategy.name!r} is registered already; write "
                     "register_strategy(strategy, replace=True) to take its place"
@@ -41,7 +64,10 @@ class _Registry:
         self._lock = new_lock()
 
     def find(self, name: str) -> Strategy | None:
-        return self._registered.get(name) or self.all().get(name)
+        found = self._registered.get(name)
+        if found is None and name in _BUILT_IN:
+            return self.built_in(name)
+        return found or self.all().get(name)
 
     def all(self) -> dict[str, Strategy]:
         if not self._loaded:
@@ -49,25 +75,11 @@ class _Registry:
         return dict(self._registered)
 
     def _load(self) -> None:
-        from importlib.metadata import entry_points  # half of the time that it takes to import the package
+        from importlib.metadata import entry_points  # it takes longer to import than all that a first call needs
 
-        from . import auto, event, gevent, greenlet, lock, queue
-        from .gui import qt, tk
-
-        qt_strategy, tk_strategy, gevent_strategy = qt.QtStrategy(), tk.TkStrategy(), gevent.GeventStrategy()
-        builtin: list[Strategy] = [
-            auto.AutoStrategy(qt_strategy, tk_strategy, gevent_strategy),
-            lock.LockStrategy(),
-            event.EventStrategy(),
-            greenlet.GreenletStrategy(),
-            queue.QueueStrategy(),
-            gevent_strategy,
-            qt_strategy,
-            tk_strategy,
-        ]
-        found: dict[str, Strategy] = {strategy.name: strategy for strategy in builtin}
+        found = {name: self.built_in(name) for name in _BUILT_IN}
         for entry_point in entry_points(group=ENTRY_POINTS):
-            if entry_point.name not in self._registered:
+            if entry_point.name not in self._registered and entry_point.name not in found:
                 found[entry_point.name] = _FromEntryPoint(entry_point.name, entry_point.load)
         with self._lock:
             self._registered = found | self._registered
@@ -153,6 +165,19 @@ def resolve(spec: str | Strategy) -> Strategy:
     if strategy is None:
         raise StrategyUnavailable(f"there is no strategy {spec!r}; {_those_that_are_there()}")
     return strategy
+
+
+def special_waiter() -> Waiter | None:
+    """Return a waiter that runs what this thread has to run meanwhile, such as a GUI; None if that is nothing."""
+    waiter: Waiter | None = resolve("auto").special()  # type: ignore[attr-defined]
+    return waiter
+
+
+def sleeping_waiter() -> Waiter:
+    """Return a waiter for a thread that has nothing else to do."""
+    from .lock import SleepingWaiter
+
+    return SleepingWaiter()
 
 
 def refused(strategy: Strategy, reason: str) -> StrategyUnavailable:

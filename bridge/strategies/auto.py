@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import gui
-from .gevent import GeventStrategy
-from .gui.qt import BINDINGS, QtStrategy
-from .gui.tk import TkStrategy
 from .lock import LockWaiter
+from .toolkits import BINDINGS
 
 if TYPE_CHECKING:
+    from .gui.qt import QtStrategy
+    from .gui.tk import TkStrategy
     from .interface import Waiter
 
 _PYSIDE, _PYQT = BINDINGS
@@ -22,11 +22,10 @@ class AutoStrategy:
     """Runs a GUI's events in the main thread of a program that has one, or gevent's hub; else waits on a bare lock."""
 
     name = "auto"
+    switches_stacks = True
 
-    def __init__(self, qt: QtStrategy, tk: TkStrategy, gevent: GeventStrategy) -> None:
-        self._qt = qt
-        self._tk = tk
-        self._gevent = gevent
+    def __init__(self, named: Callable[[str], Any]) -> None:
+        self._named = named  # the strategies of a program that has what they are for
 
     def unavailable(self) -> str | None:
         """Return None: there is always one that fits."""
@@ -47,8 +46,9 @@ class AutoStrategy:
 
     def _special(self) -> Waiter | None:
         waiter = self._in_gui()
-        if waiter is None and self._gevent.serves_here():
-            return self._gevent.waiter()
+        if waiter is None and "gevent" in sys.modules and self._named("gevent").serves_here():
+            gevent_waiter: Waiter = self._named("gevent").waiter()
+            return gevent_waiter
         return waiter
 
     def _in_gui(self) -> Waiter | None:
@@ -57,19 +57,23 @@ class AutoStrategy:
         That is the one that IPython was told to run; else Qt if its loop runs; else the one that has an application
         object or a root window, Tk's before Qt's, for nobody can see whether Tk's loop runs.
         """
+        from . import gui
+
         if gui.why_not_here() is not None:
             return None
-        core, application = self._qt.application()
-        root = self._tk.root()
+        qt: QtStrategy = self._named("qt")
+        tk: TkStrategy = self._named("tk")
+        core, application = qt.application()
+        root = tk.root()
         if application is None and root is None:
             return None
         active = gui.active_in_ipython() or ""
         if root is None or active.startswith("qt"):
-            order: tuple[QtStrategy | TkStrategy, ...] = (self._qt, self._tk)
+            order: tuple[QtStrategy | TkStrategy, ...] = (qt, tk)
         elif application is None or active.startswith("tk"):
-            order = (self._tk, self._qt)
+            order = (tk, qt)
         else:
-            order = (self._qt, self._tk) if self._qt.is_running(core) else (self._tk, self._qt)
+            order = (qt, tk) if qt.is_running(core) else (tk, qt)
         for strategy in order:
             if strategy.unavailable() is None:
                 return strategy.waiter()

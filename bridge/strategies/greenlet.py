@@ -258,6 +258,8 @@ class GreenletStrategy:
     """
 
     name = "greenlet"
+    switches_stacks = True
+    runs_hub = True
 
     def unavailable(self) -> str | None:
         """Return a reason in a greenlet of gevent's, which our hub could never resume."""

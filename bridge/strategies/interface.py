@@ -35,7 +35,13 @@ class Waiter(Protocol):
 
 @runtime_checkable
 class Strategy(Protocol):
-    """A way to wait. One object serves every thread and every bridge."""
+    """A way to wait. One object serves every thread and every bridge.
+
+    Three attributes are optional. ``special()`` returns the waiter of a strategy that picks another one for the place,
+    or None where the thread has nothing else to run. ``switches_stacks`` says that the strategy may be asked for on a
+    loop's own thread, where the stack switches. ``runs_hub`` says that it lets other greenlets of its thread run, which
+    it cannot do in a loop's thread.
+    """
 
     name: str
 

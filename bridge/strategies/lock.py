@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from .._threads.native import allocate_lock
+import threading
+
+from .._threads.native import allocate_lock, get_ident
+from .._threads.seconds import wait_looking_up
 
 
 class LockWaiter:
@@ -19,6 +22,18 @@ class LockWaiter:
     def wait(self, timeout: float | None) -> bool:
         """Acquire the lock."""
         return self._lock.acquire() if timeout is None else self._lock.acquire(True, timeout)
+
+
+class SleepingWaiter(LockWaiter):
+    """Waits on a lock in any thread; the main thread looks up for signals now and then."""
+
+    __slots__ = ()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Acquire the lock."""
+        if get_ident() == threading.main_thread().ident:
+            return wait_looking_up(super().wait, timeout)
+        return super().wait(timeout)
 
 
 class LockStrategy:

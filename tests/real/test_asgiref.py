@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -418,3 +420,30 @@ def test_locals_go_in_and_come_out() -> None:
         seen.append(language)
     assert seen == ["de", "fr"]
     assert local.language == "it"
+
+
+def test_a_call_leaves_no_reference_cycle() -> None:
+    class Value:
+        pass
+
+    async def work(value: Value) -> None:
+        await asyncio.sleep(0)
+
+    def call() -> weakref.ref[Value]:
+        value = Value()
+        held.set(value)
+        block_on(work(value))
+        return weakref.ref(value)
+
+    held: contextvars.ContextVar[Value] = contextvars.ContextVar("held")
+    gc.collect()
+    gc.disable()
+    try:
+        gone = contextvars.copy_context().run(call)
+        for _ in range(50):
+            block_on(asyncio.sleep(0))  # the loop's last context refers to it
+            if gone() is None:
+                break
+        assert gone() is None
+    finally:
+        gc.enable()

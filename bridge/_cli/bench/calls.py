@@ -32,7 +32,7 @@ SHARING = Situation(
     SHARED,
     "; another process is busy on the last core",
     sharing,
-    frozenset({"floor", "run_coroutine_threadsafe", "block_on", "block_on[colocate]"}),
+    frozenset({"floor", "run_coroutine_threadsafe", "block_on"}),
 )
 
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
-from ..._api.bridge import Bridge, block_on
+from ..._api.bridge import Bridge
+from ..._api.default import block_on
 from .model import Measure, library
 from .way import Once, Peer, Way
 from .works import VALUE, Forms, Work

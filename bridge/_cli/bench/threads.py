@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import select
 import threading
 from collections.abc import Callable, Generator
@@ -11,7 +10,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from ..._api.bridge import Bridge, block_on, configure, default_bridge
+from ..._api.bridge import Bridge
+from ..._api.default import block_on, configure, default_bridge
 from ...strategies import strategies
 from .model import library
 from .way import InThisThread, Once, Peer, Way, by_coroutine, by_deferred
@@ -228,8 +228,6 @@ def ours() -> list[Peer]:
     for name, strategy in strategies().items():
         if name != "auto" and strategy.unavailable() is None:
             found.append(Peer(f"block_on[{name}]", f"bridge, strategy {name}", partial(_bridge, strategy=name)))
-    if "colocate" in inspect.signature(Bridge).parameters:
-        found.append(Peer("block_on[colocate]", "bridge, colocate=True", partial(_bridge, colocate=True)))
     uvloop = Peer("block_on[uvloop]", "bridge, uvloop", partial(_bridge, loop_factory=_uvloop), ["uvloop"], _ASYNCIO)
     return [*found, uvloop]
 

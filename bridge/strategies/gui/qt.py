@@ -24,9 +24,8 @@ from typing import Any
 
 from ..._errors import BridgeError
 from .. import gui
+from ..toolkits import BINDINGS
 from . import prompt
-
-BINDINGS = ("PySide6.QtCore", "PyQt6.QtCore")
 
 _QUIT = 20  # QEvent.Type.Quit, as the int that sendPostedEvents takes
 # Which windows are open, a wait looks as it begins, but if the last look was this many seconds ago or less only when it
