@@ -33,7 +33,7 @@ class Runs:
         self._owner = weakref.ref(owner)
         self.options = options
         self.meter = Meter()
-        self.last: Run | None = None  # that runs, or ran last
+        self.last: Any = None  # the Run that runs, or ran last
         self.is_closed = False
         # Re-entrant: a signal handler that interrupts the start of a loop may call block_on.
         self.starting = new_lock()
