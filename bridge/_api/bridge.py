@@ -290,7 +290,8 @@ class Bridge(Facade):
     @property
     def last_run(self) -> Run | None:
         """The run that runs or ran last."""
-        return self.runs.last
+        run: Run | None = self.runs.last
+        return run
 
     @property
     def running(self) -> bool:

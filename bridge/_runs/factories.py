@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._errors import BridgeClosed, BridgeError
 from .._threads.condition import new_lock
@@ -161,7 +161,7 @@ class AttachedRuns(Runs):
         :raises BridgeClosed: the bridge is closed.
         :raises BridgeError: the loop does not run.
         """
-        run = self.last
+        run: AttachedLoop | AttachedReactor = self.last
         if run.accepts and self._loop.is_running():
             run.check()
             return run

@@ -82,7 +82,7 @@ def run_of_this_thread() -> Run | None:
     """Return the run of the loop or reactor whose thread this is, None if it is no bridge's."""
     ident = get_ident()
     for runs in registered():
-        run = runs.last
+        run: Run | None = runs.last
         if run is not None and run.over is None and run.ident == ident:
             return run
     return None
