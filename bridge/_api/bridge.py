@@ -100,25 +100,25 @@ class Bridge(Facade):
             exit_grace=exit_grace,
             dump_signal=dump_signal,
         )
-        self.set_up(options, OwnedRuns)
+        self._set_up(options, OwnedRuns)
         dump_on(options.dump_signal)
         self._dump_signal = options.dump_signal
 
     @classmethod
-    def with_runs(cls, options: Options, make_runs: Callable[[Bridge, Options], Runs]) -> Bridge:
+    def _with_runs(cls, options: Options, make_runs: Callable[[Bridge, Options], Runs]) -> Bridge:
         """Return a bridge with runs of another kind. No signal makes it dump."""
         made = cls.__new__(cls)
-        made.set_up(options, make_runs)
+        made._set_up(options, make_runs)
         return made
 
-    def set_up(self, options: Options, make_runs: Callable[[Bridge, Options], Runs]) -> None:
+    def _set_up(self, options: Options, make_runs: Callable[[Bridge, Options], Runs]) -> None:
         """Give the bridge its options and its runs."""
         self._dump_signal = None
-        self.take(options)
+        self._take(options)
         self.runs = make_runs(self, options)
         self.current_run: Callable[[], Run] = self.runs.current  # for each call, without one more call in between
 
-    def take(self, options: Options) -> None:
+    def _take(self, options: Options) -> None:
         """Take over the options that the calls look at."""
         self.name = options.name or "bridge"
         self.strategy: Strategy = options.strategy
@@ -279,7 +279,7 @@ class Bridge(Facade):
         if found is not None:
             return found
         options = Options(name="attached", strategy=strategy, stall_after=stall_after)
-        return Bridge.with_runs(options, functools.partial(AttachedRuns, loop=loop))
+        return Bridge._with_runs(options, functools.partial(AttachedRuns, loop=loop))
 
     def caller(self) -> Caller:
         """Return the bridge itself: blocking(), iterate() and enter() call this one."""
@@ -290,7 +290,8 @@ class Bridge(Facade):
     @property
     def last_run(self) -> Run | None:
         """The run that runs or ran last."""
-        return self.runs.last
+        run: Run | None = self.runs.last
+        return run
 
     @property
     def running(self) -> bool:
@@ -362,7 +363,7 @@ class Bridge(Facade):
     def thread(self) -> threading.Thread | None:
         """The loop's thread; None while the bridge does not run, and where the thread is somebody else's."""
         run = self.runs.last
-        return run.thread if run is not None and run.over is None else None
+        return run.own_thread if run is not None and run.over is None else None
 
     def stats(self) -> Stats:
         """Return what the calls came to since the bridge was made: how many, how they ended, how long they took.

@@ -71,7 +71,7 @@ def configure(**options: Unpack[OptionArguments]) -> None:
         runs = None if _default is None else _default.runs
         if _default is not None and isinstance(runs, AttachedRuns):  # its loop runs from the beginning
             taken = options_from(options)
-            _default.take(taken)
+            _default._take(taken)
             runs.take_options(taken)
             return
         starting = new_lock() if runs is None else runs.starting
@@ -87,7 +87,7 @@ def configure(**options: Unpack[OptionArguments]) -> None:
             no_dump_on(_options.get("dump_signal"))
             _options = merged
             if _default is not None:
-                _default.set_up(checked, DefaultRuns)
+                _default._set_up(checked, DefaultRuns)
                 _default.runs.starting = starting  # on which another thread may wait
 
 
@@ -105,7 +105,7 @@ def default_bridge() -> Bridge:
                 from .._runs.factories import DefaultRuns
                 from .._runs.options import options_from
 
-                _default = Bridge.with_runs(options_from(_options), DefaultRuns)
+                _default = Bridge._with_runs(options_from(_options), DefaultRuns)
     return _default
 
 

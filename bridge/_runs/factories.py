@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._errors import BridgeClosed, BridgeError
 from .._threads.condition import new_lock
@@ -133,7 +133,6 @@ class DefaultRuns(OwnedRuns):
 class AttachedRuns(Runs):
     """Follows a loop or a reactor that somebody else runs: each time that it runs is a run."""
 
-    last: AttachedLoop | AttachedReactor
     is_attached = True
 
     def __init__(self, owner: Owner, options: Options, loop: asyncio.AbstractEventLoop) -> None:
@@ -162,7 +161,7 @@ class AttachedRuns(Runs):
         :raises BridgeClosed: the bridge is closed.
         :raises BridgeError: the loop does not run.
         """
-        run = self.last
+        run: AttachedLoop | AttachedReactor = self.last
         if run.accepts and self._loop.is_running():
             run.check()
             return run
@@ -202,14 +201,13 @@ class AttachedRuns(Runs):
 
     def drop(self) -> bool:
         """Detach from the loop. Nobody need have closed the bridge: it has nothing of its own."""
-        last: Any = getattr(self, "last", None)  # there is none if attaching has failed
-        if last is not None:
-            last.detach("its Bridge was dropped")
+        if self.last is not None:  # attaching has not failed
+            self.last.detach("its Bridge was dropped")
         return False
 
     def forget(self) -> None:
         """Begin anew in a forked child, where the loop runs no more if it ran; one that did not may be run there."""
         self.starting = new_lock()
         self._is_parents = self._loop.is_running()
-        if self.last is not None:
+        if self.last is not None:  # else another thread is attaching
             self.last.forget()

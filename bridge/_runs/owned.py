@@ -69,6 +69,11 @@ class LoopThread(Run):
         self.thread: threading.Thread = native.Thread(target=self._main, name=name, daemon=True)
 
     @property
+    def own_thread(self) -> threading.Thread:
+        """The loop's thread."""
+        return self.thread
+
+    @property
     def name(self) -> str:
         """What to call the loop's thread in a log."""
         return self.thread.name

@@ -75,7 +75,6 @@ class Run(Watched):
     loop: asyncio.AbstractEventLoop
     reactor: Any = None  # the reactor on the loop; None until somebody needs it
     post: Callable[[Callable[[], object]], object]  # call a function on the loop's thread
-    thread: threading.Thread | None = None  # our own one, in which the loop runs
     calls_here = False  # run() on the loop's thread calls the function though no asyncio loop runs there
 
     def __init__(self, shutdown_timeout: float) -> None:
@@ -94,6 +93,11 @@ class Run(Watched):
         # The work of calls that the end has failed: the loop itself refers to its tasks weakly, and one that is garbage
         # before it is cancelled never cleans up.
         self._orphans: list[Any] = []
+
+    @property
+    def own_thread(self) -> threading.Thread | None:
+        """The thread of ours in which the loop runs; None if it is somebody else's."""
+        return None
 
     @property
     def name(self) -> str:

@@ -33,7 +33,7 @@ class Runs:
         self._owner = weakref.ref(owner)
         self.options = options
         self.meter = Meter()
-        self.last: Run | None = None  # that runs, or ran last
+        self.last: Any = None  # the Run that runs, or ran last
         self.is_closed = False
         # Re-entrant: a signal handler that interrupts the start of a loop may call block_on.
         self.starting = new_lock()
@@ -82,7 +82,7 @@ def run_of_this_thread() -> Run | None:
     """Return the run of the loop or reactor whose thread this is, None if it is no bridge's."""
     ident = get_ident()
     for runs in registered():
-        run = runs.last
+        run: Run | None = runs.last
         if run is not None and run.over is None and run.ident == ident:
             return run
     return None

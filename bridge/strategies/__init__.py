@@ -169,7 +169,8 @@ def resolve(spec: str | Strategy) -> Strategy:
 
 def special_waiter() -> Waiter | None:
     """Return a waiter that runs what this thread has to run meanwhile, such as a GUI; None if that is nothing."""
-    waiter: Waiter | None = resolve("auto").special()  # type: ignore[attr-defined]
+    auto: Any = resolve("auto")
+    waiter: Waiter | None = auto.special()
     return waiter
 
 

@@ -367,7 +367,7 @@ def test_a_close_races_with_the_start() -> None:
 
 def test_a_close_waits_for_the_life_that_it_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another thread may have started the next one meanwhile."""
-    default: Any = Bridge.with_runs(Options(install_reactor=False, shutdown_timeout=30), DefaultRuns)
+    default: Any = Bridge._with_runs(Options(install_reactor=False, shutdown_timeout=30), DefaultRuns)
     default.start()
     first = default.last_run
     begin_to_close = first.begin_to_close
