@@ -107,10 +107,15 @@ def scope_of_this_thread() -> Any:
     backend = sys.modules.get("anyio._backends._asyncio")
     if backend is None:
         return None
-    if lost(SCOPES):
+    try:
+        scope = getattr(backend.threadlocals, "current_cancel_scope", None)
+    except AttributeError:  # anyio has lost that name, or another thread is just importing it
         _check_anyio()
         return None
-    return getattr(backend.threadlocals, "current_cancel_scope", None)
+    if scope is not None and lost(SCOPES):  # asked only here, for every call comes by
+        _check_anyio()
+        return None
+    return scope
 
 
 def _check_anyio() -> None:

@@ -15,7 +15,7 @@ import contextlib
 import operator
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .native import WITH_MAY_LEAVE_HELD, allocate_lock, get_ident, is_patched, original
@@ -79,12 +79,13 @@ class Condition(_Lock):
         else:
             waiter = _Notified(other)
         saved: list[Any] = []
+        let_go, take_back = _ways_of(lock)
         try:
             self._waiters.append(waiter)
             if self.on_wait is not None:
                 self.on_wait()
             # In one call of C: once the lock is free, it is known how often it was held.
-            saved.extend(map(operator.call, (_release_save_of(lock),)))
+            saved.extend(let_go)
             if other is not None:
                 return bool(other.wait(None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)))
             if get_ident() == threading.main_thread().ident:
@@ -93,7 +94,7 @@ class Condition(_Lock):
         finally:
             try:
                 if saved:
-                    _restore(lock, saved[0])
+                    take_back(saved[0])
             finally:
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
@@ -143,14 +144,11 @@ def _is_owned(lock: Any) -> bool:
     return is_owned is None or bool(is_owned())
 
 
-def _release_save_of(lock: Any) -> Callable[[], object]:
-    both = hasattr(lock, "_release_save") and hasattr(lock, "_acquire_restore")
-    release: Callable[[], object] = lock._release_save if both else lock.release
-    return release
+def _ways_of(lock: Any) -> tuple[Iterator[Any], Callable[[Any], object]]:
+    """Return what lets the lock go as it is iterated, and what takes it back, given what the former has yielded.
 
-
-def _restore(lock: Any, saved: Any) -> None:
-    if saved is None:
-        lock.acquire()
-    else:
-        lock._acquire_restore(saved)
+    All of it is C's: an interrupt in a function of ours would come between the wait and the lock.
+    """
+    if hasattr(lock, "_release_save") and hasattr(lock, "_acquire_restore"):
+        return map(operator.call, (lock._release_save,)), lock._acquire_restore
+    return map(operator.is_, map(operator.call, (lock.release,)), (None,)), lock.acquire  # yields True: to block

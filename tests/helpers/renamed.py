@@ -47,7 +47,9 @@ class _Rename(ast.NodeTransformer):
         if isinstance(node, ast.ImportFrom) and self.is_everywhere and not is_of_c:
             for each in node.names:
                 if each.name == self.name:
-                    each.name, each.asname = self.name + NEW, None
+                    each.name = self.name + NEW
+                    if each.asname == each.name:
+                        each.asname = None
         if isinstance(node, ast.Global):
             node.names = [each + NEW if each == self.name else each for each in node.names]
         return node

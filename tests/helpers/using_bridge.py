@@ -96,8 +96,11 @@ def use_where_twisted_is_loaded() -> list[str]:
     """Run loops that look for a reactor as they start, since Twisted has been imported."""
     with bridge.Bridge(install_reactor=False) as other:
         first = other.block_on(value(), timeout=PATIENCE)
-    with asyncio.Runner(loop_factory=bridge.new_event_loop) as runner:
-        return [first, runner.run(value())]
+    loop = bridge.new_event_loop()  # not by a Runner: that asks for the repr of a task, whose names in C are unchanged
+    try:
+        return [first, loop.run_until_complete(value())]
+    finally:
+        loop.close()
 
 
 def need_the_reactor() -> None:
