@@ -1,6 +1,6 @@
 """Scripts that run in a Python of their own; how often a test repeats what is random, and with which seed.
 
-In the normal suite a test repeats it for a share. ``BRIDGE_REPEATS=full`` makes it the number that docs/proofs.md gives.
+Normally a test repeats it for a share of the number that docs/proofs.md gives. ``BRIDGE_REPEATS=full`` makes it all.
 The seed is printed when a test fails; ``BRIDGE_SEED`` sets it.
 """
 

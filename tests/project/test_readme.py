@@ -1,8 +1,8 @@
 """The README and docs/: their Python examples, their links, and the tests that docs/proofs.md names.
 
-Each example runs as a program, against a server on the loopback interface. A block runs with ``url`` set, in a process of its own, where warnings are errors. What it says that it prints is
-compared with what it prints: the comments behind lines that start with ``print(``, or, if there are any, the lines
-that start with ``# prints:``.
+Each example runs as a program with ``url`` set, against a server on the loopback interface, where warnings are errors.
+What it says that it prints is compared with what it prints: the comments behind lines that start with ``print(``, or,
+if there are any, the lines that start with ``# prints:``.
 """
 
 from __future__ import annotations

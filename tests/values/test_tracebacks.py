@@ -10,7 +10,6 @@ import asyncio
 import concurrent.futures
 import dataclasses
 import gc
-import re
 import signal
 import sys
 import threading
