@@ -1,6 +1,6 @@
 """Scripts that run in a Python of their own; how often a test repeats what is random, and with which seed.
 
-In the normal suite a test repeats it for a share. ``BRIDGE_LIFE=full`` makes it the number that docs/life.md promises.
+Normally a test repeats it for a share of the number that docs/proofs.md gives. ``BRIDGE_REPEATS=full`` makes it all.
 The seed is printed when a test fails; ``BRIDGE_SEED`` sets it.
 """
 
@@ -21,7 +21,7 @@ WARNINGS = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")
 
 def times(share: int, full: int) -> int:
     """Return how often to do something."""
-    return full if os.environ.get("BRIDGE_LIFE") == "full" else share
+    return full if os.environ.get("BRIDGE_REPEATS") == "full" else share
 
 
 def run(arguments: list[str], where: Path, **options: object) -> subprocess.CompletedProcess[str]:

@@ -1,8 +1,8 @@
-"""The Python examples of the README and of docs/, each run as a program, against a server on the loopback interface.
+"""The README and docs/: their Python examples, their links, and the tests that docs/proofs.md names.
 
-A block runs with ``url`` set, in a process of its own, where warnings are errors. What it says that it prints is
-compared with what it prints: the comments behind lines that start with ``print(``, or, if there are any, the lines
-that start with ``# prints:``.
+Each example runs as a program with ``url`` set, against a server on the loopback interface, where warnings are errors.
+What it says that it prints is compared with what it prints: the comments behind lines that start with ``print(``, or,
+if there are any, the lines that start with ``# prints:``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import textwrap
 import threading
 
 import pytest
-from paths import ENVIRONMENT, ROOT
+from paths import ENVIRONMENT, ROOT, TESTS
 
 
 def blocks(language):
@@ -92,3 +92,37 @@ def test_links_lead_somewhere():
     for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
             assert target.startswith("https://") or (path.parent / target).exists(), f"{path.name} -> {target}"
+
+
+# --- docs/proofs.md
+
+
+def table_rows(text):
+    """Return the cells of every row of every table, without heads."""
+    lines = text.splitlines()
+    heads = {number - 1 for number, line in enumerate(lines) if line.startswith("| --- ")}
+    return [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for number, line in enumerate(lines)
+        if line.startswith("| ") and number not in heads and not line.startswith("| ---")
+    ]
+
+
+def test_every_test_that_the_proofs_name_exists():
+    text = (ROOT / "docs" / "proofs.md").read_text()
+    for row in table_rows(text.split("\n## Other pages\n")[0]):
+        assert re.search(r"`test_\w+\.py::test_\w+`", row[-1]), f"no test is named in: {row}"
+    named = re.findall(r"`(test_\w+)\.py::(\w+)`", text)
+    for module, name in named:
+        (file,) = TESTS.rglob(f"{module}.py")
+        assert f"\ndef {name}(" in file.read_text(), f"there is no {module}.py::{name}"
+    assert len(named) > 150
+    for path in re.findall(r"`(tests/[\w./]+)`", text):
+        assert (ROOT / path).exists(), f"there is no {path}"
+
+
+def test_every_feature_that_crosses_has_its_proof():
+    crossing = [row[0] for row in table_rows((ROOT / "docs" / "crossing.md").read_text())]
+    proofs = (ROOT / "docs" / "proofs.md").read_text()
+    proved = [row[0] for row in table_rows(proofs.split("\n## The end of a run\n")[0])]
+    assert crossing == proved

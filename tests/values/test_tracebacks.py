@@ -10,7 +10,6 @@ import asyncio
 import concurrent.futures
 import dataclasses
 import gc
-import re
 import signal
 import sys
 import threading
@@ -24,7 +23,6 @@ from typing import Any
 import anyio
 import pytest
 from isolated import isolated
-from paths import ROOT, TESTS
 from places import in_a_thread, usable
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks, maybeDeferred
@@ -1166,22 +1164,3 @@ def test_the_traceback_of_a_user_who_holds_it_stays_whole(bridge: Bridge) -> Non
     call(bridge, holding())
     names = [frame.name for frame in traceback.extract_tb(held[0])]
     assert "wait_for" in names
-
-
-# --- the table of docs/crossing.md
-
-
-def test_every_test_that_the_table_names_exists() -> None:
-    table = (ROOT / "docs" / "crossing.md").read_text()
-    rows = [line for line in table.splitlines() if line.startswith("|") and not set(line) <= set("| -")]
-    named = 0
-    for row in rows:
-        if row.split("|")[-2].strip() == "proved by":  # a head
-            continue
-        proofs = re.findall(r"`(test_\w+)\.py::(test_\w+)`", row.split("|")[-2])
-        assert proofs, f"no test is named in: {row}"
-        for module, name in proofs:
-            (file,) = TESTS.rglob(f"{module}.py")
-            assert f"\ndef {name}(" in file.read_text(), f"there is no {module}.py::{name}"
-            named += 1
-    assert named > 50
