@@ -24,9 +24,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .._errors import BridgeClosed
-from .._private.abilities import lost
-from .._private.cpython import idle_workers, register_atexit
-from .._private.rows import EXIT
 from .._threads.imports import AfterImport
 from .._threads.native import Thread
 from .runs import registered
@@ -69,6 +66,11 @@ class Exit:
         """
         if self._is_watching:
             return
+        # Here, for ``import bridge`` loads this module, and does not need the tables of names.
+        from .._private.abilities import lost
+        from .._private.cpython import register_atexit
+        from .._private.rows import EXIT
+
         try:
             # After these imports, since the last to be registered is the first to be called.
             import_module("concurrent.futures.thread")
@@ -89,6 +91,8 @@ class Exit:
 
         It takes longer to import than the rest of what a first call needs, and few programs use it.
         """
+        from .._private.cpython import register_atexit
+
         with contextlib.suppress(RuntimeError):  # the exit has begun
             register_atexit(self.begin)
 
@@ -232,6 +236,8 @@ def _others() -> list[threading.Thread]:
 
 def others_at_work() -> list[threading.Thread]:
     """Return those of them that end by themselves; workers of executors wait until they are told to, at the exit."""
+    from .._private.cpython import idle_workers
+
     workers = idle_workers()
     return [thread for thread in _others() if thread not in workers]
 

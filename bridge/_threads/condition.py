@@ -151,4 +151,5 @@ def _ways_of(lock: Any) -> tuple[Iterator[Any], Callable[[Any], object]]:
     """
     if hasattr(lock, "_release_save") and hasattr(lock, "_acquire_restore"):
         return map(operator.call, (lock._release_save,)), lock._acquire_restore
-    return map(operator.is_, map(operator.call, (lock.release,)), (None,)), lock.acquire  # yields True: to block
+    nothing: Iterator[Any] = map(operator.call, (lock.release,))
+    return map(operator.is_, nothing, (None,)), lock.acquire  # yields True: to block

@@ -9,8 +9,6 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from .._private.abilities import why_lost
-from .._private.rows import EVENTS
 from .._threads.native import FOR_GREENLETS, allocate_lock, is_patched
 
 
@@ -41,7 +39,12 @@ class EventStrategy:
 
     def unavailable(self) -> str | None:
         """Return a reason where gevent has patched the events, or where Python has lost a name of theirs."""
-        return FOR_GREENLETS if is_patched() else why_lost(EVENTS)
+        if is_patched():
+            return FOR_GREENLETS
+        from .._private.abilities import why_lost  # not with ``import bridge``, which would load every table of names
+        from .._private.rows import EVENTS
+
+        return why_lost(EVENTS)
 
     def waiter(self) -> EventWaiter:
         """Return a waiter with an event of its own."""

@@ -131,6 +131,14 @@ def test_each_row_is_used() -> None:
     ]
 
 
+@pytest.mark.process
+@pytest.mark.any_python
+def test_the_import_of_the_package_loads_no_rows() -> None:
+    ended = _run("-c", "import sys, bridge; print(*sys.modules)")
+    assert not [each for each in ended.stdout.split() if each.startswith("bridge._private")]
+    assert "bridge" in ended.stdout.split()
+
+
 def test_rows_are_compared_in_little_time() -> None:
     """In 2 ms at the most, or on a busy machine in what a few loops of asyncio's take to be made."""
     abilities.compare_again()
