@@ -287,7 +287,7 @@ def _calls_for(thread: int, stack: object) -> bool:
         return False
     calls = [call for call in list(bridge.last_run.open) if getattr(call, "caller", None) == thread]
     calls = [call for call in calls if getattr(call.waiter, "owner", stack) in (stack, None)]
-    # A posted call that has not begun has no work. Without a current task this is a callback, not part of a call.
+    # A posted call that has not begun has None as its work. A callback has None as its task: that is no match.
     task = asyncio.current_task()
     if task is not None and any(call.work is task for call in calls):
         return True

@@ -28,7 +28,7 @@ class Deferreds:
         self.failure: Any = ()  # the class Failure
         self.error_of: Callable[[Any], BaseException] = _unknown  # the exception of a Failure
         self.note_raised: Callable[[Any, Any], None] = (
-            _unknown  # with (deferred, failure): the failure is raised in a caller
+            _unknown  # Called with (deferred, failure): the failure is raised in a caller.
         )
         self.mark_handled: Callable[[Any], None] = _unknown  # with a Deferred: a caller has got its failure
         self.run_callbacks: CodeType | None = None  # the code that calls a Deferred's callbacks

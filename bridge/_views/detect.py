@@ -84,9 +84,8 @@ def _class_has_async(cls: type) -> bool:
     try:
         return _async_classes[cls]
     except KeyError:
-        found = _async_classes[cls] = (
-            False if issubclass(cls, BaseException) else any(map(_base_has_async, cls.__mro__))
-        )
+        found = not issubclass(cls, BaseException) and any(map(_base_has_async, cls.__mro__))
+        _async_classes[cls] = found
         return found
 
 

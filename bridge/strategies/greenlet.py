@@ -85,9 +85,8 @@ class Hub:
         self.main = getcurrent()
         while self.main.parent is not None:
             self.main = self.main.parent
-        self.due: deque[GreenletWaiter] = (
-            deque()
-        )  # notified waiters; some were abandoned, or have seen the flag already
+        # Notified waiters. Some are abandoned, or have seen their flag already.
+        self.due: deque[GreenletWaiter] = deque()
         self._parked: dict[greenlet, GreenletWaiter] = {}  # the innermost wait of each blocked greenlet
         self._resumed: greenlet | None = None  # the greenlet that the hub has switched to
         self._is_running = False
@@ -151,7 +150,7 @@ class Hub:
         parked = self._parked
         outer = parked.get(stack)  # set if this is a signal handler inside another wait()
         try:
-            self._park(waiter, stack)
+            self._register(waiter, stack)
             while not waiter.notified:
                 if waiter.deadline <= monotonic():
                     return False
@@ -163,7 +162,7 @@ class Hub:
             if outer is None:
                 parked.pop(stack, None)
             else:
-                self._park(outer, stack)
+                self._register(outer, stack)
                 if outer.notified:  # the hub may have skipped it meanwhile
                     self.due.append(outer)
 
@@ -180,7 +179,7 @@ class Hub:
                 except BaseException as error:
                     threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, None)))
 
-    def _park(self, waiter: GreenletWaiter, stack: greenlet) -> None:
+    def _register(self, waiter: GreenletWaiter, stack: greenlet) -> None:
         waiter.stack = stack
         self._parked[stack] = waiter
         if waiter.deadline < self._earliest_new:
