@@ -27,9 +27,8 @@ class Deferreds:
         self.future: Any = ()  # a class, made of (deferred, loop): a Future for the Deferred
         self.failure: Any = ()  # the class Failure
         self.error_of: Callable[[Any], BaseException] = _unknown  # the exception of a Failure
-        self.note_raised: Callable[[Any, Any], None] = (
-            _unknown  # Called with (deferred, failure): the failure is raised in a caller.
-        )
+        # Called with (deferred, failure): the failure is raised in a caller.
+        self.note_raised: Callable[[Any, Any], None] = _unknown
         self.mark_handled: Callable[[Any], None] = _unknown  # with a Deferred: a caller has got its failure
         self.run_callbacks: CodeType | None = None  # the code that calls a Deferred's callbacks
         self.behind: Callable[[Any, Any, Any], list[Any]] = _unknown  # what a Deferred waits for; see _twisted.chains
