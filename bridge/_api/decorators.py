@@ -1,6 +1,6 @@
-"""For code that stands on the loop: as_deferred, as_future, in_thread and in_caller, deferring and serialized.
+"""For code that runs on the loop: as_deferred, as_future, in_thread and in_caller, deferring and serialized.
 
-Only the signatures and contracts stand here, so that importing the package imports neither Twisted nor asyncio.
+Only signatures and contracts stand here, so that ``import bridge`` imports neither Twisted nor asyncio.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def as_deferred(x: Callable[P, T]) -> Callable[P, Deferred[T]]: ...
 def as_deferred(x: Any) -> Any:
     """Return an awaitable as a Deferred, on the loop; or, as a decorator, a function that returns one.
 
-    A coroutine runs as a task, so it may await asyncio's Futures and Deferreds alike, which it may not under
-    ``ensureDeferred`` (twisted/twisted#11841). ``cancel()`` of the Deferred cancels the work; the Deferred then fires
-    when the work has cleaned up, with Twisted's ``CancelledError`` if it was cancelled. A decorated function's errors
-    and plain values become the Deferred's.
+    A coroutine runs as a task. So it may await asyncio's Futures as well as Deferreds, unlike under ``ensureDeferred``
+    (twisted/twisted#11841). ``cancel()`` of the Deferred cancels the work. The Deferred then fires when the work has
+    cleaned up, with Twisted's ``CancelledError`` if the work was cancelled. If a decorated function raises, or returns
+    a plain value, the Deferred fires with that.
 
     ::
 
@@ -85,8 +85,8 @@ def as_future(x: Callable[P, T]) -> Callable[P, asyncio.Future[T]]: ...
 def as_future(x: Any) -> Any:
     """Return an awaitable as an asyncio Future, on the loop; or, as a decorator, a function that returns one.
 
-    A Deferred keeps its result for its other callbacks. Cancelling the Future cancels the work, a Deferred's too. On a
-    loop that is not ours this is how a coroutine awaits a Deferred: ``await as_future(deferred)``.
+    A Deferred keeps its result for its other callbacks. Cancelling the Future cancels the work, also a Deferred. On a
+    loop that is not ours a coroutine awaits a Deferred by ``await as_future(deferred)``.
 
     ::
 
@@ -112,11 +112,12 @@ def as_future(x: Any) -> Any:
 
 
 async def in_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a sync function in a worker thread and return its result; ``block_on`` in it comes back to this loop.
+    """Call a sync function in a worker thread and return its result. ``block_on`` in it uses this loop.
 
-    The thread is one of anyio's. What the function blocks on runs inside the cancel scope that ``in_thread`` stands
-    in: cancelling the task that awaits it, or the scope, makes the blocked call raise. The function itself cannot be
-    stopped and is waited for. It sees the caller's context variables; what it sets in them stays in the thread.
+    The thread is one of anyio's workers. The work that the function blocks on runs inside the cancel scope around
+    ``in_thread``: cancelling that scope, or the task that awaits ``in_thread``, makes the blocked call raise. The
+    function itself cannot be stopped, so ``in_thread`` waits for its end. The function sees the caller's context
+    variables. Values that it sets in them stay in the thread.
 
     ::
 
@@ -142,11 +143,11 @@ async def in_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) ->
 async def in_caller(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Call a sync function in the thread that waits for this work, and return its result.
 
-    For what belongs to the caller's thread: a connection of sqlite3, Django's ORM in its transaction, a GUI's objects.
-    The thread is the one that blocks in :func:`block_on`, :func:`blocking`, :func:`iterate` or :func:`enter` for the
-    work that this coroutine is part of; tasks that the work starts belong to it. The function may block again, and
-    the thread then serves others meanwhile. It sees the context variables of the coroutine, and what it sets in them is
-    set for the coroutine afterwards, as with a function call. ::
+    Use it for objects that belong to the caller's thread: a connection of sqlite3, Django's ORM in its transaction, a
+    GUI's objects. The function runs in the thread that blocks in :func:`block_on`, :func:`blocking`, :func:`iterate` or
+    :func:`enter` for the work that this coroutine is part of. Tasks that the work starts are part of it. The function
+    may block again, and the thread then runs other such functions meanwhile. It sees the context variables of the
+    coroutine. Values that it sets in them are set for the coroutine afterwards, as with a function call. ::
 
         connection = sqlite3.connect("urls.db")             # refuses to be used in another thread
 
@@ -156,15 +157,15 @@ async def in_caller(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) ->
 
         block_on(crawl())
 
-    A time-out of the call does not end a function that runs. Ctrl-C in the function, or a ``SystemExit`` of its, is the
-    caller's: it ends the call as Ctrl-C in the wait does. Cancelling the task that awaits takes back a function that
-    has not begun, and waits for one that has. Where a stack of the loop's own thread blocks for the coroutine, the
-    function runs in that stack.
+    A time-out of the call does not end a function that runs. Ctrl-C in the function, or its ``SystemExit``, ends the
+    call as Ctrl-C in the wait does. If the awaiting task is cancelled, a function that has not begun is not called, and
+    one that has begun is waited for. If a stack of the loop's own thread blocks for the coroutine, the function runs in
+    that stack.
 
     :param fn: the function, with its arguments after it.
     :raises BaseException: what the function raised, the very object.
-    :raises BridgeError: no thread waits for this work: it was started by :func:`submit`, or its caller has left, as
-        after a time-out.
+    :raises BridgeError: no thread waits for this work: it was started by :func:`submit`, or its caller has given up,
+        as after a time-out.
     """
     from .._calls import in_caller as engine
 
@@ -181,10 +182,10 @@ def deferring(fn: Callable[P, Deferred[T]]) -> Callable[P, Deferred[T]]: ...
 @overload
 def deferring(fn: Callable[P, T]) -> Callable[P, Deferred[T]]: ...
 def deferring(fn: Callable[..., Any]) -> Callable[..., Deferred[Any]]:
-    """Return a function that calls a sync function on a stack of its own, and returns a Deferred of its result at once.
+    """Return a function that runs a sync function on a stack of its own, and at once returns a Deferred of its result.
 
-    While a protocol's method blocks, its connection is not read. A responder that blocks on an answer over that very
-    connection would therefore wait for ever; on a stack of its own it holds nothing up::
+    While a protocol's method blocks, its connection is not read. So a responder that blocks on an answer over the same
+    connection would wait for ever. On a stack of its own it does not block the connection::
 
         class Peer(amp.AMP):
             @Sum.responder
@@ -192,16 +193,16 @@ def deferring(fn: Callable[..., Any]) -> Callable[..., Deferred[Any]]:
             def sum(self, a, b):
                 return {"total": a + block_on(self.callRemote(Offset))["offset"]}
 
-    The function runs in a task, in a copy of the caller's context variables and in its ``twisted.python.context``. It
-    begins in one of the loop's next turns, in the order of the calls. What it raises is the Deferred's failure; a
-    Deferred or an awaitable that it returns is waited for. ``cancel()`` of the Deferred cancels what the function
-    blocks on, which raises ``asyncio.CancelledError`` there; the Deferred fires when the function has ended. A function
-    that is cancelled before it begins is not called.
+    The function runs in a task, in a copy of the caller's context variables and in its ``twisted.python.context``. The
+    tasks begin in the loop's next iterations, in the order of the calls. An exception of the function becomes the
+    Deferred's failure. A Deferred or an awaitable that it returns is waited for. ``cancel()`` of the Deferred cancels
+    the work that the function blocks on, so the function gets ``asyncio.CancelledError``. The Deferred fires when the
+    function has ended. A function that is cancelled before it begins is not called.
 
     :param fn: a sync function or method.
-    :raises TypeError: fn is no sync function.
-    :raises WrongThreadError: by the function that is returned: no loop runs in this thread.
-    :raises BridgeError: by the function that is returned: the loop that runs here is not one of ours.
+    :raises TypeError: fn is not a sync function.
+    :raises WrongThreadError: by the returned function: no loop runs in this thread.
+    :raises BridgeError: by the returned function: the loop that runs here is not one of ours.
     """
     _check_sync(fn, "deferring", "for an async function there is @as_deferred, for a generator @inlineCallbacks")
 
@@ -215,10 +216,10 @@ def deferring(fn: Callable[..., Any]) -> Callable[..., Deferred[Any]]:
 
 
 def serialized(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
-    """Return a sync method whose calls wait for each other: those of one instance run one after the other.
+    """Return a sync method whose calls on one instance run one after the other.
 
-    A method that blocks on the loop lets others run, which may call the same instance in the middle of its work. With
-    this decorator they queue up, first come, first served, behind the blocked call; all the serialized methods of an
+    While a method blocks on the loop, other code runs, which may call the same instance in the middle of its work. With
+    this decorator such calls queue up behind the blocked call, first come, first served. All serialized methods of an
     instance share one queue. ::
 
         class Account:
@@ -227,28 +228,29 @@ def serialized(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S
                 balance = block_on(self.store.get(self.name))
                 block_on(self.store.set(self.name, balance - amount))
 
-    The owner may call again: the stack that runs the method, and the coroutine that it blocks on. Other tasks are
-    others, those that the owner started included: a method that blocks on a ``gather`` whose parts call the same
-    instance waits for ever. On the loop's thread a call in the queue switches stacks, as ``block_on`` does. In any
-    other thread it waits as for an ``RLock``, and both kinds stand in the same queue. A call that is cancelled or
-    interrupted leaves the queue. A callback on the loop to which the owner's thread has posted a call that has not
-    begun is another caller.
+    The owner of the queue may call again without waiting: the stack that runs the method, and the coroutine that the
+    method blocks on. All other tasks wait, also tasks that the owner has started. So a method that blocks on a
+    ``gather`` whose parts call the same instance waits for ever. Callbacks on the loop wait too, also while a call that
+    the owner's thread has posted has not begun.
 
-    It needs neither weak references to the instance nor its hash, and nothing is stored in it.
+    On the loop's thread a waiting call switches stacks, as ``block_on`` does. In any other thread it waits as for an
+    ``RLock``. Both kinds of calls stand in the same queue. A call that is cancelled or interrupted leaves the queue.
 
-    :param method: a sync method; of a class, if ``@classmethod`` stands above. Its first argument is the instance.
-    :raises TypeError: method is no sync function.
+    The instance needs neither weak references nor a hash, and nothing is stored in it.
+
+    :param method: a sync method; a class method if ``@classmethod`` stands above. Its first argument is the instance.
+    :raises TypeError: method is not a sync function.
     :raises DeadlockError: by the method: it was called on the loop's root stack, where it would have to wait.
-    :raises StrategyUnavailable: by the method: it would have to wait on the thread of a loop that is not of ours, which
-        cannot go on meanwhile.
-    :raises BaseException: by the method: what ended the wait, as from :func:`block_on`.
+    :raises StrategyUnavailable: by the method: it would have to wait on the thread of a loop that is not ours, which
+        cannot run meanwhile.
+    :raises BaseException: by the method: the exception that ended the wait, as from :func:`block_on`.
     """
     _check_sync(method, "serialized", "an async method has asyncio.Lock for this")
 
     def refuse(thread: int) -> None:
-        """Refuse to stand still until a thread goes on that waits for what this very thread has to run.
+        """Raise an error instead of a deadlock: the other thread waits for work that only this thread can run.
 
-        It is the thread of a reactor that has no asyncio loop, most often; elsewhere a stack switches.
+        This is mostly the thread of a reactor without an asyncio loop. On other loops a stack switches.
         """
         run = run_of_this_thread()
         if run is not None and any(getattr(each, "caller", None) == thread for each in list(run.open)):
@@ -266,16 +268,15 @@ def serialized(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S
             finally:
                 entry.leave()
         finally:
-            entry.leave()  # once more, should Ctrl-C have ended the first
+            entry.leave()  # again: Ctrl-C may have interrupted the first
 
     return call
 
 
 def _calls_for(thread: int, stack: object) -> bool:
-    """Return whether the caller, on a loop, runs for a call that is open on it and that the thread waits for.
+    """Return whether the code that runs on this loop is part of an open call that the thread waits for.
 
-    :param stack: the greenlet of the thread that waits for the call. Of several that wait in one thread each has its
-        own calls.
+    :param stack: the thread's greenlet that waits for the call. If several wait in one thread, each has its own calls.
     """
     import asyncio
 
@@ -286,11 +287,11 @@ def _calls_for(thread: int, stack: object) -> bool:
         return False
     calls = [call for call in list(bridge.last_run.open) if getattr(call, "caller", None) == thread]
     calls = [call for call in calls if getattr(call.waiter, "owner", stack) in (stack, None)]
-    # One that is posted and has not begun has no work. No task is no task of its either: a plain callback is another.
+    # A posted call that has not begun has None as its work. A callback has None as its task: that is no match.
     task = asyncio.current_task()
     if task is not None and any(call.work is task for call in calls):
         return True
-    # The call has no task yet while the first step of that is running, inside the very call.
+    # While the first step of its task runs, inside Call.start(), the call does not know the task yet.
     frame: Any = sys._getframe() if calls else None
     while frame is not None:
         if frame.f_code is Call.start.__code__ and frame.f_locals["self"] in calls:

@@ -1,8 +1,8 @@
 """The GUI demo: a window, a Twisted client and an asyncio client that feed its plot, and blocking code behind buttons.
 
-The clients and their servers live on the bridge's loop, in its thread. The window lives in the main thread, draws what
-the clients have put on two lists, and goes on doing so while the code behind a button is blocked. In an IPython that
-runs the GUI it lives beside the prompt, on the default bridge, and is drawn while a cell is blocked as well.
+The clients and their servers run on the bridge's loop, in its thread. The window runs in the main thread. It draws the
+values that the clients append to two deques, also while the code behind a button is blocked. In an IPython that runs
+the GUI, the window stays open beside the prompt and uses the default bridge. It is drawn while a cell is blocked too.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from .._errors import BridgeError
 from .windows import Points, Window, make_window
 
 HOST = "127.0.0.1"
-KEPT = 120  # values of each client
+KEPT = 120  # values kept of each client
 EVERY = 0.05  # seconds between two values
-ASKED = 1.0  # seconds that the servers take for an answer
-FRAME = 40  # milliseconds
+ASKED = 1.0  # seconds until a question is answered
+FRAME = 40  # milliseconds between two frames
 
 
 def main(toolkit: str, seconds: float | None) -> int:
     """Run the demo until its window is closed, and return the exit status.
 
-    :param seconds: after which it closes by itself, having pressed its buttons; None for never.
+    :param seconds: close the window after this time, and press its buttons before; None to do neither.
     """
     try:
         window = make_window(toolkit)
@@ -54,14 +54,14 @@ def main(toolkit: str, seconds: float | None) -> int:
     return int(demo.failed or (seconds is not None and not demo.is_complete))
 
 
-# Those beside a prompt, until their windows are closed: nobody else may hold them.
+# Demos beside a prompt, until their windows are closed. This keeps them alive.
 _open: set[Demo] = set()
 
 
 def open_demo(toolkit: str) -> Demo:
-    """Open the demo's window where somebody else runs the GUI's loop, such as IPython, and return at once.
+    """Open the demo's window and return at once. Other code, such as IPython, has to run the GUI's loop.
 
-    Closing the window stops its servers and clients, without waiting for them: ``ended`` has the outcome.
+    Closing the window stops its servers and clients, without waiting for them. The Future ``ended`` has the outcome.
 
     :raises ImportError: the toolkit is not installed; the message says how to get it.
     :raises RuntimeError: there is no screen.
@@ -76,7 +76,7 @@ def open_demo(toolkit: str) -> Demo:
 
 
 class Demo:
-    """The servers, the clients, and what the buttons do."""
+    """The servers, the clients, and the actions of the buttons."""
 
     def __init__(self, bridge: Bridge, window: Window) -> None:
         self._bridge = bridge
@@ -97,10 +97,10 @@ class Demo:
             "Ask in vain": self._ask_in_vain,
         }
 
-    # What the program does in the main thread.
+    # In the main thread.
 
     def start(self) -> None:
-        """Start the servers and the clients, and furnish the window."""
+        """Start the servers and the clients, and add the buttons to the window."""
         self._bridge.block_on(self._start_twisted)
         self._bridge.block_on(self._start_asyncio())
         for text in self._actions:
@@ -110,7 +110,7 @@ class Demo:
         self._window.say("Press a button: its code blocks, and the window goes on.")
 
     def press(self, text: str) -> None:
-        """Do what the button says, blocked in the GUI's own thread.
+        """Run the action of a button, which blocks in the GUI's own thread.
 
         :raises BridgeError: the window is closed.
         """
@@ -128,7 +128,7 @@ class Demo:
         except Exception as error:
             self.failed = True
             result = repr(error)
-        if self._is_closed:  # and the call went on, for there are other windows
+        if self._is_closed:  # while other windows are open, closing this one does not end the call
             return
         drawn = self._frames - frames
         self._frames_while_blocked += drawn
@@ -137,7 +137,7 @@ class Demo:
         self._window.enable(True)
 
     def press_all(self) -> None:
-        """Press every button in turn, for a demo that nobody watches."""
+        """Press every button in turn, for a demo without a user."""
         for text in self._actions:
             if not self._is_closed:
                 self.press(text)
@@ -148,7 +148,7 @@ class Demo:
             self._bridge.block_on(stop, timeout=10.0)
 
     def end(self) -> None:
-        """Have them stopped, as the window has been closed, and wait for nothing."""
+        """Start to stop the servers and clients, without waiting. Called when the window is closed."""
         self._is_closed = True
         _open.discard(self)
         self.ended = self._bridge.submit(self._stop_all())
@@ -168,7 +168,7 @@ class Demo:
         return f"<the demo: {names} blocks like the button of that name, close() closes its window>\n{self.summary()}"
 
     def summary(self) -> str:
-        """Return what happened, in some lines."""
+        """Return a summary in some lines: the buttons' results and the counts."""
         counted = ", ".join(f"{count} values from the {name} server" for name, count in self._counts.items())
         return "\n".join([*self._results, f"{self._frames} frames; {counted}"])
 
@@ -234,7 +234,7 @@ class Demo:
         async def stop() -> None:
             client.cancel()
             server.close()
-            await asyncio.wait([client, *sending])  # those end as their client has gone
+            await asyncio.wait([client, *sending])  # the senders end when their client disconnects
 
         self._stops.append(stop)
 
@@ -261,32 +261,32 @@ def _wave(speed: float) -> bytes:
 
 
 class _Sender(LineOnlyReceiver):
-    """Sends a value every so often."""
+    """Sends a value every EVERY seconds."""
 
     delimiter = b"\n"
 
     def connectionMade(self) -> None:
-        """Begin."""
+        """Start to send."""
         factory: Any = self.factory
         self._sending = LoopingCall(self._send)
-        self._sending.clock = factory.reactor  # which need not be the process's
+        self._sending.clock = factory.reactor  # which may not be the global reactor
         self._sending.start(EVERY)
 
     def _send(self) -> None:
         self.sendLine(_wave(2.0))  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: object = None) -> None:
-        """End."""
+        """Stop sending."""
         self._sending.stop()
 
 
 class _Receiver(LineOnlyReceiver):
-    """Takes them."""
+    """Receives the values."""
 
     delimiter = b"\n"
 
     def lineReceived(self, line: bytes) -> None:
-        """Take one."""
+        """Pass on a value."""
         factory: Any = self.factory
         factory.take(float(line))
 

@@ -1,8 +1,8 @@
 """``python -m bridge run``: a whole sync script on the loop's thread, which is the main thread.
 
-The script runs in a task of a loop of ours, so whatever it blocks on switches stacks, and a reactor call that it makes
-is made on the loop's thread. Everything else is as under plain ``python``: ``__main__``, ``sys.argv``, ``sys.path[0]``,
-the exit status, tracebacks, Ctrl-C.
+The script runs in a task of a loop of ours. So its blocking calls switch stacks, and its calls of the reactor are made
+on the loop's thread. Everything else is as under plain ``python``: ``__main__``, ``sys.argv``, ``sys.path[0]``, the
+exit status, tracebacks, Ctrl-C.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from .._runs.program import new_event_loop
 from .._threads.seconds import LOOK_UP
 from .._values.outcomes import is_machinery, trim
 
-# Seconds after which a Ctrl-C that met the loop's own code is delivered again.
-_AGAIN = 0.001
+# Seconds. A Ctrl-C that interrupted the loop's own code is sent again after this time.
+_RESEND_AFTER = 0.001
 
 
 def main(target: str, arguments: list[str], *, as_module: bool) -> int:
@@ -36,7 +36,7 @@ def main(target: str, arguments: list[str], *, as_module: bool) -> int:
 
     :param target: the script's path, or the module's name.
     :param arguments: what follows the target, as for ``sys.argv[1:]``.
-    :raises SystemExit: that of the script.
+    :raises SystemExit: raised by the script.
     """
     program = _Module(target) if as_module else _Script(target)
     sys.argv = [target, *arguments]
@@ -79,7 +79,7 @@ class _Script:
         module.__dict__.update(__file__=os.path.abspath(self.path), __builtins__=builtins)
         if sys.version_info < (3, 15):
             module.__dict__["__cached__"] = None
-        sys.modules["__main__"] = module  # for good: what the script pickles, or leaves to atexit, needs it
+        sys.modules["__main__"] = module  # stays there: pickle and the script's atexit functions need it
         with io.open_code(self.path) as file:
             code = compile(file.read(), module.__dict__["__file__"], "exec", dont_inherit=True)
         exec(code, module.__dict__)
@@ -100,7 +100,7 @@ class _Module:
 
 
 class _Execution:
-    """Runs the program in a task, and brings Ctrl-C to its stack."""
+    """Runs the program in a task, and raises Ctrl-C in its stack."""
 
     def __init__(self, loop: Any, bridge: Bridge, program: _Script | _Module) -> None:
         self.error: BaseException | None = None
@@ -109,49 +109,49 @@ class _Execution:
         self._bridge = bridge
         self._program = program
         self._task: Any = None
-        atexit.register(self._die)  # the first to be registered is the last to run
+        atexit.register(self._die_of_interrupt)  # registered first, so it runs last
 
     async def run(self) -> None:
-        """Run the program, then let its other threads end, which may need the loop."""
+        """Run the program, then wait for its other threads, which may need the loop."""
         self._task = asyncio.current_task()
         handles = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if handles:
             signal.signal(signal.SIGINT, self._on_interrupt)
-            self._look_up()
+            self._wake_for_signals()
         try:
             try:
                 self._program.execute()
             except BaseException as error:
                 self.error = error
-            await _other_threads(self._bridge.exit_grace)
-        except BaseException as error:  # Ctrl-C while it waits for them
+            await _wait_for_threads(self._bridge.exit_grace)
+        except BaseException as error:  # Ctrl-C during the wait for the threads
             self.error = self.error or error
         finally:
             if handles and signal.getsignal(signal.SIGINT) == self._on_interrupt:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def _look_up(self) -> None:
-        """Wake the loop now and then, as a signal may come after Python has looked for signals and before it sleeps."""
-        self._loop.call_later(LOOK_UP, self._look_up)
+    def _wake_for_signals(self) -> None:
+        """Wake the loop now and then: a signal may come after Python's check for signals and before the loop sleeps."""
+        self._loop.call_later(LOOK_UP, self._wake_for_signals)
 
     def _on_interrupt(self, signum: int, frame: types.FrameType | None) -> None:
         """Raise KeyboardInterrupt in the program's stack, never in the loop's own code."""
         if not self._is_blocked() and asyncio.current_task(self._loop) is self._task:
             if frame is None or not is_machinery(frame.f_globals.get("__name__"), frame.f_code.co_filename):
                 raise KeyboardInterrupt
-            _again()
+            _resend_interrupt()
         else:
             self._loop.post(self._interrupt_wait)
 
     def _interrupt_wait(self) -> None:
         if not self._is_blocked():
-            _again()
+            _resend_interrupt()
         elif not self._loop.interrupted:
-            self._loop.interrupted = self._task  # what is cancelled now comes out as KeyboardInterrupt
+            self._loop.interrupted = self._task  # turns the cancellation into a KeyboardInterrupt
             wait = self._task.wait
             try:
                 wait.cancel(None)
-            except BaseException as error:  # of a Deferred's canceller
+            except BaseException as error:  # raised by a Deferred's canceller
                 wait.error = error
                 self._loop.call_soon(wait)
         else:
@@ -161,8 +161,8 @@ class _Execution:
     def _is_blocked(self) -> bool:
         return getattr(self._task, "wait", None) is not None
 
-    def _die(self) -> None:
-        """End the process as an uncaught KeyboardInterrupt does under plain python: by the signal."""
+    def _die_of_interrupt(self) -> None:
+        """After an uncaught KeyboardInterrupt: end the process by SIGINT, as plain python does."""
         if self.die_of_interrupt:
             for stream in (sys.stdout, sys.stderr):
                 try:
@@ -173,25 +173,25 @@ class _Execution:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def _again() -> None:
-    """Send this process another SIGINT, a moment later."""
+def _resend_interrupt() -> None:
+    """Send SIGINT to this process again, a moment later."""
 
     def send() -> None:
-        time.sleep(_AGAIN)
+        time.sleep(_RESEND_AFTER)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     threading.Thread(target=send, daemon=True).start()
 
 
-async def _other_threads(grace: float | None) -> None:
-    """Give the threads that the interpreter would wait for at exit their grace, while the loop still runs for them."""
+async def _wait_for_threads(grace: float | None) -> None:
+    """Wait for the non-daemon threads while the loop still runs; at most so many seconds, None for no limit."""
     deadline = None if grace is None else time.monotonic() + grace
     while others_at_work() and (deadline is None or time.monotonic() < deadline):
         await asyncio.sleep(0.01)
 
 
 def _close(loop: Any) -> None:
-    """Cancel what is left on the loop and close it, as asyncio.run does."""
+    """Cancel the tasks that are left on the loop and close it, as asyncio.run does."""
     try:
         left = asyncio.all_tasks(loop)
         for task in left:

@@ -11,8 +11,8 @@ from typing import Any
 from .._api.default import default_bridge
 from .._runs.exit import callers
 
-# Seconds that the threads whose calls have failed are given before IPython clears the user's namespace.
-_LEAVE = 10.0
+# Seconds that threads with failed calls have to end, before IPython clears the user's namespace.
+_GRACE = 10.0
 
 _BANNER = """\
 bridge: a loop with Twisted's reactor on it runs in the thread 'bridge'.
@@ -30,7 +30,7 @@ Install it with the extra: pip install 'bridge-interop[shell]'
 
 
 def main(arguments: list[str]) -> int:
-    """Run the shell until it is left, and return the exit status.
+    """Run the shell until the user leaves it, and return the exit status.
 
     :param arguments: for IPython, as on its own command line.
     :raises SystemExit: IPython's, for wrong arguments.
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     config.TerminalInteractiveShell.banner2 = _BANNER
     app: Any = ipapp.TerminalIPythonApp.instance(config=config)
     try:
-        # On the command line, where it adds to what the user's own configuration loads.
+        # As an argument, which adds to the extensions that the user's own configuration loads.
         app.initialize(["--ext=bridge", *arguments])
         app.shell.interact = _closing(app.shell.interact)
         app.start()
@@ -58,10 +58,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _closing(interact: Callable[[], None]) -> Callable[[], None]:
-    """Return what interacts and then closes the bridge.
+    """Return a function that interacts and then closes the bridge.
 
-    What waits in other threads gets BridgeClosed, so that none keeps the process from ending. IPython clears the user's
-    namespace next, which those threads need until they have ended.
+    Calls that wait in other threads raise BridgeClosed, so that no thread keeps the process from ending. IPython then
+    clears the user's namespace. These threads may need that, so wait until they have ended.
     """
 
     def interact_and_close() -> None:
@@ -69,7 +69,7 @@ def _closing(interact: Callable[[], None]) -> Callable[[], None]:
         bridge = default_bridge()
         failed = [] if bridge.last_run is None else callers(bridge.last_run)
         bridge.close()
-        deadline = time.monotonic() + _LEAVE
+        deadline = time.monotonic() + _GRACE
         for thread in failed:
             thread.join(max(0.0, deadline - time.monotonic()))
 

@@ -1,4 +1,4 @@
-"""The windows of the GUI demo, in Tk and in Qt, with one face: a plot, some buttons, and a line of text."""
+"""The windows of the GUI demo, for Tk and Qt behind one interface: a plot, some buttons, and a line of text."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ WIDTH, HEIGHT, MARGIN = 560, 240, 12
 COLOURS = ("#c0392b", "#1f618d")
 TITLE = "bridge: two clients, one window"
 
-Points = Sequence[tuple[float, float]]  # from 0 to 1 each
+Points = Sequence[tuple[float, float]]  # x and y, from 0 to 1
 
 
 class Window(Protocol):
-    """What the demo needs of a window. Every method is called in the GUI's thread."""
+    """The interface of a window. Every method is called in the GUI's thread."""
 
     def add_button(self, text: str, press: Callable[[], object], *, stays: bool = False) -> None:
-        """Add a button that calls a function; one that ``stays`` can always be pressed."""
+        """Add a button that calls a function. ``enable(False)`` does not disable a button that ``stays``."""
         ...
 
     def enable(self, enabled: bool) -> None:
-        """Let the buttons be pressed, or not."""
+        """Enable or disable the buttons."""
         ...
 
     def every(self, milliseconds: int, function: Callable[[], object]) -> None:
-        """Call a function again and again."""
+        """Call a function periodically."""
         ...
 
     def after(self, milliseconds: int, function: Callable[[], object]) -> None:
@@ -49,7 +49,7 @@ class Window(Protocol):
         ...
 
     def show(self) -> None:
-        """Show the window, for somebody else runs the GUI's loop."""
+        """Show the window and return. Other code runs the GUI's loop."""
         ...
 
     def on_close(self, function: Callable[[], object]) -> None:
@@ -82,7 +82,7 @@ class _TkWindow:
         except ImportError as error:
             raise ImportError(f"{error}; install your system's python3-tk, or use --gui qt") from None
         try:
-            # One interpreter for all windows of a program, as for blocking calls.
+            # All windows share one Tcl interpreter: blocking calls run the events of one.
             root = getattr(self._tk, "_default_root", None)
             self._root = self._tk.Tk() if root is None else self._tk.Toplevel(root)
         except self._tk.TclError as error:
@@ -95,7 +95,7 @@ class _TkWindow:
         self._text = self._tk.Label(self._root, anchor="w", padx=MARGIN, pady=6)
         self._text.pack(fill="x")
         self._buttons: list[Any] = []
-        self._is_there = True
+        self._is_open = True
         self._root.bind("<Destroy>", self._destroyed)
         self._closed: Callable[[], object] = lambda: None
 
@@ -111,7 +111,7 @@ class _TkWindow:
 
     def every(self, milliseconds: int, function: Callable[[], object]) -> None:
         def tick() -> None:
-            if self._is_there:
+            if self._is_open:
                 self._root.after(milliseconds, tick)
                 function()
 
@@ -144,8 +144,8 @@ class _TkWindow:
         self._root.destroy()
 
     def _destroyed(self, event: Any) -> None:
-        if event.widget is self._root and self._is_there:  # each widget inside it comes by as well
-            self._is_there = False
+        if event.widget is self._root and self._is_open:  # the event comes for each inner widget too
+            self._is_open = False
             self._closed()
 
 
@@ -158,7 +158,7 @@ class _QtWindow:
         if sys.platform == "linux" and not any(
             os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
         ):
-            # Without this Qt would end the process.
+            # Without a display, Qt would end the process.
             raise RuntimeError("Qt cannot open a window: there is no display, and QT_QPA_PLATFORM is not set")
         self._application = self._widgets.QApplication.instance() or self._widgets.QApplication([])
         self._timers: list[Any] = []
@@ -241,7 +241,7 @@ class _QtWindow:
 def _find_binding() -> str:
     names = ("PySide6", "PyQt6")
     for name in names:
-        if f"{name}.QtCore" in sys.modules:  # a process with both of them would crash
+        if f"{name}.QtCore" in sys.modules:  # a process that imports both would crash
             return name
     for name in names:
         if importlib.util.find_spec(name) is not None:

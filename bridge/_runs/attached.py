@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
@@ -304,9 +303,10 @@ class AttachedReactor(Run):
             native.Thread(target=self._watch, name="bridge-watch", daemon=True).start()
 
     def _watch(self) -> None:
-        pause = threading.Event()
+        pause = native.allocate_lock()  # not an Event, which gevent makes one of its own: this is a real thread
+        pause.acquire()
         while self.over is None and self.reactor.running:
-            pause.wait(_CHECK)
+            pause.acquire(True, _CHECK)
         if self.over is None:
             self.end(self._reason)
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import sys
-import threading
 from typing import Any
 
 from .._errors import BridgeError
@@ -173,9 +172,10 @@ class AttachedLoop(Run):
 
     def _watch(self) -> None:
         """Look whether a foreign loop still runs. Nothing tells us when it stops."""
-        pause = threading.Event()
+        pause = native.allocate_lock()  # not an Event, which gevent makes one of its own: this is a real thread
+        pause.acquire()
         while self.over is None and self.loop.is_running():
-            pause.wait(_CHECK)
+            pause.acquire(True, _CHECK)
         self._stopped()
 
 

@@ -1,4 +1,4 @@
-"""Context variables that work has set in a copy of a context, back into the context that it was copied from."""
+"""Context variables: copied back from the context of the work to the caller's context."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, cast
 
 _MISSING = object()
 
-# Who blocks for the work that runs in this context, which its tasks inherit: a BlockedCall in a thread, or what stands
-# for the call that is the last one (_errands.Passing), or a BlockedStack.
+# The caller that blocks for the work in this context. The work's tasks inherit it. A BlockedCall for a thread, a
+# Passing (see _calls.errands) that stands for the latest call, or a BlockedStack.
 caller: ContextVar[Any] = ContextVar("bridge.caller", default=None)
 
 
 class BlockedStack:
-    """A stack of the loop's own thread that blocks for a task, while ``is_open``."""
+    """A stack of the loop's own thread that blocks for a task as long as ``is_open`` is true."""
 
     __slots__ = ("is_open",)
 
@@ -24,7 +24,7 @@ class BlockedStack:
 
 
 def _find_library() -> ContextVar[str | None]:
-    # By itself, and not by way of anyio, which is not imported before somebody needs it.
+    # Imported here and not by way of anyio, which is imported only when it is needed.
     own: ContextVar[str | None] = ContextVar("bridge.library", default=None)
     try:
         sniffio: Any = importlib.import_module("sniffio")
@@ -33,19 +33,19 @@ def _find_library() -> ContextVar[str | None]:
     return cast("ContextVar[str | None]", sniffio.current_async_library_cvar)
 
 
-# The library that the caller runs under, such as trio, as sniffio has it. It is not that of the work. On asyncio the
-# variable is None, and sniffio looks for a task.
+# sniffio's variable for the async library of the caller, such as "trio". It does not hold for the work. On asyncio it
+# is None, and sniffio checks for a running task.
 library = _find_library()
 
 
 def take_variables(before: Context, after: Context) -> None:
-    """Set in this thread what the awaited code has set in its copy of the context.
+    """Set in this thread the variables that the awaited code has set in its copy of the context.
 
-    :param before: the caller's context as the call began. What the code left alone is not set: a signal handler may
-        have changed it here meanwhile.
+    :param before: the caller's context as the call began. A variable that the code has not set is left alone, since a
+        signal handler may have changed it here meanwhile.
     """
-    # While no code runs in a context it refers to its immutable mapping only, on CPython 3.7 to 3.15. If both have the
-    # same one, nothing has been set; otherwise every variable is looked at. (``==`` would compare the values.)
+    # Fast path: if both contexts share one immutable mapping, nothing was set. While no code runs in a context, it
+    # refers to its mapping only (CPython 3.7 to 3.15). ``==`` would compare the values.
     mappings = get_referents(before, after)
     if len(mappings) == 2 and mappings[0] is mappings[1]:
         return

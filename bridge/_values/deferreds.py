@@ -1,8 +1,8 @@
-"""What the other rooms know of Twisted: nothing, until :mod:`bridge._twisted.deferreds` has registered itself here.
+"""The registry by which the other rooms handle Deferreds. :mod:`bridge._twisted.deferreds` fills it in.
 
-A process that passes no Deferred never imports Twisted. So nobody imports Twisted to see whether an object is a
-Deferred: an object can be one only if ``twisted.internet.defer`` has been imported by somebody else. The first one that
-is met loads our room for Twisted, by its name, since imports go downwards only.
+A process that passes no Deferred never imports Twisted. An object can be a Deferred only if ``twisted.internet.defer``
+was imported before, so the test for one does not import Twisted. The first Deferred that is found loads
+``bridge._twisted``, by its name, since imports go downwards only.
 """
 
 from __future__ import annotations
@@ -20,31 +20,32 @@ _OURS = "bridge._twisted.deferreds"
 
 
 class Deferreds:
-    """What is known of Deferreds. Before the registration no object is one."""
+    """What ``bridge._twisted`` registers. Before that, no object is a Deferred."""
 
     def __init__(self) -> None:
         self.type: type | None = None  # the class Deferred
-        self.future: Any = ()  # the class of a Future that is done when a Deferred has fired, made of (deferred, loop)
+        self.future: Any = ()  # a class, made of (deferred, loop): a Future for the Deferred
         self.failure: Any = ()  # the class Failure
         self.error_of: Callable[[Any], BaseException] = _unknown  # the exception of a Failure
-        self.note_raised: Callable[[Any, Any], None] = _unknown  # for (deferred, failure): it is raised to somebody
-        self.mark_handled: Callable[[Any], None] = _unknown  # for a Deferred: its failure has been raised to somebody
-        self.run_callbacks: CodeType | None = None  # what calls the callbacks of a Deferred
+        # Called with (deferred, failure): the failure is raised in a caller.
+        self.note_raised: Callable[[Any, Any], None] = _unknown
+        self.mark_handled: Callable[[Any], None] = _unknown  # with a Deferred: a caller has got its failure
+        self.run_callbacks: CodeType | None = None  # the code that calls a Deferred's callbacks
         self.behind: Callable[[Any, Any, Any], list[Any]] = _unknown  # what a Deferred waits for; see _twisted.chains
         self.cancellations: tuple[type[BaseException], ...] = (
             asyncio.CancelledError,
             concurrent.futures.CancelledError,
         )
-        # Whether an error that is no instance of these is how cancelled work ends, in the words of a part of Twisted.
+        # Whether another error, which some part of Twisted raises, means that the work was cancelled.
         self.is_cancellation: Callable[[object], bool] = _never
-        # Returns Twisted's own context stack of the calling thread, once there is one. Any module of Twisted's may use
-        # it, so it is registered by itself, before the first Deferred.
+        # Returns Twisted's own context stack of the calling thread; None until that exists. Any module of Twisted may
+        # use the stack, so this is registered on its own, before the first Deferred.
         self.tracker: Callable[[], Any] | None = None
-        # Called with the loop on which a Deferred is met, while loops of ours run without the reactor that they want.
+        # Called with the loop on which a Deferred is found, while loops of ours still lack the reactor that they want.
         self.met: Callable[[asyncio.AbstractEventLoop], None] | None = None
 
     def load(self) -> None:
-        """Load our room for Twisted, if Twisted's Deferreds are loaded."""
+        """Load ``bridge._twisted`` if Twisted's Deferreds are loaded."""
         if self.type is None and _DEFER in sys.modules:
             import_module(_OURS)
 
@@ -63,7 +64,7 @@ deferreds = Deferreds()
 def is_deferred_type(cls: type) -> bool:
     """Return whether cls is Deferred or derives from it.
 
-    ``isinstance`` would go through ABCMeta, at some ten times the cost.
+    ``isinstance`` goes through ABCMeta, which takes some ten times as long.
     """
     known = deferreds.type
     if known is None:
@@ -76,9 +77,9 @@ def is_deferred_type(cls: type) -> bool:
 
 
 def is_cancellation(error: object) -> bool:
-    """Return whether the error is how cancelled work ends, in the words of asyncio or of any part of Twisted.
+    """Return whether the error means that the work was cancelled, for asyncio or any part of Twisted.
 
-    Only who has asked for the cancellation takes it for one: others see the error as it is.
+    Use it only in code that has asked for the cancellation. Other code treats the error like any other.
     """
     deferreds.load()
     return isinstance(error, deferreds.cancellations) or deferreds.is_cancellation(error)

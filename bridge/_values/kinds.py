@@ -1,4 +1,4 @@
-"""What may be blocked on, sorted into kinds, and the refusal of everything else."""
+"""Kinds of objects that a caller may block on, and the errors for all other objects."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from .deferreds import is_deferred_type
 
 
 class Kind(enum.Enum):
-    """How an object is waited for."""
+    """The way in which an object is waited for."""
 
     COROUTINE = "coroutine"  # becomes a task on the loop
-    AWAITABLE = "awaitable"  # has __await__: awaited by a coroutine of ours
+    AWAITABLE = "awaitable"  # has __await__: a coroutine of ours awaits it
     DEFERRED = "Deferred"
     FUTURE = "asyncio Future"  # bound to a loop, which may not be ours
     CONCURRENT = "concurrent.futures.Future"
-    CALLABLE = "callable"  # called on the loop's thread; what it returns is sorted anew
+    CALLABLE = "callable"  # called on the loop's thread; its result then has a kind of its own
 
-    __hash__ = object.__hash__  # Enum has one in Python, and each call looks twice whether it is of a kind
+    __hash__ = object.__hash__  # Enum's is written in Python; each call looks a kind up twice
 
 
 def kind_of(x: Any) -> Kind:
     """Return the kind of x.
 
-    :raises TypeError: x cannot be blocked on; the message names what was passed and what would work.
+    :raises TypeError: x cannot be blocked on; the message says what was passed and what to pass instead.
     :raises BridgeError: x is a coroutine that has been awaited already, or is being awaited.
     """
     cls: type[object] = x.__class__
     if cls is CoroutineType:
         if x.cr_frame is None or x.cr_suspended or x.cr_running:
-            raise _spent(x)
+            raise _already_awaited(x)
         return Kind.COROUTINE
     kind = _awaitable_kind(x)
     if kind is not None:
         return kind
     if callable(x):
-        _refuse_arguments(x)
+        _check_needs_no_arguments(x)
         return Kind.CALLABLE
-    raise _refusal(x)
+    raise _wrong_type(x)
 
 
 def returned_kind(value: Any) -> Kind | None:
-    """Return the kind of what a callable returned, or None where it is a plain value.
+    """Return the kind of a callable's result; None for a plain value.
 
     :raises BridgeError: as :func:`kind_of`.
     """
@@ -59,9 +59,9 @@ def returned_kind(value: Any) -> Kind | None:
 
 
 def discard(x: object) -> None:
-    """Close x if it is a coroutine that was refused, so that no "never awaited" warning follows."""
+    """Close x if it is an unstarted coroutine, so that Python does not warn that it was never awaited."""
     if inspect.iscoroutine(x) and inspect.getcoroutinestate(x) == inspect.CORO_CREATED:
-        # Another thread may have started it in this very moment; then it is not ours to close.
+        # Another thread may start it at this moment: then leave it alone.
         with contextlib.suppress(ValueError):
             x.close()
 
@@ -90,14 +90,14 @@ def _awaitable_kind(x: object) -> Kind | None:
     return None
 
 
-def _refuse_arguments(function: Any) -> None:
+def _check_needs_no_arguments(function: Any) -> None:
     """Raise TypeError if the callable cannot be called without arguments."""
-    if _needs_nothing(function):
+    if _has_no_required_arguments(function):
         return
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return  # no signature to be had (some builtins): the call itself will tell
+        return  # some builtins have no signature: the call itself will raise
     try:
         signature.bind()
     except TypeError as error:
@@ -108,8 +108,8 @@ def _refuse_arguments(function: Any) -> None:
         ) from None
 
 
-def _needs_nothing(function: Any) -> bool:
-    """Return whether it is a plain function or method without required arguments, at a tenth of a signature's cost."""
+def _has_no_required_arguments(function: Any) -> bool:
+    """Return whether a Python function or method has no required arguments. Ten times as fast as a signature."""
     bound = 0
     if type(function) is MethodType:
         function, bound = function.__func__, 1
@@ -119,7 +119,7 @@ def _needs_nothing(function: Any) -> bool:
     return not code.co_kwonlyargcount and code.co_argcount <= len(function.__defaults__ or ()) + bound
 
 
-def _spent(coroutine: CoroutineType[Any, Any, Any]) -> BridgeError:
+def _already_awaited(coroutine: CoroutineType[Any, Any, Any]) -> BridgeError:
     name = coroutine.__qualname__
     if coroutine.cr_frame is None:
         state = "has already been awaited"
@@ -133,7 +133,7 @@ def _spent(coroutine: CoroutineType[Any, Any, Any]) -> BridgeError:
     )
 
 
-def _refusal(x: object) -> TypeError:
+def _wrong_type(x: object) -> TypeError:
     wanted = (
         "block_on takes a coroutine, an awaitable, a Deferred, a Future, or a callable without arguments that "
         "returns one of these"

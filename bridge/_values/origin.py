@@ -1,4 +1,4 @@
-"""Where a call came from, noted cheaply as it is made and shown only if somebody wants to see it."""
+"""The origin of a call: a short stack that is cheap to record, and is formatted only if it is shown."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import linecache
 from collections.abc import Sequence
 from types import CodeType, FrameType
 
-# Code and instruction of each frame, the innermost first. Neither frames nor their variables are kept alive.
+# Code and instruction of each frame, the innermost first. It keeps neither frames nor their variables alive.
 Origin = Sequence[tuple[CodeType, int]]
 
 _DEPTH = 8
 
 
 def origin_of(frame: FrameType | None) -> Origin:
-    """Return where a frame and those that have called it stand, in some tenths of a microsecond a frame."""
+    """Return the origin: the frame and its callers, in some 0.1 µs a frame."""
     places: list[tuple[CodeType, int]] = []
     while frame is not None and len(places) < _DEPTH:
-        places.append((frame.f_code, frame.f_lasti))  # to look up the line would take longer than all the rest
+        places.append((frame.f_code, frame.f_lasti))  # the line number is looked up in shown()
         frame = frame.f_back
     return places
 
 
 def shown(origin: Origin) -> str:
-    """Return it as a traceback shows it."""
+    """Return the origin as text, in the form of a traceback."""
     lines: list[str] = []
     for code, instruction in reversed(origin):
         position = next(itertools.islice(code.co_positions(), instruction // 2, None), (None,))

@@ -1,4 +1,4 @@
-"""What comes back from a call: a value or an error, and the traceback that the error is shown with."""
+"""Tracebacks of the errors that come out of a call: without frames of ours and of the machinery between."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from types import FrameType, TracebackType
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
-# The machinery that stands between a caller and the code it waits for, by module. Frames of other asyncio and
-# Twisted modules are kept: a user who awaits a stream or a protocol wants to see where in it the error arose.
+# Modules between a caller and the code that it waits for. Their frames are removed. Frames of other modules of asyncio
+# and Twisted stay: a user who awaits a stream or a protocol wants to see where in it the error was raised.
 _MACHINERY = frozenset(
     {
         "asyncio.base_events",
@@ -31,9 +31,9 @@ _MACHINERY = frozenset(
     }
 )
 
-# What a user calls himself and what hands on the errors of others: gather, wait_for, a TaskGroup, a worker thread. It
-# is shown where the error arose in it, such as the TimeoutError of asyncio.timeout.
-_HANDS_ON = frozenset(
+# Modules that users call and that pass on the errors of other code: gather, wait_for, a TaskGroup, a worker thread.
+# Their frames stay only if the error was raised there, such as the TimeoutError of asyncio.timeout.
+_PASS_ON = frozenset(
     {
         "anyio._backends._asyncio",
         "anyio._core._tasks",
@@ -50,33 +50,33 @@ _HANDS_ON = frozenset(
 _TWISTED = frozenset(module for module in _MACHINERY if module.startswith("twisted."))
 _GENERATOR = 0x20  # inspect.CO_GENERATOR, without the import
 
-# As ``error.__traceback__ = ...``, but also for an exception class that refuses attributes, as a frozen dataclass does.
+# As ``error.__traceback__ = ...``, but works also for a class that refuses attributes, such as a frozen dataclass.
 set_traceback = BaseException.with_traceback
 
 
 def is_machinery(module: str | None, filename: str) -> bool:
-    """Return whether a frame of this module and file is ours, or belongs to what carries a call."""
+    """Return whether a frame of this module and file is ours, or of the machinery that carries a call."""
     return module in _MACHINERY or filename.startswith(_PACKAGE)
 
 
 def trimmed(traceback: TracebackType | None) -> TracebackType | None:
     """Return the traceback without our own frames and without the machinery of asyncio, Twisted and anyio.
 
-    The objects that were passed in are not changed, so a traceback that somebody else holds stays whole.
+    The objects that were passed in are not changed: other code may hold them.
     """
     kept: list[tuple[TracebackType, bool]] = []
     while traceback is not None:
         frame = traceback.tb_frame
         module = frame.f_globals.get("__name__")
         if not is_machinery(module, frame.f_code.co_filename):
-            kept.append((traceback, module in _HANDS_ON))
+            kept.append((traceback, module in _PASS_ON))
         traceback = traceback.tb_next
     result: TracebackType | None = None
-    arose = False  # a frame of the user's stands further in
-    for entry, hands_on in reversed(kept):
-        if hands_on and arose:
+    has_inner = False  # an inner frame is kept that does not only pass errors on
+    for entry, passes_on in reversed(kept):
+        if passes_on and has_inner:
             continue
-        arose = arose or not hands_on
+        has_inner = has_inner or not passes_on
         result = (
             entry if entry.tb_next is result else TracebackType(result, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
         )
@@ -86,12 +86,12 @@ def trimmed(traceback: TracebackType | None) -> TracebackType | None:
 def trim(error: BaseException) -> None:
     """Set the error's traceback to the trimmed one; a bare ``raise`` after it adds the caller's frames.
 
-    The errors of a group, and the causes and contexts that arose in the awaited code, are trimmed with it.
+    The errors of a group are trimmed too, and causes and contexts that were raised in the awaited code.
 
-    From 3.11 on a bare ``raise`` reads ``__traceback__`` anew and adds no entry for the frame that it stands in,
-    so a public function that ends in ``except BaseException as error: trim(error); raise`` does not show itself.
+    From 3.11 on, a bare ``raise`` reads ``__traceback__`` again and adds no entry for its own frame. So a public
+    function that ends in ``except BaseException as error: trim(error); raise`` is not in the traceback.
     """
-    _let_go(error.__traceback__)
+    _clear_twisted_frames(error.__traceback__)
     set_traceback(error, trimmed(error.__traceback__))
     is_group = issubclass(type(error), BaseExceptionGroup)
     if is_group or error.__context__ is not None or error.__cause__ is not None:
@@ -99,9 +99,9 @@ def trim(error: BaseException) -> None:
 
 
 def _trim_related(error: BaseException) -> None:
-    """Trim the errors that are shown with this one, as far as they passed by the awaited code.
+    """Trim the members, causes and contexts of an error, if they have passed through the awaited code.
 
-    Another error, such as one that the caller is handling, may have frames of asyncio's that are its owner's business.
+    Other errors stay whole, such as one that the caller is handling: its frames of asyncio may matter to the user.
     """
     awaited = set(_frames(error))
     seen = {id(error)}
@@ -115,16 +115,16 @@ def _trim_related(error: BaseException) -> None:
         if awaited.isdisjoint(frames) and not any(frame.f_code.co_filename.startswith(_PACKAGE) for frame in frames):
             continue
         awaited.update(frames)
-        _let_go(each.__traceback__)
+        _clear_twisted_frames(each.__traceback__)
         set_traceback(each, trimmed(each.__traceback__))
         pending += _related(each)
 
 
-def _let_go(traceback: TracebackType | None) -> None:
-    """Clear the variables of Twisted's own frames that have ended.
+def _clear_twisted_frames(traceback: TracebackType | None) -> None:
+    """Clear the local variables of Twisted's frames that have ended.
 
-    They hold the Deferred, and with its Failure the error: a reference cycle that would keep every frame of the user's
-    alive, through the traceback or, where the frame is trimmed from it, as the caller of one that is not.
+    They hold the Deferred, its Failure, and so the error: a reference cycle that keeps all frames of the user alive. A
+    frame that is trimmed from the traceback still counts, as the caller of a frame that stays.
     """
     while traceback is not None:
         frame: FrameType | None = traceback.tb_frame

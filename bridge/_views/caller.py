@@ -1,4 +1,4 @@
-"""What the views, which are clients of the calls, need of the bridge that they belong to."""
+"""Protocols: what the views need of the bridge that made them."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ if TYPE_CHECKING:
 
 
 class Caller(Protocol):
-    """What iterations and ``with`` blocks need of a bridge."""
+    """The bridge of one iteration or one ``with`` block."""
 
     def block_on(self, x: Any, *, timeout: float | None = None, strategy: str | Strategy | None = None) -> Any:
         """Wait for x."""
         ...
 
     def current_run(self) -> Run:
-        """Return the loop thread that runs; start one if none does."""
+        """Return the current run of the loop; start one if none runs."""
         ...
 
 
 class ViewOwner(Protocol):
-    """What has made a view: a bridge, or the plain functions, which find the bridge anew for each call."""
+    """The maker of a view: a bridge, or the plain functions, which look the bridge up for each call."""
 
     def block_on(self, x: Any, *, timeout: float | None = None, strategy: str | Strategy | None = None) -> Any:
         """Wait for x."""
         ...
 
     def caller(self) -> Caller:
-        """Return the bridge that serves this thread, for several calls that belong together."""
+        """Return the bridge for this thread. An iteration or a ``with`` block makes all its calls on it."""
         ...

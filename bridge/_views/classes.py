@@ -10,7 +10,7 @@ from .view import Factory, View, global_name, original, originals
 
 
 class ClassView(View):
-    """A sync view of a class. Its instances are made on the loop's thread and viewed in turn."""
+    """A sync view of a class. Calling it makes an instance on the loop's thread and returns a view of that."""
 
     _bridge_factory: Factory
     __wrapped__: type
@@ -22,7 +22,7 @@ class ClassView(View):
         self.__dict__.update(_bridge_factory=factory, __wrapped__=cls)
 
     def __get__(self, instance: Any, owner: type | None = None) -> ClassView:
-        # Which does nothing, but for help(): it documents what has a __get__ by its signature and docstring.
+        # For help(): it shows signature and docstring of objects that have a __get__.
         return self
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -52,7 +52,7 @@ class ClassView(View):
     def __signature__(self) -> inspect.Signature:
         return inspect.signature(self.__wrapped__)
 
-    # A class statement may name the view as a base, and issubclass() take it for a subclass of the original.
+    # A class statement may name the view as a base; issubclass() then sees a subclass of the original.
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
         return (self.__wrapped__,)
 

@@ -1,8 +1,10 @@
-"""What is async, told from the outside: by protocols, by kinds of functions, and for Deferreds by a look at the code.
+"""Detect whether an object has something async in it, without calling it.
 
-A coroutine function says what it is. A function that returns a Deferred does not, unless it is annotated; so a function
-also counts as async if its code uses something of Twisted, asyncio or anyio, or a function that does. This decides only
-whether a whole class, instance or module is refused: a single function is always taken.
+A class or function is async if it has an async protocol, is a coroutine or async generator function, or is annotated to
+return something awaitable. A function that returns a Deferred is often not annotated. So a function also counts as
+async if its code uses Twisted, asyncio or anyio, directly or by way of a few calls.
+
+``blocking()`` refuses a class, an instance or a module without anything async. It takes every single function.
 
 Nothing here imports asyncio or Twisted.
 """
@@ -28,13 +30,13 @@ _INNER: dict[type[Any], tuple[str, ...]] = {
     **dict.fromkeys((functools.partial, functools.partialmethod, functools.cached_property), ("func",)),
     property: ("fget",),
 }
-_DEPTH = 3  # of functions that call functions
+_DEPTH = 3  # how far calls from function to function are followed
 
-_classes: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
+_async_classes: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
 
 
 def class_of(x: object) -> type[Any]:
-    """Return type(x); type checkers take that for partly unknown where they know something of x."""
+    """Return type(x), as ``type[Any]``: pyright calls the result of type(x) partly unknown."""
     return type(x)
 
 
@@ -44,7 +46,7 @@ def has(cls: type[Any], *names: str) -> bool:
 
 
 def is_waited_for(x: object) -> bool:
-    """Return whether ``block_on(x)`` waits for x, rather than calling it."""
+    """Return whether ``block_on(x)`` waits for x itself. If not, it would call x."""
     futures = sys.modules.get("concurrent.futures")
     if futures is not None and isinstance(x, futures.Future):
         return True
@@ -52,25 +54,25 @@ def is_waited_for(x: object) -> bool:
 
 
 def top_level(x: Any) -> str | None:
-    """Return the name of the top-level package that a class, function or module comes from, None if it does not say."""
+    """Return the top-level package of a class, a function or a module; None if unknown."""
     name = x.__name__ if isinstance(x, ModuleType) else getattr(x, "__module__", None)
     return name.partition(".")[0] if isinstance(name, str) else None
 
 
 def has_async(x: Any) -> bool:
-    """Return whether there is something async in a class, a module or an instance."""
+    """Return whether a class, a module or an instance has something async in it."""
     if isinstance(x, type):
-        return _class_has_async(x) or _makes_up_attributes(x)
+        return _class_has_async(x) or _has_dynamic_attributes(x)
     if isinstance(x, ModuleType):
         return any(_is_async_member(value) for value in list(vars(x).values()))
-    if _class_has_async(class_of(x)) or _makes_up_attributes(class_of(x)):
+    if _class_has_async(class_of(x)) or _has_dynamic_attributes(class_of(x)):
         return True
     members = getattr(x, "__dict__", {}).values()
     return any(_is_async_function(member) or _class_has_async(class_of(member)) for member in list(members))
 
 
-def _makes_up_attributes(cls: type) -> bool:
-    """Return whether attributes are found at run time; they may be anything, as those of a remote object's proxy."""
+def _has_dynamic_attributes(cls: type) -> bool:
+    """Return whether instances make up attributes at run time. Those may be async, as in a proxy of a remote object."""
     return hasattr(cls, "__getattr__")
 
 
@@ -80,10 +82,11 @@ def _is_async_member(value: Any) -> bool:
 
 def _class_has_async(cls: type) -> bool:
     try:
-        return _classes[cls]
+        return _async_classes[cls]
     except KeyError:
-        known = _classes[cls] = False if issubclass(cls, BaseException) else any(map(_base_has_async, cls.__mro__))
-        return known
+        found = not issubclass(cls, BaseException) and any(map(_base_has_async, cls.__mro__))
+        _async_classes[cls] = found
+        return found
 
 
 def _base_has_async(cls: type) -> bool:
@@ -113,8 +116,8 @@ def _is_async_function(function: Any, depth: int = _DEPTH) -> bool:
 
 
 def _unwrapped(function: Any) -> Iterator[Any]:
-    """Give a function, and what it is a wrapper of."""
-    for _ in range(20):  # a chain that goes in a circle is somebody's bug
+    """Yield a function, then each function that it wraps."""
+    for _ in range(20):  # a limit, should the chain of wrappers be a circle
         yield function
         members: dict[str, Any] = getattr(function, "__dict__", {})
         for name in _INNER.get(class_of(function), ()):
@@ -127,7 +130,7 @@ def _unwrapped(function: Any) -> Iterator[Any]:
 
 
 def _used_by(function: FunctionType) -> Iterator[Any]:
-    """Give the globals and the variables of enclosing functions that a function uses, and the names of its imports."""
+    """Yield the values of globals and closure variables that a function uses, and the names of modules it imports."""
     namespace = function.__globals__
     todo: list[CodeType] = [function.__code__]
     while todo:
@@ -146,13 +149,13 @@ def _used_by(function: FunctionType) -> Iterator[Any]:
             pass
 
 
-# Refusals.
+# Checks of arguments.
 
 
-def unless_count(value: Any, name: str) -> int:
+def checked_count(value: Any, name: str) -> int:
     """Return the value as an int.
 
-    :raises TypeError: it is none.
+    :raises TypeError: it is not an integer.
     :raises ValueError: it is negative.
     """
     try:
@@ -164,11 +167,11 @@ def unless_count(value: Any, name: str) -> int:
     return count
 
 
-def unless_async_iterable(x: Any) -> None:
+def check_async_iterable(x: Any) -> None:
     """Raise TypeError unless ``async for`` takes x; the message says what to write."""
     if has(class_of(x), "__aiter__"):
         return
-    name = shown(x)
+    name = short_name(x)
     if is_waited_for(x):
         raise TypeError(f"cannot iterate over {name}: it has to be waited for first; write iterate(block_on(...))")
     if isinstance(x, type) or inspect.isroutine(x):
@@ -178,11 +181,11 @@ def unless_async_iterable(x: Any) -> None:
     raise TypeError(f"cannot iterate over {name}: iterate takes what 'async for' takes, an object with __aiter__")
 
 
-def unless_async_context_manager(x: Any) -> None:
+def check_async_context_manager(x: Any) -> None:
     """Raise TypeError unless ``async with`` takes x; the message says what to write."""
     if has(class_of(x), "__aenter__", "__aexit__"):
         return
-    name = shown(x)
+    name = short_name(x)
     if is_waited_for(x):
         raise TypeError(f"cannot enter {name}: it has to be waited for first; write enter(block_on(...))")
     if has(class_of(x), "__enter__"):
@@ -190,7 +193,7 @@ def unless_async_context_manager(x: Any) -> None:
     raise TypeError(f"cannot enter {name}: enter takes what 'async with' takes: it has __aenter__ and __aexit__")
 
 
-def shown(x: Any) -> str:
+def short_name(x: Any) -> str:
     """Return a short name of x for a message."""
     name = getattr(x, "__qualname__", None)
     if isinstance(name, str):

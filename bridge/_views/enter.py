@@ -1,7 +1,7 @@
 """A sync context manager over an async one.
 
-One task on the loop enters it, waits while the caller's ``with`` block runs, and leaves it: cancel scopes, task groups
-and ``asyncio.timeout`` insist on being left by the task that entered them, and their cancellation finds that task.
+One task on the loop enters it, waits while the caller's ``with`` block runs, and leaves it. Cancel scopes, task groups
+and ``asyncio.timeout`` must be left by the task that entered them, and they cancel that task.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .._errors import BridgeError
 from .._loop.base import start_task
 from .._values.kinds import describe
 from .._values.outcomes import trim
-from .detect import class_of, has, unless_async_context_manager
+from .detect import check_async_context_manager, class_of, has
 
 if TYPE_CHECKING:
     from .._runs.run import Run
@@ -50,7 +50,7 @@ class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
         self._left = False
 
     def __enter__(self) -> T:
-        """Enter it on the loop, and return what its ``__aenter__`` returned.
+        """Enter the async context manager on the loop, and return the result of its ``__aenter__``.
 
         :raises BridgeError: it was entered before.
         :raises BaseException: what ``__aenter__`` raised, the very object.
@@ -66,8 +66,8 @@ class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
                 self._cross(host.enter)
             except BaseException as error:
                 self._left = True
-                # It may have been entered all the same, as Ctrl-C came; or be yet, if it takes no notice of that.
-                self._give_up(host, error)
+                # Ctrl-C may have come after it was entered; or it ignores the cancellation and is entered later.
+                self._undo_enter(host, error)
                 raise
         except BaseException as error:
             trim(error)
@@ -78,7 +78,7 @@ class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        """Leave it on the loop. Its ``__aexit__`` gets the exception of the ``with`` block, and may swallow it.
+        """Leave the async context manager on the loop. ``__aexit__`` gets the block's exception, and may swallow it.
 
         :raises BridgeError: it was not entered, or was left before.
         :raises BridgeClosed: the loop has ended meanwhile.
@@ -93,10 +93,10 @@ class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
             self._cross(lambda: host.leave(exc))
             return host.swallowed
         except BaseException as error:
-            if host.run.over is None and host.is_open:  # Ctrl-C, before the loop was asked
+            if host.run.over is None and host.is_open:  # Ctrl-C came before the request reached the loop
                 with contextlib.suppress(RuntimeError):
                     host.run.post(host.abandon)
-            if error is exc:  # raised anew, as some do; it is still on its way here
+            if error is exc:  # __aexit__ has raised the block's exception again: let it pass
                 error.__traceback__ = traceback
                 return False
             trim(error)
@@ -105,7 +105,7 @@ class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
     def __del__(self) -> None:
         host = getattr(self, "_host", None)
         if host is not None and host.is_kept and host.run.over is None:
-            if not self._left:  # else a second Ctrl-C has come before the loop was asked
+            if not self._left:  # else a second Ctrl-C came before the request reached the loop
                 warnings.warn(f"{self!r} was entered and never left; use 'with'", ResourceWarning, 1, self)
             with contextlib.suppress(RuntimeError):
                 host.run.post(host.abandon)
@@ -122,13 +122,13 @@ class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
         try:
             self._caller.block_on(request, timeout=self._timeout, strategy=self._strategy)
         except TimeoutError as error:
-            if host.is_late:
+            if host.was_cancelled:
                 error.args = (f"{describe(self._manager)} was not {host.doing} within {self._timeout} seconds",)
             raise
         finally:
             host.variables.receive()
 
-    def _give_up(self, host: _Host, error: BaseException) -> None:
+    def _undo_enter(self, host: _Host, error: BaseException) -> None:
         if host.run.over is not None:
             return
         if host.is_open:
@@ -140,7 +140,7 @@ class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
 
 
 class _Outcome(asyncio.Future[None]):
-    """What the caller blocks on. It is cancelled the way a task is: done only when the manager has ended its step."""
+    """The Future that the caller blocks on. Cancelled like a task: it is done when the manager has ended its step."""
 
     def __init__(self, host: _Host) -> None:
         super().__init__(loop=host.run.loop)
@@ -163,7 +163,7 @@ class _Outcome(asyncio.Future[None]):
 
 
 class _Host:
-    """The task that enters and leaves. Its methods are called on the loop's thread."""
+    """Runs the task that enters and leaves the manager. The methods are called on the loop's thread."""
 
     def __init__(self, run: Run, manager: Any) -> None:
         self.run = run
@@ -171,26 +171,26 @@ class _Host:
         self.swallowed: bool | None = None
         self.is_open = False  # entered, and its __aexit__ not called yet
         self.doing = "entered"
-        self.is_late = False  # the step was cancelled by its caller
+        self.was_cancelled = False  # interrupt() was called in this step
         self.variables = Variables()
         self._manager = manager
         self._task: asyncio.Task[Any] | None = None
         self._interrupts = 0
-        self._interrupts_exit = False  # the cancellation waits for the __aexit__ to be called
+        self._interrupts_exit = False  # cancel the task once __aexit__ has been called
         self._abandoned = False
-        # These go as soon as they have served: what they hold may refer to the Entered, which would be a cycle.
+        # Each is set to None after use. Their results may refer to the Entered, which would be a reference cycle.
         self._leaving: asyncio.Future[BaseException | None] | None = None
         self._entering: _Outcome | None = None
         self._left: _Outcome | None = None
 
     @property
     def is_kept(self) -> bool:
-        """Whether it is entered or being entered, and nobody has asked to leave it. Any thread may look."""
+        """Whether it is entered or being entered, and ``leave()`` was not called. May be read in any thread."""
         task, leaving = self._task, self._leaving
         return task is not None and not task.done() and leaving is not None and not leaving.done()
 
     def enter(self) -> asyncio.Future[None]:
-        """Start to enter, and return what is done when that has ended."""
+        """Start to enter, and return a Future that is done when that has ended."""
         loop = self._check_loop()
         entering = self._entering = _Outcome(self)
         self._leaving = loop.create_future()
@@ -203,10 +203,10 @@ class _Host:
         return entering
 
     def leave(self, error: BaseException | None) -> asyncio.Future[None] | None:
-        """Start to leave, and return what is done when that has ended."""
+        """Start to leave, and return a Future that is done when that has ended."""
         self._check_loop()
         self.doing = "left"
-        self.is_late = False
+        self.was_cancelled = False
         self.variables.note_caller()
         if self._leaving is not None and not self._leaving.done():
             self._leaving.set_result(error)
@@ -214,18 +214,18 @@ class _Host:
         return left
 
     def interrupt(self) -> None:
-        """Cancel the step that the manager is in."""
+        """Cancel the step that the manager is in: its ``__aenter__`` or ``__aexit__``."""
         if self._task is not None and not self._task.done():
-            self.is_late = True
+            self.was_cancelled = True
             self._interrupts += 1
             if self.is_open and self._leaving is not None and self._leaving.done():
-                # It is about to leave. To be cancelled now would be the reason of its __aexit__, and not its end.
+                # __aexit__ is about to be called. A cancellation now would be passed to it as the block's exception.
                 self._interrupts_exit = True
             else:
                 self._task.cancel()
 
     def abandon(self) -> None:
-        """Leave by a cancellation, now or as soon as it is entered, as nobody will leave it otherwise."""
+        """Leave with a CancelledError, now or as soon as it is entered. Called when the caller will not leave it."""
         self._abandoned = True
         if self._leaving is not None and self.is_open and not self._leaving.done():
             self._leaving.set_result(asyncio.CancelledError())
@@ -246,7 +246,7 @@ class _Host:
         try:
             if not has(cls, "__aenter__", "__aexit__"):
                 manager = manager()
-                unless_async_context_manager(manager)
+                check_async_context_manager(manager)
                 cls = class_of(manager)
             self.value = await cls.__aenter__(manager)
         except GeneratorExit:
@@ -264,8 +264,8 @@ class _Host:
             try:
                 error = await leaving
             except asyncio.CancelledError as cancellation:
-                # By a scope or a task group that was entered, or by the end of the loop. The manager takes it at once,
-                # and the caller gets what came of it when its block ends: nothing can interrupt the block.
+                # Cancelled by a scope or a task group that was entered, or by the end of the loop. The manager gets it
+                # at once. The caller gets the outcome when its block ends, since nothing can interrupt the block.
                 error = raised = cancellation
             self.is_open = False
             self._leaving = leaving = None
@@ -288,15 +288,15 @@ class _Host:
                     self.swallowed = bool(swallowed)
                 elif swallowed:
                     raised = None
-            self._take_back()
+            self._uncancel()
             self.variables.end()
             left.finish(raised)
         finally:
-            # An error's traceback may hold this frame: with these in it, that would be a reference cycle.
+            # An error's traceback may hold this frame, which would be a reference cycle.
             del error, raised, left, entering, leaving
 
     def _note_entered(self, entering: _Outcome) -> None:
-        self._take_back()
+        self._uncancel()
         self.variables.end()
         self.is_open = True
         self._entering = None
@@ -305,12 +305,12 @@ class _Host:
             self.abandon()
 
     def _ended(self, _: object) -> None:
-        """Let nobody wait for a task that was cancelled before its first step, or was dropped."""
+        """Wake callers that still wait: the task was cancelled before its first step, or was dropped."""
         for outcome in (self._entering, self._left):
             if outcome is not None and not outcome.done():
                 outcome.finish(asyncio.CancelledError())
 
-    def _take_back(self) -> None:
+    def _uncancel(self) -> None:
         count, self._interrupts = self._interrupts, 0
         for _ in range(count):
             assert self._task is not None

@@ -1,13 +1,12 @@
 """blocking(), iterate() and enter(): sync views of async objects.
 
-:class:`Facade` is a base class of ``Bridge``, and the plain functions are the methods of one more instance; so each
-signature and each contract stands here once. What they return is made elsewhere, and imported when it is needed:
+:class:`Facade` is a base class of ``Bridge``. The plain functions are the methods of another instance of it. So each
+signature and each contract stands here once. Other modules implement them, and are imported on first use:
 
-- ``factory`` makes the views. It looks at what an object is and imports neither asyncio nor Twisted, so that a
-  decorator in a module of the user's costs next to nothing.
-- ``iterate`` and ``enter`` each keep one task on the loop for one iteration and one ``with`` block.
+- ``factory`` makes the views. It imports neither asyncio nor Twisted, so a decorator in a user's module costs little.
+- ``iterate`` keeps one task on the loop for one iteration, ``enter`` one task for one ``with`` block.
 
-Everything in them that waits is a ``block_on``: so time-outs, Ctrl-C, the loop's death and the strategies are as there.
+Every wait in them is a ``block_on``. So time-outs, Ctrl-C, the end of the loop and strategies work as they do there.
 """
 
 from __future__ import annotations
@@ -63,14 +62,14 @@ class Blocking(Protocol):
 
 
 class Facade:
-    """The verbs that give sync views, on top of ``block_on``."""
+    """The methods that return sync views, on top of ``block_on``."""
 
     def block_on(self, x: Any, *, timeout: float | None = None, strategy: str | Strategy | None = None) -> Any:
         """Wait for x."""
         raise NotImplementedError
 
     def caller(self) -> Caller:
-        """Return the bridge that serves this thread, for several calls that belong together."""
+        """Return the bridge for this thread. An iteration or a ``with`` block makes all its calls on it."""
         raise NotImplementedError
 
     def __reduce__(self) -> Any:
@@ -79,7 +78,7 @@ class Facade:
             "bridge.blocking() makes can be pickled"
         )
 
-    # The more special comes first: a class is a callable, a coroutine function one that returns an awaitable.
+    # The most special overload comes first: a class is a callable too, and so is a coroutine function.
     @overload
     def blocking(
         self,
@@ -189,24 +188,26 @@ class Facade:
             @blocking(timeout=5)
             async def fetch(url): ...                   # a function or method: fetch(url) blocks
 
-        A coroutine function's coroutine is made in the caller's thread and waited for. Every other function or method
-        is called on the loop's thread, sync ones too, for they may touch the reactor; what it returns is waited for if
-        it can be. An async generator becomes an iterator, as by :func:`iterate`, an async context manager works in
-        ``with``, an object with ``__aiter__`` in ``for``. Attributes of a view are those of the original: plain data is
-        read and set in place, properties on the loop's thread. A method that returns its object returns the view.
-        Views that are passed as arguments reach the function as the originals. Comparing, hashing and printing need
-        no loop. ``view.__wrapped__`` is the original.
+        The view of a coroutine function makes the coroutine in the caller's thread and waits for it. Every other
+        function or method is called on the loop's thread, sync functions too, since they may touch the reactor. If it
+        returns something awaitable, the view waits for that. An async generator becomes an iterator, as by
+        :func:`iterate`. An async context manager works in ``with``, an object with ``__aiter__`` in ``for``.
 
-        A type checker sees the sync signature of functions; views of classes, instances and modules are ``Any`` to it,
-        for Python's types cannot say "each method, but sync".
+        A view has the attributes of the original. Plain data is read and set in the caller's thread, properties on the
+        loop's thread. A method that returns its own object returns the view. A view that is passed as an argument
+        reaches the function as the original. Comparing, hashing and printing need no loop. ``view.__wrapped__`` is the
+        original.
+
+        A type checker sees the sync signature of functions. Views of classes, instances and modules are ``Any``, since
+        Python's types cannot express "each method, but sync".
 
         :param obj: what to view; left out to decorate with options.
-        :param timeout: seconds that each wait of the view may take, an iteration's for one item; None for no limit.
-        :param strategy: how to wait, if not in the bridge's own way.
-        :param wrap: which returned objects (and items, attributes and what ``with`` gives) are viewed in turn: True for
-            those with something async in them whose class comes from the same top-level package as obj's; or a class,
-            a tuple of classes, or a function that is given the object and tells. None for none.
-        :raises TypeError: there is nothing async in obj, or it is one result already, such as a coroutine.
+        :param timeout: seconds that each wait of the view may take, in an iteration for each item; None for no limit.
+        :param strategy: how to wait; None for the bridge's own strategy.
+        :param wrap: which returned objects are viewed too, and which items, attributes and values of ``with``: True for
+            objects with something async in them whose class is from the same top-level package as obj; or a class, a
+            tuple of classes, or a function that takes the object and returns a bool. None for no object.
+        :raises TypeError: obj has nothing async in it, or is a single result, such as a coroutine.
         :raises ValueError: timeout is negative or NaN.
         """
         from .factory import ViewFactory
@@ -227,34 +228,35 @@ class Facade:
         timeout: float | None = None,
         strategy: str | Strategy | None = None,
     ) -> Items[T]:
-        """Return a sync iterator over an async iterable; it is a context manager too, which closes it.
+        """Return a sync iterator over an async iterable. As a context manager it closes itself.
 
         ::
 
             with iterate(rows(), prefetch=64) as items:
                 for row in items: ...
 
-        The items are made by one task on the loop, in one context: context variables that the generator sets are set
-        for the caller and the other way round, at each item. With ``prefetch`` the loop runs ahead, and this happens
-        when the caller next has to wait.
+        One task on the loop makes all items, in one context. Context variables that the generator sets are set for the
+        caller, and the other way round, at each item. With ``prefetch`` the loop runs ahead, and this happens when the
+        caller next has to wait.
 
-        ``close()``, and leaving the ``with``, run an async generator's ``finally`` on the loop before they return. An
-        iterator that is dropped is closed too, but not waited for. After that ``next()`` raises ``StopIteration``.
-        Ctrl-C in a wait cancels the item that is being made, which ends a generator as it does in async code; other
-        async iterators go on with the next item. Items that were made are not lost.
+        ``close()``, and leaving the ``with`` block, run an async generator's ``finally`` on the loop before they
+        return. After that ``next()`` raises ``StopIteration``. An iterator that is dropped is closed too, but nothing
+        waits for that.
 
-        :param prefetch: how many items the loop may make ahead of what the caller has taken; 0 makes each item when it
-            is asked for.
+        Ctrl-C in a wait cancels the item that is being made. This ends a generator, as in async code. Another async
+        iterator goes on with the next item. Items that are made already are not lost.
+
+        :param prefetch: how many items the loop may make ahead of the caller; 0 makes each item when ``next()`` asks.
         :param timeout: seconds to wait for one item, or for the generator to close; None to wait for ever.
-        :param strategy: how to wait, if not in the bridge's own way.
-        :raises TypeError: it is not an async iterable.
+        :param strategy: how to wait; None for the bridge's own strategy.
+        :raises TypeError: it is not an async iterable, or prefetch is not an int.
         :raises ValueError: prefetch or timeout is negative.
         """
         try:
             from . import detect
 
-            detect.unless_async_iterable(async_iterable)
-            prefetch = detect.unless_count(prefetch, "prefetch")
+            detect.check_async_iterable(async_iterable)
+            prefetch = detect.checked_count(prefetch, "prefetch")
             seconds = checked_seconds(timeout, "timeout")
         except (TypeError, ValueError) as error:
             trim(error)
@@ -280,14 +282,15 @@ class Facade:
             with enter(lambda: asyncio.timeout(5)): ...
 
         One task on the loop calls ``__aenter__`` and ``__aexit__``, in one context. ``__aexit__`` gets the exception of
-        the block, and may swallow it. What cancels that task meanwhile (a task group whose child has failed, an
-        ``asyncio.timeout``) cannot interrupt the block: ``__aexit__`` runs at once, and what it raises is raised when
-        the block ends. Calls that the block makes are tasks of their own, outside of what was entered.
+        the block, and may swallow it. Calls that the block makes are tasks of their own, outside of the entered scope.
 
-        :param async_context_manager: one, or a function without arguments that returns one, which is called on the
-            loop's thread: some can be made only there, and a reactor may be touched only there.
-        :param timeout: seconds that entering may take, and leaving; None to wait for ever.
-        :param strategy: how to wait, if not in the bridge's own way.
+        A cancellation of that task, by a task group whose child has failed or by ``asyncio.timeout``, cannot interrupt
+        the block. ``__aexit__`` runs at once, and its exception is raised when the block ends.
+
+        :param async_context_manager: an async context manager; or a function without arguments that returns one. The
+            function is called on the loop's thread, where some context managers have to be made.
+        :param timeout: seconds that entering may take, and that leaving may take; None to wait for ever.
+        :param strategy: how to wait; None for the bridge's own strategy.
         :raises TypeError: it is not an async context manager.
         :raises ValueError: timeout is negative or NaN.
         """
@@ -295,7 +298,7 @@ class Facade:
             from . import detect
 
             if not callable(async_context_manager):
-                detect.unless_async_context_manager(async_context_manager)
+                detect.check_async_context_manager(async_context_manager)
             seconds = checked_seconds(timeout, "timeout")
         except (TypeError, ValueError) as error:
             trim(error)

@@ -1,4 +1,4 @@
-"""Views of functions: plain ones, coroutine functions and async generator functions."""
+"""Views of functions: sync functions, coroutine functions and async generator functions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .view import Factory, View, global_name, originals
 
 
 class FunctionView(View):
-    """A sync view of a function, which it calls on the loop's thread. In a class body it is a method."""
+    """A sync view of a function. It calls the function on the loop's thread. In a class body it acts as a method."""
 
-    # Not __code__ and its like, by which inspect would take this for the coroutine function.
+    # Not __code__ and the like: with these, inspect would take the view for a coroutine function.
     _FORWARDED = frozenset({"__type_params__", "__self__", "__func__"})
 
     def __init__(self, factory: Factory, function: Callable[..., Any], view: Any) -> None:
@@ -33,7 +33,7 @@ class FunctionView(View):
         self._block_on = factory.block_on
         self._timeout = factory.timeout
         self._strategy = factory.strategy
-        self._is_plain = factory.wrap is None and view is None
+        self._returns_unchanged = factory.wrap is None and view is None
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -49,7 +49,7 @@ class FunctionView(View):
             return self
         function = self.__wrapped__
         if type(function) is not types.FunctionType:
-            # A method that is bound already stays as it is; a builtin does not bind.
+            # A bound method stays bound to its object; a builtin does not bind.
             bind = getattr(class_of(function), "__get__", None)
             if bind is None or bind(function, instance, owner) is function:
                 return self
@@ -62,7 +62,7 @@ class FunctionView(View):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         return getattr(self.__wrapped__, name)
 
-    # Not by __getattr__: help() has Python note empty annotations in each base class, which would be found first.
+    # Not by __getattr__: help() makes Python store empty annotations in each base class. Those would be found first.
     @functools.cached_property
     def __annotations__(self) -> Any:  # type: ignore[override] # pyright: ignore[reportIncompatibleVariableOverride]
         return self.__wrapped__.__annotations__
@@ -102,7 +102,7 @@ class CoroutineFunctionView(FunctionView):
         except BaseException as error:
             trim(error)
             raise
-        return value if self._is_plain else self._bridge_factory.given(value, self._view)
+        return value if self._returns_unchanged else self._bridge_factory.maybe_view(value, self._view)
 
 
 class GeneratorFunctionView(FunctionView):

@@ -1,4 +1,4 @@
-"""What an object is: a function, or something whose attributes run code; which package it is from."""
+"""Questions about an object: is it a function, does an attribute run code, which package is it from."""
 
 from __future__ import annotations
 
@@ -9,38 +9,41 @@ import types
 from typing import Any
 
 from .classes import ClassView
-from .detect import class_of, has, shown, top_level
+from .detect import class_of, has, short_name, top_level
 
 
 def described(x: Any) -> str:
-    """Return the name and the type of x for a message."""
-    return repr(x) if isinstance(x, type | types.ModuleType) else f"{shown(x)}, of type {type(x).__name__}"
+    """Return name and type of x, for a message."""
+    return repr(x) if isinstance(x, type | types.ModuleType) else f"{short_name(x)}, of type {type(x).__name__}"
 
 
 def is_function(x: Any) -> bool:
-    """Return whether x becomes a view of a function: functions, methods, partials, and decorated ones of any class."""
+    """Return whether x gets a view of a function: it is a function, a method, a partial or a decorated function."""
     if isinstance(x, type | types.ModuleType | classmethod | staticmethod | ClassView) or not callable(x):
         return False
     return inspect.isroutine(x) or isinstance(x, functools.partial) or "__wrapped__" in getattr(x, "__dict__", ())
 
 
-def is_plain_builtin(function: Any) -> bool:
-    """Return whether a function is one of Python's own in C, which return nothing to wait for."""
+def is_stdlib_builtin(function: Any) -> bool:
+    """Return whether a function is a builtin of the standard library. None of these returns anything to wait for."""
     if not isinstance(function, types.BuiltinFunctionType | types.MethodWrapperType | types.WrapperDescriptorType):
         return False
-    home = getattr(function, "__self__", None)
-    return top_level(home if isinstance(home, types.ModuleType) else type(home)) in sys.stdlib_module_names
+    owner = getattr(function, "__self__", None)
+    return top_level(owner if isinstance(owner, types.ModuleType) else type(owner)) in sys.stdlib_module_names
 
 
 def package_of(obj: Any) -> str | None:
-    """Return the name of the top-level package that an object comes from, an instance from that of its class."""
+    """Return the top-level package of an object; for an instance, that of its class."""
     if isinstance(obj, type | types.ModuleType) or is_function(obj):
         return top_level(obj)
     return top_level(type(obj))
 
 
 def runs_code(obj: Any, name: str, hook: str) -> bool:
-    """Return whether reading or setting an attribute runs code of the object's: a property's, or the hook's."""
+    """Return whether reading or setting an attribute runs the object's own code.
+
+    :param hook: the special method that would run: ``__getattr__``, ``__setattr__`` or ``__delattr__``.
+    """
     cls = class_of(obj)
     for base in cls.__mro__:
         if name in vars(base):
@@ -57,5 +60,5 @@ def runs_code(obj: Any, name: str, hook: str) -> bool:
 
 
 def has_own(cls: type[Any], hook: str) -> bool:
-    """Return whether a class has a special method of its own, not that of ``object``."""
+    """Return whether a class overrides a special method of ``object``."""
     return getattr(cls, hook, None) is not getattr(object, hook, None)

@@ -1,14 +1,15 @@
 """A sync iterator over an async one.
 
-One task on the loop, the producer, makes all items of an iteration: what the async generator enters at one item and
-leaves at another (a cancel scope, ``asyncio.timeout``, a task group) is bound to its task. It puts the items into a
-deque, from which the consumer's thread takes them without crossing; it crosses only where the deque is empty. With
-``prefetch=0`` the producer makes an item when a consumer waits for one, with ``prefetch=n`` as long as there are
-fewer than n in the deque.
+One task on the loop, the producer, makes all items of an iteration. An async generator may enter a cancel scope, an
+``asyncio.timeout`` or a task group at one item and leave it at another, and these are bound to one task.
 
-A consumer's wait is a ``block_on`` of a Future, so it times out, is interrupted and fails with the loop as every other
-call. The item goes through the deque, not through the Future: one that comes as its consumer is interrupted is there
-for the next ``next()``.
+The producer puts the items into a deque. The consumer's thread takes them from there, and crosses to the loop only if
+the deque is empty. With ``prefetch=0`` the producer makes an item when a consumer waits for one. With ``prefetch=n`` it
+makes items while there are fewer than n in the deque.
+
+A consumer waits by ``block_on`` of a Future. So it times out, is interrupted, and fails with the loop as any other
+call. The item itself goes through the deque. If it comes while its consumer is interrupted, the next ``next()`` returns
+it.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ T = TypeVar("T")
 
 
 class Items(Iterator[T], Generic[T]):
-    """The items of an async iterable, for a ``for`` loop in any thread. It is a context manager too, which closes.
+    """A sync iterator over an async iterable, for any thread. As a context manager it closes itself.
 
-    Threads may share it: each item goes to one of them.
+    Threads may share it: each item goes to one thread.
     """
 
     def __init__(
@@ -55,17 +56,17 @@ class Items(Iterator[T], Generic[T]):
         self._strategy = strategy
         self._convert = convert
         self._items: deque[Any] = deque()
-        self._low = prefetch // 2  # how many are left when a sleeping producer is woken
+        self._low = prefetch // 2  # wake a sleeping producer when so few items are left
         self._caller: Caller
         self._producer: _Producer | None = None
-        self._first: dict[None, tuple[Caller, _Producer]] = {}  # of several threads, the one that begins
+        self._first_producer: dict[None, tuple[Caller, _Producer]] = {}  # see _begin()
         self._ended = False
 
     def __iter__(self) -> Items[T]:
         return self
 
     def __next__(self) -> T:
-        """Return the next item, for which the loop is waited for if it is not there yet.
+        """Return the next item. Waits for the loop if it is not made yet.
 
         :raises StopIteration: there are no more, or the iterator was closed.
         :raises BaseException: what the async iterator raised, the very object.
@@ -86,7 +87,7 @@ class Items(Iterator[T], Generic[T]):
                     raise StopIteration
                 raise item.error
         except BaseException as error:
-            item = None  # which holds the error
+            item = None  # an _End holds the error: a reference cycle
             trim(error)
             raise
         producer = self._producer
@@ -97,10 +98,10 @@ class Items(Iterator[T], Generic[T]):
         return item if self._convert is None else self._convert(item)  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """End the iteration; an async generator runs its ``finally`` on the loop before this returns.
+        """End the iteration. An async generator runs its ``finally`` on the loop before this returns.
 
-        An item that is being made is cancelled. Items that were made ahead are dropped. Closing again does nothing, and
-        ``next()`` then raises ``StopIteration``, as with any generator. May be called in any thread.
+        The item that is being made is cancelled. Items that were made ahead are dropped. ``next()`` then raises
+        ``StopIteration``, as with any generator. Closing again does nothing. May be called in any thread.
 
         :raises BaseException: what the async generator raised while it was closed.
         """
@@ -115,7 +116,7 @@ class Items(Iterator[T], Generic[T]):
             if producer is not None and producer.run.over is None:
                 self._cross(producer.close)
         except BaseException as error:
-            if producer is not None and producer.run.over is None:  # Ctrl-C, maybe before the loop was asked
+            if producer is not None and producer.run.over is None:  # Ctrl-C, maybe before the request reached the loop
                 with contextlib.suppress(RuntimeError):
                     producer.run.post(producer.close)
             trim(error)
@@ -132,7 +133,7 @@ class Items(Iterator[T], Generic[T]):
         self.close()
 
     def __del__(self) -> None:
-        # Garbage may be collected at any point of any thread, where waiting for the loop could be a deadlock.
+        # The garbage collector may run this at any line of any thread: waiting for the loop here could deadlock.
         producer = getattr(self, "_producer", None)
         if producer is not None and producer.is_open and producer.run.over is None:
             with contextlib.suppress(RuntimeError):
@@ -142,7 +143,7 @@ class Items(Iterator[T], Generic[T]):
         return f"<items of {describe(self._iterable)}>"
 
     def _wait(self) -> None:
-        """Wait until there is something in the deque, most likely; another thread may take it."""
+        """Wait until an item is put into the deque. Another thread may take it first."""
         if self._ended:
             raise StopIteration
         producer = self._producer or self._begin()
@@ -153,10 +154,10 @@ class Items(Iterator[T], Generic[T]):
             producer.variables.receive()
 
     def _begin(self) -> _Producer:
-        """Make the producer; of several threads that do, one makes it for all."""
+        """Make the producer. If several threads do, all use the first one: setdefault() is atomic."""
         caller = self._owner.caller()
         producer = _Producer(caller.current_run(), self._iterable, self._items, self._prefetch)
-        self._caller, producer = self._first.setdefault(None, (caller, producer))
+        self._caller, producer = self._first_producer.setdefault(None, (caller, producer))
         self._producer = producer
         return producer
 
@@ -184,7 +185,7 @@ class _End:
 
 
 class _Wait(asyncio.Future[None]):
-    """What a consumer blocks on. It is cancelled the way a task is: done when the async iterator has ended its step."""
+    """The Future that a consumer blocks on. Cancelled like a task: done when the async iterator has ended its step."""
 
     def __init__(self, producer: _Producer, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
@@ -201,7 +202,7 @@ class _Wait(asyncio.Future[None]):
         return True
 
     def finish(self, error: BaseException | None = None) -> None:
-        """Let the consumer go on. Does nothing if it has gone."""
+        """Wake the consumer. Does nothing if it waits no more."""
         self._producer = None
         if self.done():
             return
@@ -214,33 +215,33 @@ class _Wait(asyncio.Future[None]):
 
 
 class _Producer:
-    """The task that makes the items. Everything but ``asleep`` and the deque is touched on the loop's thread only.
+    """The task that makes the items. Only ``asleep`` and the deque may be used off the loop's thread.
 
-    It knows nothing of its Items, so that they are garbage when their user has dropped them.
+    It holds no reference to its Items, so that these are collected once the user drops them.
     """
 
     def __init__(self, run: Run, iterable: AsyncIterable[Any], items: deque[Any], ahead: int) -> None:
         self.run = run
         self.variables = Variables()
-        # True from when the producer goes to sleep until a consumer has seen that; it then owes a wake().
+        # Set by the producer as it goes to sleep. The consumer that clears it has to call wake().
         self.asleep = False
         self._iterable = iterable
         self._items = items
         self._ahead = ahead
         self._task: asyncio.Task[Any] | None = None
-        self._rest: asyncio.Future[None] | None = None  # what the task sleeps on
+        self._sleeping_on: asyncio.Future[None] | None = None  # the Future that the task sleeps on
         self._waits: list[_Wait] = []
-        self._interrupts = 0  # cancellations of the task that are ours, and not taken back yet
+        self._interrupts = 0  # our own cancellations of the task, without an uncancel() yet
         self._closing = False
         self._closed: _Wait | None = None
         self._has_ended = False
 
     def ask(self) -> _Wait | None:
-        """Return what is done when something was put into the deque, None if it is there."""
+        """Return a Future that is done when the deque has got something; None if it has something already."""
         loop = asyncio.get_running_loop()
         if loop is not self.run.loop:
             raise self.run.closed_error()
-        if self._has_ended and not self._items:  # Ctrl-C has come as a consumer took the end
+        if self._has_ended and not self._items:  # Ctrl-C came as a consumer took the _End
             self._items.append(_End(None))
         if self._items:
             return None
@@ -257,20 +258,20 @@ class _Producer:
         return wait
 
     def wake(self) -> None:
-        """Let the task look again whether it is to go on."""
-        if self._rest is not None and not self._rest.done():
-            self._rest.set_result(None)
+        """Wake the task, which then checks whether to make another item."""
+        if self._sleeping_on is not None and not self._sleeping_on.done():
+            self._sleeping_on.set_result(None)
 
     def interrupt(self, woken: bool = False) -> bool:
-        """Cancel the step that the async iterator is in. Return False if it is in none.
+        """Cancel the step that the async iterator is in. Return False if it is in no step.
 
-        :param woken: also the step that it is about to take. A generator then gets the cancellation where it stands;
-            another iterator has nothing in it to cancel.
+        :param woken: cancel also the step that a woken generator is about to take, at its ``yield``. Another iterator
+            has nothing to cancel there.
         """
         if self._task is None or self._task.done():
             return False
-        rest = self._rest
-        if rest is not None and not (woken and rest.done() and isinstance(self._iterator, AsyncGenerator)):
+        sleep = self._sleeping_on
+        if sleep is not None and not (woken and sleep.done() and isinstance(self._iterator, AsyncGenerator)):
             return False
         self._interrupts += 1
         self._task.cancel()
@@ -278,14 +279,14 @@ class _Producer:
 
     @property
     def is_open(self) -> bool:
-        """Whether the iteration has begun, and nobody has closed it. Any thread may look."""
+        """Whether the iteration has begun and is not closed. May be read in any thread."""
         return self._task is not None and not self._has_ended and not self._closing
 
     def close(self) -> asyncio.Future[None] | None:
-        """End the task, and return what is done when it has ended; None if it has already."""
+        """End the task, and return a Future that is done when it has ended; None if it has ended already."""
         if self._has_ended or asyncio.get_running_loop() is not self.run.loop:
             return None
-        if self._task is None:  # nobody has asked for an item
+        if self._task is None:  # no item was asked for
             self._has_ended = True
             self._items.append(_End(None))
             if isinstance(self._iterable, AsyncGenerator):
@@ -313,7 +314,7 @@ class _Producer:
             trim(error)
             end.error = error
         try:
-            # One that has ended takes no notice.
+            # No effect on a generator that has ended.
             if isinstance(self._iterator, AsyncGenerator):
                 await self._iterator.aclose()
         except BaseExceptionGroup as group:
@@ -324,27 +325,27 @@ class _Producer:
         except BaseException as error:
             trim(error)
             failure = error
-        self._take_back()
+        self._uncancel()
         self.variables.end()
         if self._closed is None and end.error is None:
             end.error = failure
         try:
             self._finish(end, failure)
         finally:
-            # The frames of an error's traceback stand on this one: with these in it, that is a reference cycle.
+            # An error's traceback may hold this frame, which would be a reference cycle.
             del end, failure
 
     def _task_done(self, _: object) -> None:
-        """Let nobody wait for a task that was cancelled before its first step, or was dropped."""
+        """Wake consumers that still wait: the task was cancelled before its first step, or was dropped."""
         if not self._has_ended:
             own = self._interrupts > 0
-            self._tell_cancelled()
+            self._finish_cancelled_waits()
             self._finish(_End(None if own else asyncio.CancelledError()), None)
 
     def _finish(self, end: _End, failure: BaseException | None) -> None:
         self._has_ended = True
         self._items.append(end)
-        self._tell()
+        self._finish_waits()
         closed, self._closed = self._closed, None
         if closed is not None:
             closed.finish(failure)
@@ -360,8 +361,8 @@ class _Producer:
                 if cancellation is None:
                     self.variables.begin()
                     continue
-                # The task was cancelled, by a scope that is open inside the generator or by the end of the loop. The
-                # generator takes it where it stands, as if it were in the middle of an item.
+                # The task was cancelled by a scope that is open inside the generator, or by the end of the loop. The
+                # cancellation is raised at the generator's yield, as if it were making an item.
                 if not isinstance(iterator, AsyncGenerator):
                     raise cancellation
                 step = iterator.athrow(cancellation)
@@ -373,54 +374,54 @@ class _Producer:
             except StopAsyncIteration:
                 return
             except asyncio.CancelledError:
-                if not self._take_back():
+                if not self._uncancel():
                     raise
-                self._tell_cancelled()
+                self._finish_cancelled_waits()
                 if self._has_generator_ended():
-                    return  # it has ended of that; what is thrown into it from now on would come out as an item, None
+                    return  # a generator that has ended returns None from athrow(), which would be taken for an item
                 continue
             if self._interrupts:
-                self._take_back()
+                self._uncancel()
             items.append(item)
             if waits:
                 self.variables.end()
-                self._tell()
+                self._finish_waits()
 
     def _has_generator_ended(self) -> bool:
         iterator: Any = self._iterator
         return getattr(iterator, "ag_frame", True) is None
 
     async def _sleep(self) -> asyncio.CancelledError | None:
-        """Wait for wake(). Return the cancellation that has come instead."""
+        """Wait for wake(). Return the CancelledError if a cancellation comes instead."""
         if self.run.over is not None and self._task is not None and self._task.cancelling():
-            raise asyncio.CancelledError  # the generator has taken no notice of it, and there is no other
-        self._rest = asyncio.get_running_loop().create_future()
-        # First this, then a second look: a consumer that took an item before it could see this has woken nobody.
+            raise asyncio.CancelledError  # the generator ignored the first one; no other will come
+        self._sleeping_on = asyncio.get_running_loop().create_future()
+        # Set the flag, then check the deque again: a consumer that took an item just before has not called wake().
         self.asleep = True
         try:
             if not self._ahead or len(self._items) >= self._ahead:
-                await self._rest
+                await self._sleeping_on
         except asyncio.CancelledError as error:
             return error
         finally:
             self.asleep = False
-            self._rest = None
+            self._sleeping_on = None
         return None
 
-    def _take_back(self) -> bool:
-        """Take back our cancellations of the task. Return whether there were any."""
+    def _uncancel(self) -> bool:
+        """Call uncancel() for each of our own cancellations of the task. Return whether there were any."""
         count, self._interrupts = self._interrupts, 0
         for _ in range(count):
             assert self._task is not None
             self._task.uncancel()
         return count > 0
 
-    def _tell(self) -> None:
+    def _finish_waits(self) -> None:
         for wait in self._waits:
             wait.finish()
         self._waits.clear()
 
-    def _tell_cancelled(self) -> None:
+    def _finish_cancelled_waits(self) -> None:
         for wait in [wait for wait in self._waits if wait.cancel_asked]:
             self._waits.remove(wait)
             wait.finish(asyncio.CancelledError())

@@ -1,7 +1,7 @@
 """Views of instances and modules.
 
-A view is of a class made for the original's class (:func:`view_class`), which has the special methods that the original
-has and no others. So ``len()``, ``in``, ``for`` and ``with`` work, or fail, as the user expects.
+:func:`view_class` makes one view class for each class. It has the special methods of the original class and no others.
+So ``len()``, ``in``, ``for`` and ``with`` work, or fail, as the user expects.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from .view import Factory, View, original, originals
 
 
 class ObjectView(View):
-    """A sync view of an instance or a module; the base of the classes that are made for each type."""
+    """A sync view of an instance or a module: the base of the classes that :func:`view_class` makes."""
 
-    # Every other name is the original's.
+    # All other attributes are read from, and set on, the original.
     __slots__ = ("__weakref__", "_bridge_entered", "_bridge_factory", "_bridge_items", "_bridge_object")
     _bridge_factory: Factory
     _bridge_object: Any
-    _bridge_entered: list[tuple[int, Any]]  # the open 'with' blocks, by thread
-    _bridge_items: Any  # that next() takes from
+    _bridge_entered: list[tuple[int, Any]]  # the open 'with' blocks: thread ident and context manager
+    _bridge_items: Any  # the iterator behind next()
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -60,7 +60,7 @@ class ObjectView(View):
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        # By this isinstance() takes a view for an instance of the original's class.
+        # isinstance() then takes the view for an instance of the original's class.
         return self._bridge_object.__class__
 
     def __dir__(self) -> list[str]:
@@ -105,7 +105,7 @@ class _Method:
     """A method in a view class, so that ``help()`` and editors see it there."""
 
     def __init__(self, cls: type, name: str) -> None:
-        self._cls = weakref.ref(cls)  # the view class lives as long as the class: see _made
+        self._cls = weakref.ref(cls)  # weak, since _view_classes maps this class to ours
         self._name = name
 
     def __get__(self, view: ObjectView | None, owner: type) -> Any:
@@ -122,7 +122,7 @@ class _Method:
         return shown
 
 
-# The special methods that a view class has where the original's class has them.
+# The special methods that a view class takes over from the original's class.
 _COMPARED = ("__lt__", "__le__", "__gt__", "__ge__")
 _FORWARDED = (
     *("__call__", "__len__", "__length_hint__", "__contains__", "__getitem__", "__setitem__", "__delitem__"),
@@ -138,13 +138,13 @@ _FORWARDED = (
     ),
 )
 
-_made: weakref.WeakKeyDictionary[type, type[ObjectView]] = weakref.WeakKeyDictionary()
+_view_classes: weakref.WeakKeyDictionary[type, type[ObjectView]] = weakref.WeakKeyDictionary()
 
 
 def view_class(cls: type[Any]) -> type[ObjectView]:
-    """Return the class of the views of instances of a class."""
+    """Return the class for views of a class's instances; make it if it is new."""
     try:
-        return _made[cls]
+        return _view_classes[cls]
     except KeyError:
         pass
     members: dict[str, Any] = {"__slots__": (), "__doc__": cls.__doc__, "__module__": cls.__module__}
@@ -154,7 +154,7 @@ def view_class(cls: type[Any]) -> type[ObjectView]:
         for name in dir(cls):
             if not name.startswith("_") and is_function(inspect.getattr_static(cls, name)):
                 members[name] = _Method(cls, name)
-    # Not getattr(), which would find those of the metaclass too: every class can be called.
+    # Not getattr(), which also looks in the metaclass: every class has __call__ there.
     defined = {name for base in cls.__mro__[:-1] for name in vars(base) if has(cls, name)}
     members |= {name: _forwarding(name) for name in _FORWARDED if name in defined}
     members |= {name: _comparing(name) for name in _COMPARED if name in defined}
@@ -171,7 +171,7 @@ def view_class(cls: type[Any]) -> type[ObjectView]:
     elif has(cls, "__enter__", "__exit__"):
         members |= {name: _forwarding(name) for name in ("__enter__", "__exit__")}
     made = type(f"blocking({cls.__name__})", (ObjectView,), members)
-    return _made.setdefault(cls, made)
+    return _view_classes.setdefault(cls, made)
 
 
 def _forwarding(name: str) -> Callable[..., Any]:
@@ -217,7 +217,7 @@ def _enter(self: ObjectView) -> Any:
     from .enter import Entered
 
     factory = self._bridge_factory
-    convert = functools.partial(factory.given, view=self)
+    convert = functools.partial(factory.maybe_view, view=self)
     entered: Entered[Any] = Entered(factory.owner, self._bridge_object, factory.timeout, factory.strategy, convert)
     try:
         value = entered.__enter__()
@@ -231,7 +231,8 @@ def _enter(self: ObjectView) -> Any:
 def _exit(
     self: ObjectView, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
 ) -> Any:
-    # The innermost 'with' of this thread, as a lock or a pool may be entered in many at once; else of any.
+    # Leave the innermost 'with' block of this thread: several threads may have entered a lock or a pool. If this
+    # thread has none, leave the last one of any thread.
     entered = self._bridge_entered
     if not entered:
         raise RuntimeError(f"{self!r} was not entered; use it in a 'with' statement")

@@ -1,4 +1,4 @@
-"""Signatures of sync views, for ``help()`` and editors: they say what a blocking call returns."""
+"""Signatures of sync views, for ``help()`` and editors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ _ASYNC_TO_SYNC: dict[Any, Any] = {
     collections.abc.AsyncGenerator: collections.abc.Iterator,
     contextlib.AbstractAsyncContextManager: contextlib.AbstractContextManager,
 }
-_RESULT_AT = {"Coroutine": 2, "Awaitable": 0, "Deferred": 0, "Future": 0, "Task": 0}  # among the type's arguments
+_RESULT_AT = {
+    "Coroutine": 2,
+    "Awaitable": 0,
+    "Deferred": 0,
+    "Future": 0,
+    "Task": 0,
+}  # index of the type argument
 
 
 def sync_signature(function: Callable[..., Any]) -> inspect.Signature:
-    """Return the signature with the annotation of what a blocking call returns."""
+    """Return the function's signature, with the type that a blocking call returns as its return annotation."""
     signature = inspect.signature(function)
     annotation = signature.return_annotation
     if annotation is signature.empty or inspect.iscoroutinefunction(function):
@@ -27,7 +33,7 @@ def sync_signature(function: Callable[..., Any]) -> inspect.Signature:
     if isinstance(annotation, str):
         try:
             annotation = eval(annotation, getattr(innermost, "__globals__", {}))
-        except Exception:  # imported for type checkers only
+        except Exception:  # a name that is imported for type checkers only
             return signature
     origin, args = get_origin(annotation) or annotation, get_args(annotation)
     if origin in _ASYNC_TO_SYNC:

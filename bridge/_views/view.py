@@ -1,14 +1,15 @@
 """Views: what ``blocking()`` returns for a function, a class, an instance and a module.
 
-- ``factory`` decides which object gets which view, and how a view calls, waits and returns.
-- ``functions``, ``classes`` and ``objects`` have the views; the last one those of instances and modules.
-- ``signatures`` has what ``help()`` shows of a function's view.
-- ``inspection`` says what an object is; ``detect`` whether there is something async in it.
+- ``factory`` makes the views, and calls, waits and converts results for them.
+- ``functions`` and ``classes`` have the views of these; ``objects`` has the views of instances and modules.
+- ``signatures`` makes the signatures that ``help()`` shows of a function's view.
+- ``inspection`` tells what an object is; ``detect`` whether it has something async in it.
 
-All views that are reached from one another share a factory. Where code of the object's runs: a coroutine is made in the
-caller's thread; everything else that may touch the reactor runs on the loop's, in a task; comparing, hashing and
-printing stay in the caller's thread, for a set of views must not cost a crossing a look. Nothing in these modules
-imports asyncio or Twisted.
+All views that are reached from one another share a factory.
+
+Code of the original runs in one of two threads. Coroutines are made in the caller's thread. Everything else that may
+touch the reactor runs on the loop's thread, in a task. Comparing, hashing and printing stay in the caller's thread, so
+that a look-up in a set of views does not cross to the loop. These modules import neither asyncio nor Twisted.
 """
 
 from __future__ import annotations
@@ -23,26 +24,26 @@ if TYPE_CHECKING:
 
 
 class View:
-    """A sync view of something: the base of all views. Its ``__wrapped__`` is the original."""
+    """The base class of all sync views. ``__wrapped__`` is the original."""
 
     __slots__ = ()
 
 
-_view_type: Any = View  # type checkers find no __wrapped__ in a View
+_view_type: Any = View  # View declares no __wrapped__ for type checkers
 
 
 def original(x: Any) -> Any:
-    """Return what x is a view of; x itself if it is none."""
+    """Return the original of a view; x itself if it is not a view."""
     return x.__wrapped__ if isinstance(x, _view_type) else x
 
 
 def originals(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return arguments for the original: views among them are replaced by what they are views of."""
+    """Return the arguments with each view replaced by its original."""
     return tuple([original(each) for each in args]), {name: original(each) for name, each in kwargs.items()}
 
 
 def global_name(view: Any) -> str | None:
-    """Return the name under which the view can be imported, as that of a decorated function; None if it cannot."""
+    """Return the name by which the view can be imported, such as that of a decorated function; None if it cannot."""
     obj = view.__wrapped__
     found: Any = sys.modules.get(obj.__module__) if isinstance(getattr(obj, "__module__", None), str) else None
     name = getattr(obj, "__qualname__", "")
@@ -80,21 +81,21 @@ class Factory(Protocol):
         ...
 
     def call(self, function: Callable[..., Any], args: Any, kwargs: Any, view: Any = None) -> Any:
-        """Call a function in a task on the loop, wait for what it returns, and return that for the user."""
+        """Call a function in a task on the loop, wait for its result, and return that, viewed if need be."""
         ...
 
     def construct(self, cls: type, args: Any, kwargs: Any) -> Any:
         """Make an instance in a task on the loop, and return its view."""
         ...
 
-    def given(self, value: Any, view: Any = None) -> Any:
-        """Return a value that came from the object as its user gets it: as it is, or viewed in turn."""
+    def maybe_view(self, value: Any, view: Any = None) -> Any:
+        """Return a view of a result, an item or an attribute if ``wrap`` asks for one, else the value itself."""
         ...
 
     def attribute(self, obj: Any, name: str, view: Any) -> Any:
-        """Return an attribute of an instance or a module for the user of its view."""
+        """Return an attribute of an instance or a module, viewed if need be."""
         ...
 
     def class_attribute(self, value: Any) -> Any:
-        """Return the value of a class's attribute for the user of its view."""
+        """Return the value of a class's attribute, viewed if need be."""
         ...

@@ -1,11 +1,11 @@
-"""What the calls of a bridge came to: counts, and a histogram of how long they took.
+"""Counts the calls of a bridge, and collects a histogram of their latencies.
 
-The hot path only draws a number, and notes what is rare by appending to deques, which is atomic whatever the threads
-do; whoever finds enough in them, or asks, folds them into the counts. So nothing is lost, no call waits for a lock, and
-a signal handler may ask as well.
+The hot path draws a number from an ``itertools.count``. Rare outcomes are appended to deques. Both are atomic in every
+thread. :meth:`Meter.fold` moves the notes from the deques into the counts; it runs when a deque is long, and for
+``stats()``. So no note is lost, no call waits for a lock, and a signal handler may call ``stats()``.
 
-To look at the clock for every call a second time and to sort what it says into a histogram took a call from 12.5 to
-13.1 microseconds. So all calls are counted, and after the first thousand one in thirty-one is measured.
+Rejected: to measure every call. Reading the clock a second time and updating the histogram took a call from 12.5 to
+13.1 µs. So all calls are counted, and after the first 1,000 one call in 31 is measured.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .stats import Stats
 
-# How many notes may wait until they are counted.
+# How many notes a deque holds before they are folded into the counts.
 _BATCH = 1000
-# The latency of so many calls is measured, and then that of one in so many; a prime, as calls may come in a rhythm.
+# The first so many calls are measured, then one call in 31. This is a prime, since calls may come in a rhythm.
 _MEASURED_FIRST = 1000
 _ONE_IN = 31
-# A double's exponent, with four bits of its mantissa, is the most significant one of its four shorts; and by so much it
-# is larger there than that of the least power of two above the number.
+# The most significant of a double's four 16-bit words holds its exponent and four bits of its mantissa. Shifted right
+# by 4, minus the bias, this is the exponent of the least power of two above the number.
 _HIGH = 3 if byteorder == "little" else 0
 _BIAS = 1022
 
 
 class Meter:
-    """Collects what :class:`~bridge._watch.stats.Stats` shows. Any thread may note, at any moment.
+    """Collects the numbers of :class:`~bridge._watch.stats.Stats`. Any thread may call any method, at any time.
 
-    ``count()`` draws the number of a call that has ended, from 0; if it is a multiple of ``every``, measure() is told.
+    ``count()`` counts a call that has ended, and returns its number, from 0. If that is a multiple of ``every``, the
+    caller calls measure().
     """
 
     __slots__ = (
@@ -47,13 +48,13 @@ class Meter:
         self._ended_calls = count()
         self.count = self._ended_calls.__next__
         self.every = 1
-        self.switches = 0  # of loops that have ended
-        self._seconds: deque[float] = deque()  # of the first calls
-        self._samples: deque[float] = deque()  # of one in so many that came later
+        self.switches = 0  # by loops that have ended
+        self._seconds: deque[float] = deque()  # latencies of the first calls, each measured
+        self._samples: deque[float] = deque()  # latencies of later calls, one in 31
         self._ends: deque[str] = deque()
-        self._latency: Counter[int] = Counter()  # by exponent
+        self._latency: Counter[int] = Counter()  # numbers of calls by exponent of the upper bound
         self._ended: Counter[str] = Counter()
-        self._folded = 0  # of the first calls
+        self._folded = 0  # how many of _seconds were counted
         self._folding = threading.Lock()
 
     def measure(self, seconds: float) -> None:
@@ -68,14 +69,14 @@ class Meter:
                 self.fold()
 
     def note(self, end: str) -> None:
-        """Note how a call has ended that did not return: "failed", "cancelled" or "timed_out"."""
+        """Note the end of a call that did not return: "failed", "cancelled" or "timed_out"."""
         self._ends.append(end)
         if len(self._ends) > _BATCH:
             self.fold()
 
     def fold(self, patience: float = 0.0) -> None:
-        """Count what has been noted. Does nothing if somebody else is at it for longer than so many seconds."""
-        # Never without a limit: this may be a signal handler that has interrupted the one who is at it.
+        """Move the notes into the counts. Does nothing if the lock is not free within ``patience`` seconds."""
+        # Never wait without a limit: this may run in a signal handler that has interrupted fold().
         if not (self._folding.acquire(True, patience) if patience else self._folding.acquire(False)):
             return
         try:

@@ -1,6 +1,6 @@
-"""Records of ``logging`` that must not block a loop: a thread of its own hands them to the handlers.
+"""Passes records of ``logging`` to their handlers in a thread of its own, so that a handler cannot block the loop.
 
-The handlers of ``logging`` may block, and the loop must not. Twisted's log comes this way, once that is loaded.
+The records of Twisted's log come this way too, once Twisted is loaded.
 """
 
 from __future__ import annotations
@@ -19,51 +19,51 @@ THREAD = "bridge-log"
 
 
 class Observer(Protocol):
-    """What makes records of another log while some loop of a bridge runs. The lock of the records is held."""
+    """Makes records of another log while a loop of some bridge runs. Called with the lock of Records held."""
 
     def start(self) -> None:
-        """Observe; does nothing if it does already."""
+        """Start to observe. Does nothing if it observes already."""
         ...
 
     def stop(self) -> None:
-        """Observe no more."""
+        """Stop observing."""
         ...
 
 
 class Records:
-    """The records that wait for the handlers, and their thread, which is there while some loop of a bridge runs."""
+    """The queue of records, and the thread that handles them. The thread lives while a loop of some bridge runs."""
 
     def __init__(self) -> None:
         self._observer: Observer | None = None
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Forget the thread, which the child has not, and the records that the parent's one will handle."""
+        """After a fork: forget the thread, which the child lacks, and the records, which the parent handles."""
         self._lock = new_lock()
         self._users: set[object] = set()
         self._records: SimpleQueue[logging.LogRecord | Latch | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._ending: threading.Thread | None = None  # the last one that was told to end
+        self._ending: threading.Thread | None = None  # the last thread that was told to end
         self._starting = native.allocate_lock()
         if self._observer is not None:
             self._observer.stop()
 
     def observe(self, observer: Observer) -> None:
-        """Let an observer make records of another log while some loop of a bridge runs; from now on, if one does."""
+        """Set the observer of another log. It is started now if a loop of some bridge runs, else with the next loop."""
         with self._lock:
             self._observer = observer
             if self._users:
                 observer.start()
 
     def join(self, user: object) -> None:
-        """Handle records in a thread, as a loop starts, until :meth:`leave`."""
+        """Handle records in the thread until :meth:`leave`. Called as a loop starts."""
         with self._lock:
             self._users.add(user)
             if self._observer is not None:
                 self._observer.start()
 
     def leave(self, user: object) -> None:
-        """Undo :meth:`join`. What was logged is handled all the same; :meth:`flush` waits for that."""
+        """Undo :meth:`join`. Queued records are still handled; :meth:`flush` waits for that."""
         with self._lock:
             self._users.discard(user)
             if self._users:
@@ -75,9 +75,9 @@ class Records:
                 self._records.put(None)
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Let the handlers of a record's logger have it, without waiting for them while a loop runs.
+        """Pass a record to the handlers of its logger. While a loop runs this only queues it.
 
-        Takes no lock, since a finalizer or a signal handler may come by here, in the middle of this very method.
+        Takes no lock: a finalizer or a signal handler may call it while the same thread is inside it.
         """
         if not self._users:
             logging.getLogger(record.name).handle(record)
@@ -85,11 +85,11 @@ class Records:
         self._records.put(record)
         if self._thread is None and self._starting.acquire(False):
             try:
-                if self._thread is None:  # pyright: ignore[reportUnnecessaryComparison] - others start it as well
+                if self._thread is None:  # pyright: ignore[reportUnnecessaryComparison] - other threads start it too
                     thread = native.Thread(target=self._run, name=THREAD, daemon=True)
                     thread.start()
                     self._thread = thread
-            except RuntimeError:  # no more threads to be had, as while the interpreter exits (3.12 and later)
+            except RuntimeError:  # no new threads, as at the interpreter's exit (from 3.12 on)
                 self._records.put(None)
                 self._run()
             finally:
@@ -102,18 +102,18 @@ class Records:
                 continue
             try:
                 logging.getLogger(record.name).handle(record)
-            except Exception:  # of a filter: what a handler raises, logging itself prints
+            except Exception:  # from a filter: logging itself prints the errors of handlers
                 if logging.raiseExceptions:
                     import traceback
 
                     traceback.print_exc()
 
     def flush(self, seconds: float) -> bool:
-        """Wait until the handlers have had every record so far. Return False if they had not within so many seconds."""
+        """Wait until the records so far are handled. Return False on time-out, after so many seconds."""
         if threading.current_thread().name == THREAD:
             return True
         deadline = monotonic() + seconds
-        handled = Latch()  # whose opening a Ctrl-C in the wait for it cannot hold up, as it can an Event's
+        handled = Latch()  # not an Event: after a Ctrl-C in its wait(), set() may hang
         ending = self._ending
         if self._thread is None:
             handled.open()

@@ -1,4 +1,4 @@
-"""What the calls of a bridge came to, as :meth:`bridge.Bridge.stats` shows it; :mod:`.meter` collects it."""
+"""Stats: what :meth:`bridge.Bridge.stats` returns. :mod:`.meter` collects the numbers."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The calls of one bridge since it was made, over all the lives of its loop.
+    """The calls of one bridge since it was made, over all loops that it has run.
 
-    ``calls`` is how many there were, ``open`` how many of them have not ended. Of those that ended, ``failed`` raised
-    an error of the awaited code or ``BridgeClosed``, ``cancelled`` were cancelled (by ``cancel()`` of a Future from
-    ``submit``, by Ctrl-C, from inside), ``timed_out`` raised the ``TimeoutError`` of ``timeout=``; the rest returned.
+    ``calls`` is the number of calls, ``open`` the number of calls that have not ended. Of the ended calls, ``failed``
+    raised an error of the awaited code or ``BridgeClosed``; ``cancelled`` were cancelled (by ``cancel()`` of a Future
+    from ``submit``, by Ctrl-C, from inside); ``timed_out`` raised the ``TimeoutError`` of ``timeout=``. The other calls
+    returned.
 
-    ``latency`` maps upper bounds in seconds, powers of two in ascending order, to the number of calls that ended in
-    less than that and not in less than half of it. The first 1,000 calls are measured, and then one in 31, which counts
-    for 31: so these numbers are estimates, and add up to that of the calls only nearly. All the others are exact.
+    ``latency`` is a histogram. It maps upper bounds in seconds, powers of two in ascending order, to the number of
+    calls that took less than the bound and at least half of it. The first 1,000 calls are measured, then one call in
+    31, which counts for 31. So these numbers are estimates, and their sum is only nearly the number of calls. All other
+    numbers are exact.
 
-    A call on the loop's own thread does not count in any of these, since that would make it slower by some per cent.
-    ``switches`` is how often a stack of that thread has blocked: once for each time that what it waits for suspends.
+    A call on the loop's own thread is not counted in these, since counting would make it slower by some per cent.
+    ``switches`` is how often a stack of that thread has blocked: once each time that the awaited work suspends.
     """
 
     calls: int
@@ -32,11 +34,11 @@ class Stats:
     switches: int
 
     def percentile(self, percent: float) -> float:
-        """Return the upper bound, in seconds, of what so many per cent of the ended calls took; 0.0 if none has ended.
+        """Return the upper bound, in seconds, of the time that so many per cent of the ended calls took; 0.0 if none.
 
         ::
 
-            bridge.stats().percentile(99)      # 6.103515625e-05: 99 of 100 calls took less than 61 microseconds
+            bridge.stats().percentile(99)      # 6.103515625e-05: 99 of 100 calls took less than 61 µs
 
         :raises ValueError: percent is not from 0 to 100.
         """

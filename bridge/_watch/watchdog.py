@@ -1,12 +1,13 @@
-"""The watchdog: one thread that looks, seldom, for calls that have waited for too long.
+"""The watchdog: one thread that checks, seldom, for calls that have waited for too long.
 
-Nothing is timed for a call, and no call tells the watchdog that it has begun or ended. It looks at the open calls of
-every loop, sleeps until the oldest that it has not reported yet would be due, and looks again; a call that comes after
-the look is not due before one that is as patient as the least patient loop. Where it finds no call that could become
-due, it marks the loop as ``unwatched`` and sleeps for good. The next call sees the mark and wakes it.
+No timer is set for a call, and no call notifies the watchdog as it begins or ends. The watchdog checks the open calls
+of every loop, sleeps until the oldest unreported call would be due, and checks again. A call that begins meanwhile is
+due after ``stall_after`` seconds at the earliest, so the watchdog also wakes after the shortest ``stall_after`` of all
+loops. If no call of a loop can become due, the watchdog marks the loop as ``unwatched`` and ignores it. The next call
+finds the mark and wakes the watchdog.
 
-A caller adds its call and *then* looks at the mark; the watchdog sets the mark and *then* looks for calls again. So a
-call is either seen by the watchdog or sees the mark.
+No call is missed. A caller adds its call and *then* checks the mark; the watchdog sets the mark and *then* checks the
+calls again. So either the watchdog sees the call, or the call sees the mark.
 """
 
 from __future__ import annotations
@@ -24,29 +25,29 @@ log = logging.getLogger("bridge")
 
 
 class Watched:
-    """What has open calls: a run of a loop, or a loop on whose own thread stacks block.
+    """A target of the watchdog, with open calls: a run of a loop, or a loop on whose own thread stacks block.
 
-    Who adds a call looks at ``unwatched`` afterwards, and if that is set calls :meth:`Watchdog.wake`.
+    Code that adds a call checks ``unwatched`` afterwards. If that is set, it calls :meth:`Watchdog.wake`.
     """
 
     stall_after: float | None = None  # seconds; None: the calls are not looked at
     unwatched = False
-    look_every = 1.0  # parts of stall_after; less where calls do not know when they began
+    look_every = 1.0  # a fraction of stall_after; less where calls have no start time
 
     def calls(self) -> Iterable[Any]:
-        """Return the open calls, in any thread. Each has ``started``, of the monotonic clock, and a ``key``."""
+        """Return the open calls; called in any thread. Each has ``started``, of the monotonic clock, and a ``key``."""
         raise NotImplementedError
 
     def watched(self) -> Iterable[Any]:
-        """Return the calls to look at: the open ones, and work that nobody blocks on, whose ``waits`` is false."""
+        """Return the calls to check: the open calls, and work without a blocked caller, whose ``waits`` is false."""
         return self.calls()
 
 
 class Watchdog:
-    """Reports each call once, when it has waited for the ``stall_after`` seconds of what it belongs to.
+    """Reports each call once, when it has waited for the ``stall_after`` seconds of its target.
 
-    ``report`` is called in the watchdog's thread, with what was watched and with its calls that are due. Work that
-    nobody blocks on is due when ``is_held_up`` says so: a thread that has something to run stands still for it.
+    ``report`` is called in the watchdog's thread, with the target and its calls that are due. Work without a blocked
+    caller is due when ``is_held_up`` says so: a thread that has something else to run stands still for it.
     """
 
     def __init__(self, report: Callable[[Watched, list[Any]], object]) -> None:
@@ -56,18 +57,18 @@ class Watchdog:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Forget the thread, which the child has not, and what it watched: the calls of the parent."""
+        """After a fork: forget the thread, which the child lacks, and the targets, whose calls are the parent's."""
         self._targets.clear()
         self._thread: threading.Thread | None = None
-        self._reported: set[Hashable] = set()  # by key, since a call itself would be kept alive
+        self._reported: set[Hashable] = set()  # by key, which does not keep the call alive
         self._starting = native.allocate_lock()
-        # Locked until there is something to look at.
+        # Released to wake the watchdog's thread.
         self._alarm = native.allocate_lock()
         self._alarm.acquire()
 
     @property
     def targets(self) -> list[Watched]:
-        """What is watched, and what is not for lack of a ``stall_after``."""
+        """All targets, also those without a ``stall_after``."""
         return list(self._targets)
 
     def add(self, target: Watched) -> None:
@@ -76,29 +77,29 @@ class Watchdog:
         target.unwatched = target.stall_after is not None
 
     def patience_changed(self, target: Watched) -> None:
-        """Note that ``stall_after`` of a target is another one."""
+        """Note that the ``stall_after`` of a target has changed."""
         if target in self._targets:
             self.add(target)
 
     def remove(self, target: Watched) -> None:
-        """Watch the target no longer."""
+        """Stop watching the target."""
         self._targets.discard(target)
         target.unwatched = False
 
     def wake(self, target: Watched) -> None:
-        """Look at once, as a call of an unwatched target has begun. Called in any thread, a signal handler included."""
+        """Check now: a call of an unwatched target has begun. Called in any thread, also in a signal handler."""
         target.unwatched = False
         try:
             self._alarm.release()
-        except RuntimeError:  # it has been woken already
+        except RuntimeError:  # it is woken already
             pass
         if self._thread is None and self._starting.acquire(False):
             try:
-                if self._thread is None:  # pyright: ignore[reportUnnecessaryComparison] - others start it as well
-                    # Noted before it is started: Ctrl-C may come out of start() though the thread runs.
+                if self._thread is None:  # pyright: ignore[reportUnnecessaryComparison] - other threads start it too
+                    # Set before start(), which Ctrl-C may end although the thread runs.
                     self._thread = native.Thread(target=self._run, name="bridge-watchdog", daemon=True)
                     self._thread.start()
-            except RuntimeError:  # no more threads to be had, as while the interpreter exits (3.12 and later)
+            except RuntimeError:  # no new threads, as at the interpreter's exit (from 3.12 on)
                 self._thread = None
             finally:
                 self._starting.release()
@@ -110,7 +111,7 @@ class Watchdog:
             alarm.acquire(True, -1 if pause == inf else min(pause, threading.TIMEOUT_MAX))
 
     def _look(self) -> float:
-        """Report what is due, and return how many seconds there are until something else can be."""
+        """Report the calls that are due. Return the seconds until another call can be due."""
         reported: set[Hashable] = set()
         pause = inf
         for target in self.targets:
@@ -140,7 +141,7 @@ class Watchdog:
             if left > 0:
                 next_due = min(next_due, left)
             elif not getattr(call, "waits", True) and not self.is_held_up(call):
-                next_due = min(next_due, stall_after)  # it may be later
+                next_due = min(next_due, stall_after)  # it may be held up later
             else:
                 reported.add(call.key)
                 due.append(call)
@@ -156,5 +157,5 @@ def _report_nothing(target: Watched, calls: list[Any]) -> None:
     pass
 
 
-# The process has one. What it reports, and how, is set by the module that knows the calls.
+# One watchdog for the process. _api.engine sets its ``report`` and ``is_held_up``.
 watchdog = Watchdog(_report_nothing)

@@ -1,6 +1,6 @@
-"""How a caller's thread waits: the interface, the registry, and one module for each strategy.
+"""Strategies, the ways in which a caller's thread waits: the interface, the registry, one module for each strategy.
 
-A strategy knows nothing of loops, reactors or calls, so nothing here imports asyncio or Twisted.
+A strategy knows neither loops nor reactors nor calls. So nothing here imports asyncio or Twisted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .interface import Strategy, Waiter
 
 ENTRY_POINTS = "bridge.strategies"
 
-# Our own, by name: the module and the class. Each is made when it is first used, or when all are listed.
+# Our own strategies: module and class by name. Each is made on first use, or when all are listed.
 _BUILT_IN = {
     "auto": ("auto", "AutoStrategy"),
     "lock": ("lock", "LockStrategy"),
@@ -29,16 +29,16 @@ _BUILT_IN = {
 
 
 class _Registry:
-    """The strategies by name: those registered, and those that installed distributions declare."""
+    """The strategies by name: our own, the registered ones, and those of installed distributions."""
 
     def __init__(self) -> None:
         self._lock = new_lock()
         self._built_in: dict[str, Strategy] = {}
-        self._registered: dict[str, Strategy] = {}  # once all are loaded, ours among them
+        self._registered: dict[str, Strategy] = {}  # after _load() it has all strategies, ours too
         self._loaded = False
 
     def built_in(self, name: str) -> Strategy:
-        """Return one of our own, the same each time."""
+        """Return one of our own strategies, the same object each time."""
         made = self._built_in.get(name)
         if made is None:
             module, cls = _BUILT_IN[name]
@@ -75,7 +75,7 @@ class _Registry:
         return dict(self._registered)
 
     def _load(self) -> None:
-        from importlib.metadata import entry_points  # it takes longer to import than all that a first call needs
+        from importlib.metadata import entry_points  # slow to import, and a first call does not need it
 
         found = {name: self.built_in(name) for name in _BUILT_IN}
         for entry_point in entry_points(group=ENTRY_POINTS):
@@ -87,7 +87,7 @@ class _Registry:
 
 
 class _FromEntryPoint:
-    """A strategy that another distribution declares, loaded when it is first used."""
+    """A strategy that an installed distribution declares. It is loaded on first use."""
 
     def __init__(self, name: str, load: Callable[[], Any]) -> None:
         self.name = name
@@ -114,19 +114,19 @@ _registry = _Registry()
 
 
 def renew_after_fork() -> None:
-    """Make a new lock in a forked child, as a thread of the parent may have held the old one."""
+    """After a fork: make a new lock, since a thread of the parent may have held the old one."""
     _registry.renew_lock()
 
 
 def register_strategy(strategy: Strategy, *, replace: bool = False) -> None:
     """Make a strategy available by its name, in this process.
 
-    An installed distribution declares one by an entry point in the group ``bridge.strategies`` instead: the entry
-    point's name is the strategy's, its object a strategy or a class without arguments that makes one.
+    An installed distribution declares a strategy by an entry point in the group ``bridge.strategies`` instead. The
+    entry point has the name of the strategy. Its object is a strategy, or a class that makes one without arguments.
 
     :param replace: take the place of a strategy of that name.
     :raises TypeError: the object lacks a part of :class:`Strategy`.
-    :raises ValueError: there is a strategy of that name.
+    :raises ValueError: there is a strategy of that name, and replace is false.
 
     ::
 
@@ -142,7 +142,7 @@ def register_strategy(strategy: Strategy, *, replace: bool = False) -> None:
 
 
 def strategies() -> dict[str, Strategy]:
-    """Return every strategy there is, by name; ``unavailable()`` of each tells whether it can be used here and now.
+    """Return all strategies by name. ``unavailable()`` of each tells whether this thread can use it now.
 
     ::
 
@@ -154,7 +154,7 @@ def strategies() -> dict[str, Strategy]:
 def resolve(spec: str | Strategy) -> Strategy:
     """Return the strategy of that name, or the object itself if it is one.
 
-    :raises StrategyUnavailable: there is no strategy of that name; the message lists those that there are.
+    :raises StrategyUnavailable: there is no strategy of that name; the message lists the existing ones.
     :raises TypeError: spec is neither a name nor a strategy.
     """
     if not isinstance(spec, str):
@@ -163,30 +163,30 @@ def resolve(spec: str | Strategy) -> Strategy:
         raise TypeError(f"a strategy is given by its name or as an object of its own, not as {spec!r}")
     strategy = _registry.find(spec)
     if strategy is None:
-        raise StrategyUnavailable(f"there is no strategy {spec!r}; {_those_that_are_there()}")
+        raise StrategyUnavailable(f"there is no strategy {spec!r}; {_available_strategies()}")
     return strategy
 
 
 def special_waiter() -> Waiter | None:
-    """Return a waiter that runs what this thread has to run meanwhile, such as a GUI; None if that is nothing."""
+    """Return a waiter that runs what else this thread has to run, such as a GUI; None if it has nothing else to run."""
     auto: Any = resolve("auto")
     waiter: Waiter | None = auto.special()
     return waiter
 
 
 def sleeping_waiter() -> Waiter:
-    """Return a waiter for a thread that has nothing else to do."""
+    """Return a waiter for a thread that has nothing else to run."""
     from .lock import SleepingWaiter
 
     return SleepingWaiter()
 
 
 def refused(strategy: Strategy, reason: str) -> StrategyUnavailable:
-    """Return the error for a strategy that cannot be used here and now."""
-    return StrategyUnavailable(f"strategy {strategy.name!r} cannot be used here: {reason}; {_those_that_are_there()}")
+    """Return the error for a strategy that this thread cannot use now."""
+    return StrategyUnavailable(f"strategy {strategy.name!r} cannot be used here: {reason}; {_available_strategies()}")
 
 
-def _those_that_are_there() -> str:
+def _available_strategies() -> str:
     usable: list[str] = []
     others: list[str] = []
     for name, strategy in sorted(_registry.all().items()):

@@ -1,4 +1,4 @@
-"""What a strategy is: a way in which a caller's thread waits for one notification."""
+"""The interface of a strategy: a way in which a caller's thread waits for one notification."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Protocol, runtime_checkable
 class Waiter(Protocol):
     """Lets one thread wait for one notification.
 
-    If the caller gives up (a second Ctrl-C, work that ignores its cancellation), the waiter is dropped, and a
-    ``notify()`` that comes afterwards must do no harm. One that was notified is not used again: a call that goes on
-    waiting, as the thread has run a function for ``in_caller``, gets a new one. A waiter that lets other greenlets of
-    its thread go on has an attribute ``owner``, the greenlet that waits.
+    A caller may give up: at a second Ctrl-C, or if the work ignores its cancellation. The waiter is then dropped, and a
+    late ``notify()`` must do no harm. A notified waiter is not used again. A call that has to wait on, after the thread
+    has run a function for ``in_caller``, gets a new waiter. A waiter that lets other greenlets of its thread run has an
+    attribute ``owner``, the greenlet that waits.
     """
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait until notified. Called in the thread that made the waiter, again after it has returned False or raised.
+        """Wait until notified. Called in the thread that made the waiter; again if it has returned False or raised.
 
         :param timeout: seconds, at most ``threading.TIMEOUT_MAX``; None waits for ever.
-        :returns: True once notified, also if that was before the wait; False on time-out.
-        :raises BaseException: whatever a signal handler of this thread raises, such as KeyboardInterrupt. So the wait
-            has to be one that signals interrupt.
+        :returns: True once notified, also before the wait; False on time-out.
+        :raises BaseException: what a signal handler of this thread raises, such as KeyboardInterrupt. So signals must
+            be able to interrupt the wait.
         """
         ...
 
     def notify(self) -> None:
-        """End the wait. Called once, from any thread, most often the loop's; may come before ``wait()``.
+        """End the wait. Called once, from any thread, mostly the loop's; maybe before ``wait()``.
 
         It must not block, and must not raise.
         """
@@ -37,16 +37,16 @@ class Waiter(Protocol):
 class Strategy(Protocol):
     """A way to wait. One object serves every thread and every bridge.
 
-    Three attributes are optional. ``special()`` returns the waiter of a strategy that picks another one for the place,
-    or None where the thread has nothing else to run. ``switches_stacks`` says that the strategy may be asked for on a
-    loop's own thread, where the stack switches. ``runs_hub`` says that it lets other greenlets of its thread run, which
-    it cannot do in a loop's thread.
+    Three attributes are optional. ``special()``, of a strategy that picks among others, returns a waiter that runs what
+    else the thread has to run, or None if it has nothing else to run. ``switches_stacks``: users may name the strategy
+    on a loop's own thread, where the stack switches instead. ``runs_hub``: the strategy lets other greenlets of its
+    thread run, which it cannot do in a loop's thread.
     """
 
     name: str
 
     def unavailable(self) -> str | None:
-        """Return why the strategy cannot be used in this thread now, or None if it can. Called before every wait."""
+        """Return why this thread cannot use the strategy now, or None if it can. Called before every wait."""
         ...
 
     def waiter(self) -> Waiter:

@@ -1,4 +1,4 @@
-"""Wait on a bare lock: the fastest, since nothing but the lock itself stands between notify and the waking thread."""
+"""Wait on a bare lock: the fastest strategy, since ``notify`` is the lock's ``release``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LockWaiter:
 
 
 class SleepingWaiter(LockWaiter):
-    """Waits on a lock in any thread; the main thread looks up for signals now and then."""
+    """Waits on a lock. In the main thread it wakes now and then to let signal handlers run."""
 
     __slots__ = ()
 

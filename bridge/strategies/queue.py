@@ -1,4 +1,4 @@
-"""Wait on a queue: what crochet and the IPython of 2008 do."""
+"""Wait on a queue, as crochet and the IPython of 2008 do."""
 
 from __future__ import annotations
 

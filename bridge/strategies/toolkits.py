@@ -1,3 +1,3 @@
-"""What the modules of GUI toolkits are called, for those who look whether one is imported."""
+"""The names of the GUI toolkits' modules, to check whether one is imported."""
 
 BINDINGS = ("PySide6.QtCore", "PyQt6.QtCore")

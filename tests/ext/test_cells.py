@@ -95,7 +95,7 @@ def test_transformer_never_raises_and_leaves_the_cell_whole(shell, monkeypatch):
     source = "x = await f()\ny = [z async for z in g()]\ny"
     tree = ast.parse(source)
     monkeypatch.setattr(_cells, "_bind", fail)
-    monkeypatch.setattr(_cells._Here, "_comprehension", fail)
+    monkeypatch.setattr(_cells._CellScope, "_comprehension", fail)
     with pytest.warns(UserWarning, match="could not be rewritten: LookupError"):
         assert shell.transformer.visit(tree) is tree
     assert ast.dump(tree) == ast.dump(ast.parse(source))

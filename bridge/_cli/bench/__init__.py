@@ -1,20 +1,22 @@
-"""Benchmarks: what ``python -m bridge bench`` runs, and what the whole suite in benchmarks/ is built from.
+"""Benchmarks: the command ``python -m bridge bench``, and the parts of the whole suite in benchmarks/.
 
-Highest first; a module imports only from lines below its own::
+A *work* is what a caller waits for. A *peer* is a library that can wait for it. A *row* is one peer with one work.
 
-    command     python -m bridge bench          child       a process that holds rows, and measures when it is told to
+The modules, highest first. A module imports only from lines below its own::
+
+    command     python -m bridge bench          child       a process that measures its rows on request
     quick       the rows of the command
-    calls       rows and tables out of peers and works
-    threads     peers that call a loop in another thread, and ours
-    inside      peers that block in the loop's own thread, and ours
-    way         how a peer waits, and the stopwatch
-    works       what is waited for
-    plot        pictures                        compare     two results against each other
+    calls       makes rows and tables from peers and works
+    threads     peers that call a loop in another thread, and bridge
+    inside      peers that block in the loop's own thread, and bridge
+    way         the interface of a peer, and the stopwatch
+    works       the works
+    plot        pictures                        compare     compares two results
     tables      text, Markdown
-    rounds      processes that are measured in turns
-    results     what was measured, and its file
+    rounds      measures the processes in turns
+    results     the measured values, and their file
     model       Row, Table, Curves, Group, Host
-    machine     where it was measured           ranks       whether two samples differ
+    machine     describes the machine           ranks       tests whether two samples differ
 
-Nothing outside of this package imports it but ``bridge.__main__``, when the command is given.
+Outside of this package only ``bridge.__main__`` imports it, when the command is given.
 """

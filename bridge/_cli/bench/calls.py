@@ -1,4 +1,4 @@
-"""Rows and tables out of peers and works."""
+"""Makes rows and tables from peers and works."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ BUSY, SHARED = "+busy", "+shared"
 
 @dataclass(frozen=True)
 class Situation:
-    """What else happens while a work is waited for.
+    """A background load while a caller waits for a work.
 
-    :param only: the peers that are measured then, None for all.
+    :param mark: is appended to the names of the rows.
+    :param only: the names of the peers that are measured under it; None for all peers.
     """
 
     mark: str
@@ -37,7 +38,7 @@ SHARING = Situation(
 
 
 def of_threads(work: Work, situation: Situation = RESTING, *, picture: str = "") -> Table:
-    """Return the table of a call from a thread: the floors, the peers that are installed, and ours."""
+    """Return the table of a call from another thread: floors, installed peers, and bridge."""
     prefix = work.name + situation.mark
     floors = [threads.PING_PONG, threads.FLOOR] if work.name == "at_once" else []
     peers = [peer for peer in [*floors, *threads.PEERS, *threads.ours()] if peer.lacks() is None]
@@ -63,13 +64,13 @@ def of_inside(work: Work) -> Table:
 
 
 def peers_of(rows: Sequence[Row], contenders: Sequence[Peer]) -> list[str]:
-    """Return the names of the rows that belong to contenders."""
+    """Return the names of the rows whose peers are contenders."""
     names = {peer.name for peer in contenders if peer.contender}
     return [row.name for row in rows if row.name.split("/")[1] in names]
 
 
 def absent() -> dict[str, str]:
-    """Return the peers that are left out, by label, with what is not installed."""
+    """Return, by label, the peers that cannot be measured, with the missing modules."""
     everyone = [*threads.PEERS, *threads.ours(), *inside.PEERS]
     return {peer.label: lack for peer in everyone if (lack := peer.lacks()) is not None}
 

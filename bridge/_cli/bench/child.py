@@ -1,7 +1,8 @@
-"""A fresh process that holds some rows and measures them when it is told to.
+"""A fresh process that measures its rows on request.
 
-Started with the process's name and the core to stay on, or "free". It writes its metadata as one line of JSON, then for
-each ``[row, times]`` that it reads the values, until its input ends.
+Its arguments are the process's name, and the number of a core to stay on, or "free". It writes one line of JSON with
+its metadata. Then it reads lines of JSON, ``[row, times]``, and answers each with the measured values, until its input
+ends.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from .model import Host, Row
 
-# Where a file of results comes from is nobody's business but its owner's.
+# Metadata that would tell others about the owner of the machine.
 _PRIVATE = ("hostname", "python_executable", "python_cflags", "python_config_args", "command")
 
 

@@ -1,4 +1,4 @@
-"""``python -m bridge bench``: the ways to wait that there are on this machine, against each other, in a minute."""
+"""``python -m bridge bench``: compare the installed ways to wait, in a minute."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _ROUNDS = 200
 
 
 class Progress:
-    """A bar on a terminal, in one line that is written again and again; elsewhere nothing."""
+    """A progress bar on a terminal. Does nothing elsewhere."""
 
     def __init__(self) -> None:
         self._shown = sys.stderr.isatty()
         self._width = 24
 
     def __call__(self, what: str, done: float) -> None:
-        """Show what happens and how much of it all is done, between 0 and 1."""
+        """Show the current step, and the part of all work that is done, from 0 to 1."""
         if self._shown:
             full = round(self._width * min(done, 1.0))
             bar = "#" * full + "." * (self._width - full)
@@ -39,10 +39,10 @@ class Progress:
 def main(plot_to: Path | None, json_to: Path | None, against: Path | None, seconds: float) -> int:
     """Measure, print the tables, and return the exit status.
 
-    :param plot_to: where to draw them, as an SVG.
-    :param json_to: where to save the results.
+    :param plot_to: the path of an SVG to draw.
+    :param json_to: the path of a file of results to write.
     :param against: a file of results to compare with.
-    :param seconds: for measuring; starting the processes comes on top.
+    :param seconds: time for measuring, without starting the processes.
     """
     began = time.monotonic()
     try:
@@ -85,7 +85,7 @@ def main(plot_to: Path | None, json_to: Path | None, against: Path | None, secon
 
 
 def run(group: Group, seconds: float) -> Results:
-    """Measure the group in every placement that this system has."""
+    """Measure the group in every placement that this system supports: on one core, and free."""
     every = [*threads.PEERS, *threads.ours(), *inside.PEERS]
     results = Results(machine.describe(versions(every)))
     absent = calls.absent()
@@ -96,7 +96,7 @@ def run(group: Group, seconds: float) -> Results:
     effort = Effort(_PROCESSES, _ROUNDS, batch=0.004, warm_up=0.03, limit=seconds / len(cores))
     try:
         for number, each in enumerate(cores):
-            # What runs in one thread is the same anywhere.
+            # Tables with one thread are measured in the first placement only.
             shown = group.tables if number == 0 else [table for table in group.tables if table.threads]
             rows = Group(group.name, shown).rows
             measure(rows, each, effort, results, lambda what, done, n=number: say(what, (n + done) / len(cores)))  # type: ignore[misc]
@@ -106,7 +106,7 @@ def run(group: Group, seconds: float) -> Results:
 
 
 def references(group: Group) -> dict[str, str]:
-    """Return by row the one that it is compared by: the first reference of its table."""
+    """Return for each row its reference in comparisons: the first reference of its table."""
     found: dict[str, str] = {}
     for table in group.tables:
         first = next(iter(table.references.values()), "")

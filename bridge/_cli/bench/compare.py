@@ -1,4 +1,4 @@
-"""Two results against each other: what changed, and whether that is more than chance."""
+"""Compares two results: what changed, and whether that is more than chance."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from .ranks import p_value
 from .results import Results
 from .tables import quantity
 
-CHANCE = 0.001  # so many rows are compared that one in twenty would be wrong often
-SMALL = 0.05  # what a busy machine and a new build of Python change, significant or not
+CHANCE = 0.001  # with so many rows, a level of 0.05 would often be wrong
+SMALL = 0.05  # a busy machine or a new build of Python changes as much
 
 
 @dataclass(frozen=True)
 class Change:
-    """What became of a row.
+    """How a row has changed.
 
     :param times: the new median as a multiple of the old one.
-    :param against: the name of the row that both were divided by before they were compared; "" for none.
-    :param relative: as ``times``, after that division.
-    :param chance: how likely so great a difference is by chance.
+    :param against: the name of the reference row by which both were divided; "" for none.
+    :param relative: like ``times``, after that division.
+    :param chance: the probability of so great a difference by chance.
     """
 
     row: str
@@ -35,17 +35,17 @@ class Change:
 
     @property
     def verdict(self) -> str:
-        """Return "faster", "slower" or "same"; a row of sizes is "smaller" or "larger"."""
+        """Return "faster", "slower" or "same"."""
         if self.chance > CHANCE or abs(self.relative - 1) < SMALL:
             return "same"
         return "slower" if self.relative > 1 else "faster"
 
 
 def changes(old: Results, new: Results, references: Mapping[str, str]) -> list[Change]:
-    """Compare the rows that both have.
+    """Compare the rows that both results have.
 
-    :param references: by row, another that was measured in turns with it. What changed is its ratio to that one: so
-        a machine that has become slower as a whole changes nothing.
+    :param references: for each row, a reference row that was measured in turns with it. The ratio of the two is
+        compared, so a machine that has become slower as a whole makes no difference.
     """
     found: list[Change] = []
     for row, placement in new.measured():
@@ -76,7 +76,7 @@ def changes(old: Results, new: Results, references: Mapping[str, str]) -> list[C
 
 
 def text(old: Results, new: Results, found: list[Change]) -> str:
-    """Return what changed as a table, the greatest change first; what did not is counted."""
+    """Return the changed rows as a table, the greatest change first, and the number of unchanged rows."""
     lines = [f"old: {old.machine()}", f"new: {new.machine()}"]
     if old.metadata.get("bridge_machine") != new.metadata.get("bridge_machine"):
         lines.append("The machines differ: only changes against another row of the same run mean something.")

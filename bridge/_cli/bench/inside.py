@@ -1,4 +1,4 @@
-"""Peers that block in the loop's own thread, and ours."""
+"""Peers that block in the loop's own thread, and bridge."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .works import VALUE, Forms, Work
 
 
 class Inside:
-    """A way whose callers stand inside of a loop.
+    """A way whose callers run on a loop.
 
-    :param run: calls a function there.
-    :param wait: waits there for a coroutine.
+    :param run: calls a function on the loop, where it may wait.
+    :param wait: waits for a coroutine in such a function.
     """
 
     def __init__(self, run: Callable[[Callable[[], Any]], Any], wait: Callable[[Any], Any]) -> None:
@@ -43,7 +43,7 @@ class Awaited:
         self._loop = loop
 
     def measure(self, forms: Forms, work: Work) -> Measure:
-        """Return what times the awaits."""
+        """Return a function that times the awaits."""
         make: Any = forms.coroutine
         is_right = work.is_right
 
@@ -109,7 +109,7 @@ def _nest_asyncio() -> Generator[Way]:
 
 
 class _Spawned:
-    """gevent's own: the work is a function of gevent's, since it knows no coroutines."""
+    """gevent's own spawn().get(). The work is a function that uses gevent, which knows no coroutines."""
 
     def __init__(self) -> None:
         self._gevent: Any = library("gevent")
@@ -129,7 +129,7 @@ class _Spawned:
         return None if function is None else lambda: gevent.spawn(function).get()
 
     def run(self, function: Callable[[], Any]) -> Any:
-        """Call it: gevent's hub is the thread's own."""
+        """Call the function: gevent has a hub in every thread."""
         return function()
 
 

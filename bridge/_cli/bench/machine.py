@@ -1,4 +1,4 @@
-"""Where, when and on what something was measured."""
+"""Describes the machine, the system, the versions and the date of a measurement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def describe(others: Mapping[str, str]) -> dict[str, str]:
-    """Return it, for the metadata of a file of results.
+    """Return the description, for the metadata of a file of results.
 
     :param others: versions of further distributions.
     """
@@ -28,7 +28,7 @@ def describe(others: Mapping[str, str]) -> dict[str, str]:
 
 
 def busy() -> str | None:
-    """Return a warning if the machine has other things to do, None if it has not or cannot tell."""
+    """Return a warning if the machine is busy; None if not, or if its load is unknown."""
     if hasattr(os, "getloadavg"):
         load = os.getloadavg()[0]
         if load > 0.5:
@@ -37,7 +37,7 @@ def busy() -> str | None:
 
 
 def last_core() -> int | None:
-    """Return the core to measure on, None where a process cannot be pinned to one."""
+    """Return the core to measure on; None if a process cannot be pinned to a core."""
     return max(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else None
 
 

@@ -1,4 +1,4 @@
-"""What can be measured: rows, the tables that show them, and the process that holds them."""
+"""The model: rows, which are measured; tables and curves, which show them; the host of a process's rows."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 Measure = Callable[[int], list[float]]
-"""Do it so many times and return what each took, in the row's unit. Raises AssertionError if a result is wrong."""
+"""Measure so many times and return the values, in the row's unit. Raises AssertionError if a result is wrong."""
 
 
 class Host:
-    """What the rows of one process share: each thing is opened when a row first asks for it, and closed at the end."""
+    """Resources that the rows of one process share. Each is opened on first use and closed at the end."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -34,14 +34,14 @@ class Host:
         self._stack.close()
 
     def shared(self, make: Callable[[], AbstractContextManager[T]]) -> T:
-        """Return what the context manager gives, which is entered once for each function that makes one."""
+        """Return the value of a context manager. For each ``make`` it is made and entered once."""
         if make not in self._open:
             self._open[make] = self._stack.enter_context(make())
         value: T = self._open[make]
         return value
 
     def measure(self, row: Row, times: int) -> list[float]:
-        """Measure a row so many times; it is prepared the first time."""
+        """Measure a row so many times. Prepare it on first use."""
         if row.name not in self._measures:
             self._measures[row.name] = row.prepare(self)
         return self._measures[row.name](times)
@@ -51,11 +51,12 @@ class Host:
 class Row:
     """One thing that is measured.
 
-    :param process: rows of the same word share a process.
-    :param unit: of the values: "s" or "B". Less is better in both.
-    :param times: how often it is done in a batch; None for as often as the batch has time for.
-    :param once: whether it takes so long that it is measured in the first set of processes only.
-    :param per_second: how many things a second stand for one value, to show a throughput; 0 for rows that show a time.
+    :param process: the name of its process. Rows with the same name share a process.
+    :param unit: the unit of the values: "s" or "B". Less is better in both.
+    :param times: how often it is measured in a batch; None for as often as the batch has time for.
+    :param once: measure it in the first set of processes only, since it takes long.
+    :param per_second: for a row that shows a throughput: the number of things that are done in one measured time; 0 for
+        a row that shows the time.
     """
 
     name: str
@@ -72,10 +73,10 @@ class Row:
 class Table:
     """Rows that are shown together, the baseline first.
 
-    :param references: the rows that the others are given as multiples of, by the words that say so.
+    :param references: by title of a column, the row whose multiples the column shows.
     :param threads: whether it matters on which cores the threads run.
     :param picture: the name of the file in which it is drawn; "" for none.
-    :param percentiles: whether the slow calls are what matters.
+    :param percentiles: show the percentiles, since the slow calls matter.
     """
 
     title: str
@@ -88,10 +89,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Curves:
-    """How something grows: lines over a number, on logarithmic axes.
+    """Growth with some number: lines on logarithmic axes.
 
-    :param picture: the name of the file in which it is drawn, beside others of that name.
-    :param lines: by label, the rows of the numbers along the axis.
+    :param picture: the name of the file in which it is drawn, beside other curves with that name.
+    :param lines: by label, the points of a line: the number on the x axis and its row.
     """
 
     title: str
@@ -129,12 +130,12 @@ class Group:
 
 
 def library(name: str) -> Any:
-    """Import a library that may be missing, and that the type checkers need not know."""
+    """Import an optional library. Type checkers take it for ``Any``."""
     return importlib.import_module(name)
 
 
 def missing(names: Sequence[str]) -> list[str]:
-    """Return which of these modules are not installed."""
+    """Return the modules that are not installed."""
     return [name for name in names if _is_missing(name)]
 
 

@@ -1,4 +1,4 @@
-"""Results as pictures. Each says in itself where, when and on what it was measured."""
+"""Draws results as SVG. Each picture names the machine, the versions and the date of the measurement."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _MARKS = "oDsv^<>Pp*"
 
 
 class NoMatplotlib(Exception):
-    """What draws is not installed."""
+    """matplotlib is not installed."""
 
 
 def check() -> None:
-    """Raise an error if nothing can be drawn.
+    """Check that pictures can be drawn.
 
     :raises NoMatplotlib: matplotlib is not installed.
     """
@@ -95,7 +95,7 @@ def curves(results: Results, growths: Sequence[Curves], path: Path) -> None:
 
 
 def _styles(growths: Sequence[Curves]) -> dict[str, dict[str, Any]]:
-    """Return for each label how its line looks: ours are blue, a floor is grey."""
+    """Return the style of the line for each label: bridge is blue, a floor is grey."""
     labels = list(dict.fromkeys(label for growth in growths for label in growth.lines))
     others = iter(_COLOURS)
     found: dict[str, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""The rows of the command: the ways that there are here, at their simplest works."""
+"""The rows of the command: all installed peers with the simplest works."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from .works import AT_ONCE, DEFERRED, SUSPENDS_ONCE
 
 
 def group() -> Group:
-    """Return the tables."""
+    """Return the group of these rows."""
     tables = [calls.of_threads(work, picture="latency") for work in (AT_ONCE, SUSPENDS_ONCE, DEFERRED)]
     return Group("quick", [*tables, *(calls.of_inside(work) for work in (AT_ONCE, SUSPENDS_ONCE))])

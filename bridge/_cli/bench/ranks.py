@@ -1,4 +1,4 @@
-"""Whether two samples differ: the rank test of Mann and Whitney, which asks nothing of the distributions."""
+"""Tests whether two samples differ: the Mann-Whitney U test, which assumes nothing about the distributions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 
 def p_value(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return how likely samples are to be at least so far apart if they come from the same distribution.
+    """Return the probability that samples from one distribution differ at least as much as these.
 
-    By the normal approximation, with the correction for ties and for continuity; good from about eight values each.
+    Uses the normal approximation, corrected for ties and continuity. It is good from about eight values each.
 
-    :returns: between 0 and 1; 1 for samples that cannot tell, such as empty ones.
+    :returns: from 0 to 1; 1 for samples that show nothing, such as empty ones.
     """
     n, m = len(one), len(other)
     if not n or not m:

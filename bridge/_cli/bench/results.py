@@ -1,4 +1,4 @@
-"""What was measured, and its file, which is in pyperf's format: its commands read it, and it is not needed to.
+"""The measured values, and their file. It has pyperf's format, so pyperf's commands can read it.
 
 https://pyperf.readthedocs.io/en/latest/api.html#pyperf-json-format
 """
@@ -18,16 +18,17 @@ FREE = "free"
 
 _UNITS = {"s": "second", "B": "byte"}
 
-# So that at least some calls are slower than what is called the percentile.
+# Rank, and the least number of values, so that some calls are slower than the percentile.
 _PERCENTILES = {"p90": (0.9, 100), "p99": (0.99, 500), "p99.9": (0.999, 2000)}
 
 
 @dataclass
 class Samples:
-    """What was measured of one row in one placement.
+    """The measured values of one row in one placement.
 
-    :param runs: for each process the batches, each as the median of its values.
-    :param percentiles: over all single values, such as "p99", where there were enough.
+    :param runs: for each process its batches, each as the median of the batch's values.
+    :param percentiles: percentiles of all single values, such as "p99", if there were enough values.
+    :param singles: the single values, until close().
     """
 
     unit: str
@@ -42,7 +43,7 @@ class Samples:
         return [value for run in self.runs for value in run]
 
     def close(self) -> None:
-        """Take the percentiles, and let go of the single values."""
+        """Compute the percentiles, and drop the single values."""
         values = sorted(self.singles)
         for name, (part, least) in _PERCENTILES.items():
             if len(values) >= least:
@@ -58,11 +59,11 @@ class Results:
         self._samples: dict[tuple[str, str], Samples] = {}
 
     def samples(self, row: str, placement: str, unit: str = "s") -> Samples:
-        """Return where the values of the row go."""
+        """Return the samples of the row; make them if they are new."""
         return self._samples.setdefault((row, placement), Samples(unit))
 
     def has(self, row: str, placement: str) -> bool:
-        """Return whether the row was measured there."""
+        """Return whether the row was measured in this placement."""
         return (row, placement) in self._samples
 
     def measured(self) -> list[tuple[str, str]]:
@@ -82,7 +83,7 @@ class Results:
         return statistics.median(self.batches(row, placement))
 
     def spread(self, row: str, placement: str) -> tuple[float, float]:
-        """Return between what values nine tenths of the batches lie."""
+        """Return the range of the middle 90 % of the batches."""
         batches = self.batches(row, placement)
         if len(batches) < 2:
             return batches[0], batches[0]
@@ -90,13 +91,13 @@ class Results:
         return cuts[0], cuts[-1]
 
     def percentile(self, row: str, placement: str, name: str) -> float | None:
-        """Return the percentile over all single values; None where there were too few."""
+        """Return a percentile of all single values; None if there were too few values."""
         return self._samples[row, placement].percentiles.get(name)
 
     def ratios(self, row: str, reference: str, placement: str) -> list[float]:
         """Return the row's batches as multiples of the reference's.
 
-        Of batches of the same round, if the two were measured in turns; else of the reference's median.
+        If the two were measured in turns, each batch is divided by that of the same round; else by the median.
         """
         batches, bases = self.batches(row, placement), self.batches(reference, placement)
         if len(batches) != len(bases):
@@ -108,12 +109,12 @@ class Results:
         return statistics.median(self.ratios(row, reference, placement))
 
     def machine(self) -> str:
-        """Say in one line where, when and on what this was measured."""
+        """Return one line with Python, machine, system, date and versions of the measurement."""
         keys = ("bridge_python", "bridge_machine", "bridge_kernel", "bridge_date", "bridge_versions")
         return "; ".join(str(self.metadata[key]) for key in keys if self.metadata.get(key))
 
     def absent(self) -> str:
-        """Name what was not measured since it is not installed; "" if nothing was."""
+        """Return the names of the peers that were not measured since they are not installed; "" if there are none."""
         return str(self.metadata.get("bridge_absent", ""))
 
     def save(self, path: Path) -> None:
@@ -131,7 +132,7 @@ class Results:
 def load(path: Path) -> Results:
     """Read a file of results.
 
-    :raises ValueError: it is none of ours.
+    :raises ValueError: the file was not written by save().
     """
     try:
         document: Any = json.loads(path.read_text())

@@ -1,7 +1,7 @@
-"""Processes that each hold some rows, and the rounds in which these are measured.
+"""Starts processes for the rows, and measures the rows in rounds.
 
-The rows of a group are measured in turns, a batch of some milliseconds each, in a new random order every round. So
-whatever the machine does meanwhile happens to all of them alike, and a ratio is taken between batches of one round.
+The rows of a group are measured in turns: a batch of some milliseconds each, in a new random order every round. So a
+disturbance of the machine hits all rows alike, and ratios are taken between batches of the same round.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from typing import Any
 from .model import Row
 from .results import FREE, ONE_CORE, Results
 
-_LAST = 20.0  # seconds that a process has to end by itself
-_LEAST = 20  # times in a batch: the first ones are slower
-_ALWAYS = 3  # rounds that are made whatever the time
+_END_WITHIN = 20.0  # seconds that a process has to end, before it is killed
+_LEAST_CALLS = 20  # calls in a batch, at least: the first ones are slower
+_LEAST_ROUNDS = 3  # rounds that are made even without time left
 
 
 class RowFailed(Exception):
-    """The process of some rows ended before it should. Its error stands on standard error."""
+    """A process of rows ended too early. It has written its error to standard error."""
 
 
 @dataclass(frozen=True)
 class Effort:
     """How much is measured of each row.
 
-    :param processes: how many times all processes are replaced by fresh ones.
-    :param rounds: batches of each process, at the most.
-    :param batch: seconds of a batch; 0 to do it once.
+    :param processes: how many sets of fresh processes are measured, one after the other.
+    :param rounds: rounds of each set, at most.
+    :param batch: seconds of a batch; 0 to measure once.
     :param warm_up: seconds before the first batch.
     :param limit: seconds for all rounds of the group in one placement, after which no further one begins.
     """
@@ -49,9 +49,9 @@ class Effort:
 
 
 class Worker:
-    """A process that holds rows.
+    """A process that measures rows; see :mod:`.child`.
 
-    :param command: starts it; the process's name and "free" or its core are appended.
+    :param command: the command that starts it. The process's name and the core, or "free", are appended.
     """
 
     def __init__(self, command: Sequence[str], name: str, core: int | None) -> None:
@@ -62,7 +62,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C is for us; the process ends when its input does
+            start_new_session=True,  # keeps Ctrl-C from the process, which ends when its input ends
         )
 
     def __enter__(self) -> Worker:
@@ -75,7 +75,7 @@ class Worker:
         assert self._process.stdout is not None
         self._process.stdin.close()
         try:
-            status = self._process.wait(_LAST)
+            status = self._process.wait(_END_WITHIN)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -86,16 +86,16 @@ class Worker:
             raise RowFailed(f"the process of the rows {self.name!r} {what}; its error stands above")
 
     def wait_ready(self) -> dict[str, Any]:
-        """Wait until it has imported what it needs, and return its metadata."""
+        """Wait until the process has done its imports, and return its metadata."""
         metadata: dict[str, Any] = self._read()
         return metadata
 
     def warm_up(self, row: Row, effort: Effort) -> None:
-        """Warm the row up, and find out how often it is done in a batch."""
+        """Warm the row up, and find out how many calls fit in a batch."""
         if row.times is not None or not effort.batch:
             self._times[row.name] = row.times or 1
             return
-        self.measure(row, 1)  # which prepares it, and takes long
+        self.measure(row, 1)  # prepares the row, which may take long
         spent, times = 0.0, 1
         while True:
             begin = time.perf_counter()
@@ -105,14 +105,14 @@ class Worker:
             if spent >= effort.warm_up:
                 break
             times = min(times * 2, 4000)
-        self._times[row.name] = max(_LEAST, min(round(effort.batch * times / took), 100_000))
+        self._times[row.name] = max(_LEAST_CALLS, min(round(effort.batch * times / took), 100_000))
 
     def batch(self, row: Row) -> list[float]:
-        """Measure the row once more."""
+        """Measure one batch of the row."""
         return self.measure(row, self._times[row.name])
 
     def measure(self, row: Row, times: int) -> list[float]:
-        """Do it so many times and return what each took."""
+        """Measure the row so many times and return the values."""
         assert self._process.stdin is not None
         try:
             print(json.dumps([row.name, times]), file=self._process.stdin, flush=True)
@@ -142,7 +142,7 @@ def measure(
 ) -> None:
     """Measure the rows in turns, on one core or wherever the scheduler puts them.
 
-    :param say: is told what happens, and how much of it is done, between 0 and 1.
+    :param say: called with the current step, and the part that is done, from 0 to 1.
     :raises RowFailed: a row cannot be measured, or its result is wrong.
     """
     placement = FREE if core is None else ONE_CORE
@@ -163,7 +163,7 @@ def measure(
             begin = time.monotonic()
             for turn in range(effort.rounds):
                 spent = time.monotonic() - begin
-                if turn >= _ALWAYS and spent > share:
+                if turn >= _LEAST_ROUNDS and spent > share:
                     break
                 part = max(turn / effort.rounds, min(spent / share, 1.0))
                 say(f"{placement}: round {turn + 1}", done + part / effort.processes)

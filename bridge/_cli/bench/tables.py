@@ -1,4 +1,4 @@
-"""Results as tables, in text and in Markdown."""
+"""Shows results as tables, in text and in Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BYTES = [("MB", 1e6), ("KB", 1e3), ("B", 1.0)]
 
 
 def text(results: Results, tables: Sequence[Table], curves: Sequence[Curves] = ()) -> str:
-    """Return the tables for a terminal, which is narrow: without the spread."""
+    """Return the tables as text, without the spread, since a terminal is narrow."""
     blocks: list[str] = []
     for title, cells in _all(results, tables, curves, spread=False):
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -61,7 +61,7 @@ def _table(results: Results, table: Table, spread: bool) -> list[list[str]]:
     placements = [each for each in (ONE_CORE, FREE) if any(results.has(row.name, each) for row in rows)]
     unit = rows[0].unit
     largest = max(results.median(row.name, placement) for row in rows for placement in _placements(results, row))
-    name, scale = _scale(largest / 10, unit)  # most of the values count, not the largest
+    name, scale = _scale(largest / 10, unit)  # the unit should fit most values, not the largest
     head = [name]
     lines = [[row.label] for row in rows]
     for placement in placements:
@@ -98,7 +98,7 @@ def _curves(results: Results, growth: Curves, placement: str) -> list[list[str]]
 
 
 def shown(results: Results, row: Row, placement: str) -> str:
-    """Return the row's median with its unit: a time, a size, or a number a second."""
+    """Return the row's median with its unit: a time, a size, or a throughput."""
     value = results.median(row.name, placement)
     return f"{row.per_second / value:,.0f}/s" if row.per_second else quantity(value, row.unit)
 

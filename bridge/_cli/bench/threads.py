@@ -1,4 +1,4 @@
-"""Peers that call a loop in another thread, and ours; an adapter of a few lines each."""
+"""Peers that call a loop in another thread, and bridge. Each has an adapter of a few lines."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .model import library
 from .way import InThisThread, Once, Peer, Way, by_coroutine, by_deferred
 from .works import VALUE, Forms, Work
 
-# --- floors: the least that such a call can be
+# --- floors: the least work that such a call has to do
 
 
 @contextmanager
 def _ping_pong() -> Generator[Way]:
-    """Wake another thread by a lock and be woken by it."""
+    """Wake another thread by a lock, and be woken by another lock."""
     ping, pong = threading.Lock(), threading.Lock()
     ping.acquire()
     pong.acquire()
@@ -52,7 +52,7 @@ def _ping_pong() -> Generator[Way]:
 
 @contextmanager
 def _floor() -> Generator[Way]:
-    """Have the loop call something, and wait by a lock for it."""
+    """Have the loop release a lock, and wait for that."""
     lock = threading.Lock()
     lock.acquire()
     with plain_loop() as loop:
@@ -150,7 +150,7 @@ def _runner() -> Generator[Way]:
 
 
 def _async(make: Callable[[], Any]) -> Callable[[], Any]:
-    """Return an async function of its own: what these libraries decorate."""
+    """Return a new async function, which these libraries can decorate."""
 
     async def function() -> Any:
         return await make()
@@ -185,12 +185,12 @@ _ALL = [
 PEERS = [peer for peer in _ALL if hasattr(select, "epoll") or not peer.name.endswith("_epoll")]
 
 
-# --- ours
+# --- bridge
 
 
 @contextmanager
 def _default() -> Generator[Way]:
-    """Call the plain function: the default bridge, the default strategy."""
+    """Call ``bridge.block_on``, with the default bridge and the default strategy."""
     configure(install_reactor=False)
     default_bridge().start()
     try:
@@ -223,7 +223,7 @@ def _uvloop() -> Any:
 
 
 def ours() -> list[Peer]:
-    """Return the ways to call ``block_on`` that there are here: by default, by each strategy, with each option."""
+    """Return the ways to call ``block_on``: with the defaults, each usable strategy, and uvloop."""
     found = [Peer("block_on", "bridge.block_on", _default)]
     for name, strategy in strategies().items():
         if name != "auto" and strategy.unavailable() is None:
@@ -232,7 +232,7 @@ def ours() -> list[Peer]:
     return [*found, uvloop]
 
 
-# --- loops that are not ours
+# --- loops for the peers
 
 
 @contextmanager

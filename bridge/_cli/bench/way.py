@@ -1,4 +1,4 @@
-"""A way to wait for a work, and the stopwatch."""
+"""The interface of a peer, and the stopwatch."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ from .model import Host, Measure, missing
 from .works import Forms, Refused, Work, resting
 
 Once = Callable[[], object]
-"""Wait for the work once, and return what came of it."""
+"""Wait for the work once, and return its result."""
 
-# What a caller's context holds in a program of any size; those that copy it copy these.
+# Context variables of the caller, as a real program has some. Peers that copy the context copy these.
 _VARIABLES = [ContextVar[str](f"benchmark_{number}") for number in range(3)]
 
 
 class Way(Protocol):
-    """How a peer waits, once it has been set up."""
+    """A peer that is set up and can wait."""
 
     def once(self, forms: Forms, work: Work) -> Once | None:
-        """Return what waits for the work once, or None if the peer cannot wait for such a work."""
+        """Return a function that waits for the work once; None if the peer cannot wait for such a work."""
         ...
 
     def run(self, function: Callable[[], Any]) -> Any:
-        """Call a function where the peer's callers stand."""
+        """Call a function in the place where the peer's callers run."""
         ...
 
 
 class InThisThread:
-    """A way whose callers stand in plain sync code."""
+    """A way whose callers run in plain sync code."""
 
     def __init__(self, once: Callable[[Forms, Work], Once | None]) -> None:
         self._once = once
 
     def once(self, forms: Forms, work: Work) -> Once | None:
-        """As :meth:`Way.once`."""
+        """See :meth:`Way.once`."""
         return self._once(forms, work)
 
     def run(self, function: Callable[[], Any]) -> Any:
-        """Call it."""
+        """Call the function."""
         return function()
 
 
 def by_coroutine(call: Callable[[Callable[[], Any]], Once]) -> InThisThread:
-    """Return the way of a peer that knows asyncio only."""
+    """Return the way of a peer that can wait for coroutines only."""
     return InThisThread(lambda forms, work: None if forms.coroutine is None else call(forms.coroutine))
 
 
 def by_deferred(reactor: Any, call: Callable[[Callable[[], Any]], Once]) -> InThisThread:
-    """Return the way of a peer that knows Twisted only."""
+    """Return the way of a peer that can wait for Deferreds only."""
 
     def once(forms: Forms, work: Work) -> Once | None:
         deferred = forms.deferred
@@ -63,11 +63,11 @@ def by_deferred(reactor: Any, call: Callable[[Callable[[], Any]], Once]) -> InTh
 
 @dataclass(frozen=True)
 class Peer:
-    """A library's means to wait, set up by a context manager.
+    """A library that can wait for works. A context manager sets it up.
 
     :param needs: the modules that it imports.
     :param worlds: which of "asyncio" and "twisted" it can wait for.
-    :param contender: whether it does the same job as we do, so that being first means being before it.
+    :param contender: whether it does the same job as bridge, so that bridge should be faster.
     """
 
     name: str
@@ -79,11 +79,11 @@ class Peer:
     only: frozenset[str] | None = None  # works, by name; None for all that its worlds admit
 
     def lacks(self) -> str | None:
-        """Return what has to be installed first, None if nothing has to."""
+        """Return the modules that are not installed; None if all are."""
         return ", ".join(missing(self.needs)) or None
 
     def waits_for(self, work: Work) -> bool:
-        """Return whether it can."""
+        """Return whether it can wait for the work."""
         if self.only is not None and work.name not in self.only:
             return False
         if work.name == "asyncio_socket":
@@ -95,9 +95,9 @@ Meanwhile = Callable[[Host], AbstractContextManager[None]]
 
 
 def stopwatch(peer: Peer, work: Work, meanwhile: Meanwhile = resting) -> Callable[[Host], Measure]:
-    """Return what prepares to time single calls by the peer.
+    """Return a function that prepares a row, which times single calls by the peer.
 
-    :param meanwhile: what else happens during a batch.
+    :param meanwhile: the background load during a batch.
     """
 
     def prepare(host: Host) -> Measure:
@@ -105,7 +105,7 @@ def stopwatch(peer: Peer, work: Work, meanwhile: Meanwhile = resting) -> Callabl
         context = copy_context()
         for variable in _VARIABLES:
             context.run(variable.set, "value")
-        if hasattr(way, "measure"):  # no function can stand between: it awaits
+        if hasattr(way, "measure"):  # it awaits, so it cannot be called by a sync function
             timed: Measure = way.measure(work.prepare(host), work)
         else:
             once = way.once(work.prepare(host), work)
@@ -152,7 +152,7 @@ def _caught(once: Once) -> Once:
 
 
 def versions(peers: Sequence[Peer]) -> dict[str, str]:
-    """Return the versions of the distributions that the peers which are installed come from."""
+    """Return the versions of the installed peers' distributions."""
     from importlib.metadata import packages_distributions, version
 
     owners = packages_distributions()

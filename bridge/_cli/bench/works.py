@@ -1,4 +1,4 @@
-"""Works: what a caller waits for. Each has a form for asyncio, one for Twisted, or both."""
+"""Works, which a caller waits for. Each has a form for asyncio, one for Twisted, or both."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ HOST = "127.0.0.1"
 
 
 class Refused(Exception):
-    """What the work raises that raises."""
+    """The error of the work that raises."""
 
 
 @dataclass(frozen=True)
 class Forms:
-    """A work, ready to be called as often as one likes.
+    """A prepared work, which can be called any number of times.
 
     :param coroutine: makes a coroutine for an asyncio loop.
-    :param deferred: makes a Deferred on a reactor, in that reactor's thread.
+    :param deferred: makes a Deferred on a reactor. Called in the reactor's thread.
     """
 
     coroutine: Callable[[], Coroutine[Any, Any, Any]] | None
@@ -45,9 +45,9 @@ class Forms:
 
 @dataclass(frozen=True)
 class Work:
-    """What is waited for.
+    """A work.
 
-    :param twisted: whether the Deferred is what a bridge between both worlds is given.
+    :param twisted: whether a bridge between both worlds gets the Deferred.
     :param raises: whether the caller gets :class:`Refused`.
     """
 
@@ -68,13 +68,13 @@ async def at_once() -> object:
 
 
 async def suspends_once() -> object:
-    """Give the loop one turn."""
+    """Suspend for one iteration of the loop."""
     await asyncio.sleep(0)
     return VALUE
 
 
 async def a_megabyte() -> bytes:
-    """Return 1 MB, the same each time: making it would take longer than the call."""
+    """Return 1 MB, always the same object: to make it would take longer than the call."""
     return _PAYLOAD
 
 
@@ -104,13 +104,13 @@ def _refuses(host: Host) -> Forms:
 
 
 def _deferred(host: Host) -> Forms:
-    # asyncio's tasks do not await Deferreds.
+    # Tasks of asyncio cannot await Deferreds.
     return Forms(lambda: _after(succeed(VALUE)), lambda reactor: succeed(VALUE))
 
 
 def _asyncio_socket(host: Host) -> Forms:
     address = host.shared(echo_server)
-    # Bound to no loop, so that it serves those too that make a new loop for every call.
+    # Bound to no loop: some peers make a new loop for every call.
     client = host.shared(lambda: closing(socket.create_connection(address)))
     client.setblocking(False)
 
@@ -146,7 +146,7 @@ class _Asker(Protocol):
         self._answer: Deferred[bytes] = Deferred()
 
     def makeConnection(self, transport: Any) -> None:
-        """Tell the one who connected."""
+        """Fire ``made``."""
         super().makeConnection(transport)  # type: ignore[no-untyped-call]
         self._write: Callable[[bytes], object] = transport.write
         self.made.callback(None)
@@ -177,18 +177,18 @@ class _Once:
         """Stop nothing."""
 
     def startedConnecting(self, connector: object) -> None:
-        """Let it."""
+        """Do nothing."""
 
     def buildProtocol(self, address: object) -> Protocol:
         """Return the protocol."""
         return self._protocol
 
     def clientConnectionFailed(self, connector: object, reason: Any) -> None:
-        """Tell the one who connected."""
+        """Fire the protocol's ``made`` with the failure."""
         self._protocol.made.errback(reason)
 
     def clientConnectionLost(self, connector: object, reason: object) -> None:
-        """Let it: the benchmark ends."""
+        """Do nothing: the benchmark ends."""
 
 
 _ECHO = """
@@ -210,7 +210,7 @@ os.read(0, 1)
 
 @contextmanager
 def echo_server() -> Generator[tuple[str, int]]:
-    """Run a server that echoes, in a process of its own, so that it does not contend for our GIL."""
+    """Run an echo server in a process of its own, which does not contend for our GIL."""
     command = [sys.executable, "-I", "-S", "-c", _ECHO]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -272,7 +272,7 @@ def computing(host: Host) -> Generator[None]:
 
 @contextmanager
 def sharing(host: Host) -> Generator[None]:
-    """Let another process be busy meanwhile, on the last of the cores that we may use."""
+    """Keep another process busy meanwhile, on the last core that we may use."""
     busy = host.shared(_busy_process)
     os.kill(busy, signal.SIGCONT)
     try:
@@ -283,7 +283,7 @@ def sharing(host: Host) -> Generator[None]:
 
 @contextmanager
 def _busy_process() -> Generator[int]:
-    """Start a process that computes when it is let, pinned to a core, and return its id."""
+    """Start a stopped process that computes once continued, pinned to a core, and return its id."""
     with subprocess.Popen([sys.executable, "-I", "-S", "-c", "while True: pass"]) as process:
         os.kill(process.pid, signal.SIGSTOP)
         if hasattr(os, "sched_setaffinity"):

@@ -1,13 +1,14 @@
 """Run Qt's events while the main thread waits, with PySide6 or PyQt6.
 
-A wait is a ``QEventLoop`` of its own inside whatever loops run already, so Qt keeps its promises: a nested loop deletes
-what was given to ``deleteLater()`` inside it, and nothing from outside, and ``quit()`` ends it. Its thread sleeps in
-the system until an event, the bell or the deadline wakes it.
+Each wait runs a ``QEventLoop`` of its own, nested in the loops that run already. So Qt's rules hold: objects that are
+given to ``deleteLater()`` in a nested loop are deleted there, and others are not; ``quit()`` ends the loop. The thread
+sleeps in the system until an event, the bell or the deadline wakes it.
 
-No code of Python's connects the bell with the end of the loop, for a signal handler would run there, and what it raises
-would be dropped, or end the process in PyQt6. Only what Qt calls by itself is connected: the notifier to ``quit`` and,
-by way of a signal without arguments, to a timer. The timer empties the bell if it rings inside a loop that somebody
-else runs inside ours, such as a dialog's, where it would ring on and on; its slot is a function written in C.
+No Python code runs between the bell and the end of the loop. A signal handler would run in that code, and its exception
+would be dropped, or end the process in PyQt6. So Qt's own slots are connected: the notifier to the loop's ``quit`` and,
+by way of a signal without arguments, to a timer. The timer empties the bell. That is needed inside a loop that other
+code runs inside ours, such as a dialog's, where the bell would wake the thread again and again. The timer's slot is a
+function written in C.
 
 Rejected: ``processEvents(WaitForMoreEvents)``, which is as fast (see docs/gui.md) but does not see ``quit()`` and
 deletes nothing; ``wakeUp()`` on the event dispatcher, which another thread may call as the dispatcher is destroyed.
@@ -28,14 +29,14 @@ from ..toolkits import BINDINGS
 from . import prompt
 
 _QUIT = 20  # QEvent.Type.Quit, as the int that sendPostedEvents takes
-# Which windows are open, a wait looks as it begins, but if the last look was this many seconds ago or less only when it
-# has taken so long itself: it costs as much as a wake-up.
-_LOOK = 0.02
-_LONGEST = 1_000_000_000  # milliseconds, within what a QTimer takes
+# Seconds. A wait lists the open windows as it begins. If they were listed this short a time ago, it lists them only
+# after it has taken this long itself. Listing costs as much as a wake-up.
+_LIST_EVERY = 0.02
+_LONGEST = 1_000_000_000  # milliseconds; within the range of a QTimer
 
 
-class _Level:
-    """The loop of one wait, and the timer that ends it; they are used again."""
+class _NestedLoop:
+    """The nested loop of one wait, and the timer that ends it. Later waits reuse them."""
 
     def __init__(self, core: Any, bell: Any) -> None:
         self.loop = core.QEventLoop()
@@ -57,55 +58,58 @@ class QtPump:
         self._find = core.QCoreApplication.instance
         flags = core.QEventLoop.ProcessEventsFlag
         self._flags = flags.AllEvents | flags.WaitForMoreEvents
-        self._levels: list[_Level] = []  # those that no wait uses
+        self._free_loops: list[_NestedLoop] = []  # free for the next waits
         self._waiters: list[gui.GuiWaiter] = []  # the innermost comes last
-        self._looked_at = -math.inf
+        self._listed_at = -math.inf
         self._notifier = core.QSocketNotifier(self.bell.read_end.fileno(), core.QSocketNotifier.Type.Read)
         self._emptier = core.QTimer()
         self._emptier.setSingleShot(True)
         self._emptier.setInterval(0)
         self._emptier.timeout.connect(functools.partial(self.bell.read_end.read, gui.ALL))
-        # Some public signal without arguments: PyQt6 would connect the notifier's, which has two, to start(int).
-        self._rings = core.QBuffer()
-        self._notifier.activated.connect(self._rings.readyRead)
-        self._rings.readyRead.connect(self._emptier.start)
+        # Any public signal without arguments will do. PyQt6 would connect the notifier's, which has two, to start(int).
+        self._relay = core.QBuffer()
+        self._notifier.activated.connect(self._relay.readyRead)
+        self._relay.readyRead.connect(self._emptier.start)
 
     def run(self, waiter: gui.GuiWaiter, timeout: float | None) -> bool:
         """Run events until the waiter is notified."""
         deadline = None if timeout is None else monotonic() + timeout
         interrupts = gui.Interrupts(self.bell)
         at_prompt = prompt.find()
-        level: _Level | None = None
+        nested: _NestedLoop | None = None
         outer = self._waiters
         try:
             self._waiters = [*outer, waiter]
             interrupts.begin()
             if at_prompt is not None:
                 at_prompt.silence()
-            level = self._levels.pop() if self._levels else _Level(self._core, self._rings.readyRead)
-            return self._wait(level, waiter, deadline, interrupts)
+            nested = self._free_loops.pop() if self._free_loops else _NestedLoop(self._core, self._relay.readyRead)
+            return self._wait(nested, waiter, deadline, interrupts)
         finally:
             try:
                 self._waiters = outer
-                if level is not None:
-                    # Its timer may go off later, and end a turn of nobody's or of another wait's: that costs less here.
-                    self._levels.append(level)
+                if nested is not None:
+                    # Its timer may still go off and end the loop of a later wait early, which then runs it again. To
+                    # stop the timer would cost more.
+                    self._free_loops.append(nested)
                 if at_prompt is not None:
                     at_prompt.restore()
                 interrupts.end()
             finally:
                 self._waiters = outer
-                interrupts.end()  # should the handler of another signal have raised before
-                # This wait has emptied the bell, maybe before the notifier saw that it rang for an outer one.
+                interrupts.end()  # the handler of another signal may have raised before
+                # This wait has emptied the bell, maybe before the notifier saw that it rang for an outer wait.
                 if any(each.notified for each in outer):
                     self.bell.ring()
 
-    def _wait(self, level: _Level, waiter: gui.GuiWaiter, deadline: float | None, interrupts: gui.Interrupts) -> bool:
+    def _wait(
+        self, nested: _NestedLoop, waiter: gui.GuiWaiter, deadline: float | None, interrupts: gui.Interrupts
+    ) -> bool:
         windows: _Windows | None = None
         now = monotonic()
-        look_at = now if now - self._looked_at > _LOOK else now + _LOOK
-        was_quit: bool | None = None  # None: not known, as no loop of ours has run yet
-        # That of the wait before would empty the bell as this one is rung, maybe before the notifier has seen it.
+        list_at = now if now - self._listed_at > _LIST_EVERY else now + _LIST_EVERY
+        was_quit: bool | None = None  # None: unknown, until our loop has run once
+        # Still due from the wait before, it could empty the bell before the notifier has seen that it rings.
         self._emptier.stop()
         try:
             while True:
@@ -118,48 +122,48 @@ class QtPump:
                 if self._find() is None:
                     self.bell.listen(gui.left(deadline))
                     continue
-                if windows is None and now >= look_at:
-                    windows = _Windows(self._core, level.loop.quit)
-                    self._looked_at = now
+                if windows is None and now >= list_at:
+                    windows = _Windows(self._core, nested.loop.quit)
+                    self._listed_at = now
                 elif windows is not None and windows.are_closed() and not waiter.was_told:
-                    raise _ended(waiter)
+                    raise _quit_error(waiter)
                 until = math.inf if deadline is None else deadline
                 if windows is None:
-                    until = min(until, look_at)
+                    until = min(until, list_at)
                 if until == math.inf:
-                    level.timer.stop()
+                    nested.timer.stop()
                 else:
-                    level.timer.start(min(math.ceil((until - now) * 1000), _LONGEST))
+                    nested.timer.start(min(math.ceil((until - now) * 1000), _LONGEST))
                 if was_quit:
-                    self._process_events(level)
+                    self._process_events(nested)
                     continue
-                # A loop forgets what is posted of this as it begins, so that a window closed just before, or between
-                # two turns of ours, would never end the program.
+                # Deliver posted Quit events now. A loop drops them as it begins, and a window that was closed just
+                # before would never end the program.
                 self._send(None, _QUIT)
-                ended = level.loop.exec() == -1  # it does not run at all: the application has been told to quit
+                ended = nested.loop.exec() == -1  # the loop refuses to run: the application was told to quit
                 if waiter.notified and interrupts.is_quiet:
-                    return True  # and leave the bell to be emptied by the next wait, or by its timer
+                    return True  # the next wait, or the timer, empties the bell
                 if ended and was_quit is False and not waiter.was_told:
-                    raise _ended(waiter)
-                # Told before this wait, it ends when the user's code returns to it; until then the call goes on.
+                    raise _quit_error(waiter)
+                # An application that was told to quit before this wait ends when the user's code returns.
                 was_quit = ended
                 self._emptier.stop()
         finally:
             if windows is not None:
                 windows.forget()
 
-    def _process_events(self, level: _Level) -> None:
-        """Run one turn where no loop would run."""
-        level.loop.processEvents(self._flags)
+    def _process_events(self, nested: _NestedLoop) -> None:
+        """Process events once, in an application that runs no loop any more as it was told to quit."""
+        nested.loop.processEvents(self._flags)
         self._emptier.stop()
-        if self._core.QThread.currentThread().loopLevel() == 0:  # else a slot of that loop may still use them
+        if self._core.QThread.currentThread().loopLevel() == 0:  # else a slot of an outer loop may still use them
             self._send(None, self._core.QEvent.Type.DeferredDelete.value)
 
 
 class _Windows:
-    """The windows that are open, for a program that does not run ``exec()``, where closing them quits nothing.
+    """The open windows, for a program that does not run ``exec()``: there, closing the last window quits nothing.
 
-    Only a window that is closed counts, not one that is hidden: it has given its system window back.
+    A window counts as closed when it has given its system window back. A hidden window does not count as closed.
     """
 
     def __init__(self, core: Any, wake: Any) -> None:
@@ -167,10 +171,10 @@ class _Windows:
         self._open: list[Any] = []
         self._watched: list[Any] = []
         self._wake = wake
-        self._look()
+        self._list_windows()
 
-    def _look(self) -> None:
-        """Watch the windows that are open now."""
+    def _list_windows(self) -> None:
+        """List the windows that are open now, and watch them."""
         core = self._core
         widgets = sys.modules.get(core.__name__.replace("QtCore", "QtWidgets"))
         if widgets is None or not isinstance(core.QCoreApplication.instance(), widgets.QApplication):
@@ -187,7 +191,7 @@ class _Windows:
                 self._watched.append(window)
 
     def forget(self) -> None:
-        """Watch them no more."""
+        """Stop watching the windows."""
         for window in self._watched:
             try:
                 window.visibleChanged.disconnect(self._wake)
@@ -199,8 +203,8 @@ class _Windows:
         if not self._open:
             return False
         self._open = [widget for widget in self._open if self._is_open(widget)]
-        if not self._open:  # but another may have been opened meanwhile
-            self._look()
+        if not self._open:  # another may have been opened meanwhile
+            self._list_windows()
         return not self._open
 
     def _is_open(self, widget: Any) -> bool:
@@ -210,7 +214,7 @@ class _Windows:
             return False
 
 
-def _ended(waiter: gui.GuiWaiter) -> BridgeError:
+def _quit_error(waiter: gui.GuiWaiter) -> BridgeError:
     waiter.was_told = True
     return BridgeError(
         "the last window was closed, or the application was told to quit, while block_on() waited in Qt's thread; its "
@@ -253,11 +257,11 @@ class QtStrategy:
         return gui.GuiWaiter(pump)
 
     def application(self) -> tuple[Any, Any]:
-        """Return the QtCore and the application object that there are, those whose loop runs if there are two."""
+        """Return QtCore and its application object. If two bindings have one, prefer the binding whose loop runs."""
         core = application = None
         for name in BINDINGS:
             module: Any = sys.modules.get(name)
-            # While another thread is importing it, it is there in part.
+            # While another thread imports it, the module may be incomplete.
             cls = getattr(module, "QCoreApplication", None)
             if cls is None:
                 continue

@@ -1,17 +1,17 @@
 """Run Tk's events while the main thread waits.
 
-A wait calls ``dooneevent(0)``, which sleeps in Tcl until there is an event; the bell is a file that Tcl watches. Its
-handler is a function written in C, which empties the bell: no code of Python's runs there, and so no signal handler,
-whose exception Tcl would put away.
+A wait calls ``dooneevent(0)``, which sleeps in Tcl until there is an event. Tcl watches the bell, which is a file. Its
+handler, which empties the bell, is a function written in C. So no Python code runs there, and no signal handler, whose
+exception Tcl would swallow.
 
-Rejected: ``mainloop()``, which takes as long, because it forgets a ``quit()`` that came just before it; so a ``quit()``
-while a call is blocked takes effect when the call has ended. ``event_generate`` from the other thread: five times as
-slow, and an error while no main loop runs.
+Rejected: ``mainloop()``, which is as fast but drops a ``quit()`` that came just before it. With ``dooneevent()`` a
+``quit()`` while a call is blocked takes effect when the call has ended. Also rejected: ``event_generate`` from the
+other thread, which takes five times as long and fails while no main loop runs.
 
-What a callback raises is printed by tkinter, but for SystemExit, which ends ``mainloop()``. ``dooneevent()`` does not
-look for it, and Tcl would show a dialog about an error without a text. So for the length of a wait Tcl's handler of
-background errors is one of ours, and a SystemExit ends the wait. (``mainloop`` with a number of windows that nobody has
-runs nothing, and raises what tkinter has put away.)
+tkinter prints the exceptions of callbacks, except SystemExit, which ends ``mainloop()``. ``dooneevent()`` does not
+check for it, and Tcl would show an error dialog without a text. So during a wait we set our own handler for Tcl's
+background errors, and a SystemExit ends the wait. ``mainloop(n)`` raises the exception that tkinter has stored, and
+runs no event if there are fewer than n windows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .. import gui
 from . import prompt
 
 _READABLE = 2  # _tkinter.READABLE
-_WINDOWS = 2**31 - 1  # more than there are
+_WINDOWS = 2**31 - 1  # more than can be open
 _LONGEST = 1_000_000_000  # milliseconds
 _HANDLER = "bridge_background_error"
 
@@ -41,11 +41,11 @@ class TkPump:
         self.bell = gui.Bell()
         self.root = weakref.ref(root)
         self._tk = root.tk
-        self._tk.deletefilehandler(self.bell.read_end)  # refused in any other thread than the interpreter's
+        self._tk.deletefilehandler(self.bell.read_end)  # raises in a thread other than the interpreter's
         self._depth = 0
-        self._raised: BaseException | None = None
+        self._system_exit: BaseException | None = None
         self._handler_before: Any = ()
-        self._tk.createcommand(_HANDLER, self._take_error)
+        self._tk.createcommand(_HANDLER, self._handle_background_error)
 
     def run(self, waiter: gui.GuiWaiter, timeout: float | None) -> bool:
         """Run events until the waiter is notified."""
@@ -72,7 +72,7 @@ class TkPump:
                     at_prompt.restore()
                 interrupts.end()
             finally:
-                interrupts.end()  # should the handler of another signal have raised before
+                interrupts.end()  # the handler of another signal may have raised before
 
     def _wait(self, waiter: gui.GuiWaiter, deadline: float | None, interrupts: gui.Interrupts) -> bool:
         tk = self._tk
@@ -80,8 +80,8 @@ class TkPump:
         try:
             while True:
                 interrupts.hear()
-                if self._raised is not None:
-                    error, self._raised = self._raised, None
+                if self._system_exit is not None:
+                    error, self._system_exit = self._system_exit, None
                     raise error
                 if waiter.notified:
                     return True
@@ -90,21 +90,22 @@ class TkPump:
                     if now >= deadline:
                         return False
                     if timer is None:
-                        # The function does nothing: that there was an event ends dooneevent().
+                        # int() does nothing. dooneevent() returns after any event.
                         timer = tk.createtimerhandler(min(math.ceil((deadline - now) * 1000), _LONGEST), int)
-                if not waiter.was_told and not self._is_there():
-                    raise _ended(waiter)
+                if not waiter.was_told and not self._root_exists():
+                    raise _destroyed_error(waiter)
                 tk.dooneevent(0)
                 if timer is not None and deadline is not None and monotonic() >= deadline:
-                    timer = None  # it has gone off, or came a little early
+                    timer = None  # it has gone off, maybe a little early
         finally:
             if timer is not None:
                 timer.deletetimerhandler()
 
     def _watch(self, interrupts: gui.Interrupts) -> None:
         tk = self._tk
-        # Called with the bell's read end and _READABLE: it takes two bytes off. Where their numbers are handed on, it
-        # leaves them for the wait, and Tcl calls it again and again until the wait has its turn.
+        # Called with the bell's read end and _READABLE, which is 2: FileIO.read takes two bytes off. If the numbers of
+        # signals have to be forwarded, the handler leaves the bytes to the wait. Tcl then calls it again and again
+        # until the wait reads them.
         handler: Any = operator.is_ if interrupts.forwards else FileIO.read
         tk.createfilehandler(self.bell.read_end, _READABLE, handler)
         self._handler_before = tk.splitlist(tk.call("interp", "bgerror", ""))
@@ -115,26 +116,26 @@ class TkPump:
         tk.deletefilehandler(self.bell.read_end)
         tk.call("interp", "bgerror", "", self._handler_before)
 
-    def _is_there(self) -> bool:
+    def _root_exists(self) -> bool:
         tcl_error: Any = sys.modules["_tkinter"].TclError
         try:
             return bool(self._tk.getint(self._tk.call("winfo", "exists", ".")))
         except tcl_error:  # "application has been destroyed"
             return False
 
-    def _take_error(self, message: Any, options: Any) -> None:
-        """Handle an error in the background: of a callback that raised SystemExit, or of Tcl's own."""
+    def _handle_background_error(self, message: Any, options: Any) -> None:
+        """Handle a background error: a SystemExit of a callback, or an error of Tcl's own."""
         try:
             self._tk.mainloop(_WINDOWS)
         except BaseException as error:
-            self._raised = error
+            self._system_exit = error
         else:
             self._tk.call(*self._handler_before, message, options)
         finally:
-            self._tk.willdispatch()  # mainloop has noted that nobody runs events any more
+            self._tk.willdispatch()  # mainloop() has cleared the flag that events are processed
 
 
-def _ended(waiter: gui.GuiWaiter) -> BridgeError:
+def _destroyed_error(waiter: gui.GuiWaiter) -> BridgeError:
     waiter.was_told = True
     return BridgeError(
         "the root window of Tk was destroyed while block_on() waited in its thread; its call was cancelled, or "
