@@ -301,7 +301,7 @@ def _block_here(loop: Any, x: Any, kind: Kind, timeout: float | None, how: str |
     try:
         return in_place.block(loop, x, kind, timeout)
     finally:
-        if loop._stacks.interrupted:
+        if loop.stacks.interrupted:
             in_place.raise_interrupt(loop)
 
 

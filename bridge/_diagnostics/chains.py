@@ -44,7 +44,7 @@ def chain_of(awaited: Any) -> list[Link]:
     while todo and len(links) < _DEPTH:
         each = todo.pop(0)
         if isinstance(each, deferreds.future):
-            each = each._deferred
+            each = each.deferred
         link = Link(each, closes_cycle=id(each) in seen)
         links.append(link)
         if not link.closes_cycle:

@@ -35,6 +35,17 @@ class _WithReactor(BridgeLoop):
 
     _shutdown_fired = False
 
+    @property
+    def reactor(self) -> Any:
+        """The reactor on the loop, None while there is none."""
+        return self._ours.reactor
+
+    @property
+    def place(self) -> arrival.Place | None:
+        """Where a reactor comes onto the loop, None before the loop has run."""
+        place: arrival.Place | None = self._ours.place
+        return place
+
     def run_forever(self) -> None:
         """Run until stop() is called."""
         if self.is_running():
@@ -141,13 +152,13 @@ class AttachedLoop(Run):
     def reactor(self) -> Any:
         """The Twisted reactor that stands on the loop, None where there is none."""
         if isinstance(self.loop, _WithReactor):
-            return self.loop._ours.reactor
+            return self.loop.reactor
         installed: Any = sys.modules.get("twisted.internet.reactor")
         return installed if getattr(installed, "_asyncioEventloop", None) is self.loop else None
 
     def needed_reactor(self) -> Any:
         """Return the reactor on the loop; a loop of ours makes one, if it has none."""
-        place = self.loop._ours.place if isinstance(self.loop, _WithReactor) else None
+        place = self.loop.place if isinstance(self.loop, _WithReactor) else None
         return self.reactor if place is None else place.get(lambda: self.over is not None)
 
     def detach(self, reason: str) -> None:

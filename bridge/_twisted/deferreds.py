@@ -37,7 +37,7 @@ class DeferredFuture(asyncio.Future[None]):
         if deferreds.met is not None:
             with contextlib.suppress(ReactorConflict):  # which the call says that has made the Deferred
                 deferreds.met(loop)
-        self._deferred = deferred
+        self.deferred = deferred
         self._thread = get_ident()
         self._cancel_message: Any = None
         self._cancel_requested = False
@@ -47,7 +47,7 @@ class DeferredFuture(asyncio.Future[None]):
     def _fired(self, result: Any) -> Any:
         self._result_then = result
         if isinstance(result, Failure) and not self.done():
-            note_raised(self._deferred, result)
+            note_raised(self.deferred, result)
         if get_ident() == self._thread:
             self._wake()
         else:  # fired in another thread, where waking the task would leave the loop asleep
@@ -70,12 +70,12 @@ class DeferredFuture(asyncio.Future[None]):
             return False
         self._cancel_requested = True
         self._cancel_message = msg
-        self._deferred.cancel()
+        self.deferred.cancel()
         return True
 
     def is_overtaken(self) -> bool:
         """Return whether a callback added after the wait has changed the Deferred's result since it fired for us."""
-        deferred = self._deferred
+        deferred = self.deferred
         return bool(deferred.paused) or getattr(deferred, "result", self) is not self._result_then
 
     def error(self) -> BaseException | None:
@@ -93,7 +93,7 @@ class DeferredFuture(asyncio.Future[None]):
         The Deferred's iterator reads its result anew when it is resumed, before anything else runs. So the value of
         then stands there for this one step.
         """
-        deferred: Any = self._deferred
+        deferred: Any = self.deferred
         missing = object()
         paused, result = deferred.paused, getattr(deferred, "result", missing)
         deferred.paused, deferred.result = 0, self._result_then
