@@ -26,10 +26,11 @@ nox.options.reuse_venv = "yes"
 
 ROOT = Path(__file__).resolve().parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
-GUI_TESTS = sorted(str(path) for pattern in ("gui", "gevent") for path in ROOT.glob(f"tests/test_{pattern}*.py"))
-SHELL_TESTS = sorted(str(path) for path in ROOT.glob("tests/test_shell*.py"))
-BENCH_TESTS = sorted(str(path) for path in ROOT.glob("tests/test_bench*.py"))
-REAL_TESTS = str(ROOT / "tests" / "real")
+TESTS = ROOT / "tests"
+GUI_TESTS = [str(TESTS / "strategies" / each) for each in ("gui", "test_gevent.py")]
+SHELL_TESTS = [str(TESTS / each) for each in ("ext/shell", "cli/test_shell_command.py")]
+BENCH_TESTS = [str(TESTS / "cli" / "bench")]
+REAL_TESTS = str(TESTS / "real")
 SUPPORTED = nox.project.python_versions(PYPROJECT)
 
 
@@ -46,6 +47,9 @@ FOUND = [version for version in SUPPORTED if _is_here(version)]
 TESTED = SUPPORTED if FOUND else None
 OLDEST = FOUND[0] if FOUND else None
 # Tests that are marked any_python run on these only: with more Pythons between them they would find nothing more.
+# They are about other software: PyQt6, GTK, IPython with a GUI, twistd, gunicorn, what the benchmarks compare with.
+# The rest is about the project's own programs and pages: the command line, both demos, the examples of README.md and
+# docs/, pytest's settings, and chaos, which has a session of its own on each Python.
 ENDS = {*FOUND[:1], *FOUND[-1:]}
 # What the session check runs: with as many processes that run tests as there are cores, one for a session, while one
 # more session installs what it needs, or runs no tests. The longest begin first.
@@ -60,7 +64,7 @@ SIDE_BY_SIDE = [
 NO_TESTS = {"types", "lint"}
 # These measure, so they have the machine for themselves. The same sessions have made their environments before.
 ALONE = [f"tests_bench-{version}" for version in FOUND]
-MEASURES = ["--", "-mmeasures", "tests/test_benchmarks.py"]
+MEASURES = ["--", "-mmeasures", "tests/cli/bench/test_benchmarks.py"]
 # Set for the sessions that check runs, which finds the wheel built.
 BUILT = "BRIDGE_WHEEL_IS_BUILT"
 CHAOS_SECONDS = "BRIDGE_CHAOS_SECONDS"
@@ -102,7 +106,7 @@ def _leave_checkout(session: nox.Session) -> None:
 def _test(session: nox.Session, *pins: str, ignored: list[str]) -> None:
     # Other sessions run these, and have what they need.
     options = [f"--ignore={path}" for path in [*GUI_TESTS, *SHELL_TESTS, REAL_TESTS, *ignored]]
-    _test_in(session, *pins, *_group("test"), paths=[*options, str(ROOT / "tests")])
+    _test_in(session, *pins, *_group("test"), paths=[*options, str(TESTS)])
 
 
 def _test_in(
@@ -241,7 +245,7 @@ def shell_lowest(session: nox.Session) -> None:
     """Test the shells, and GUIs in them, with the oldest IPython and ipykernel that they work with, as above."""
     requirements = [*_group("shell"), *_group("gui")]
     lowest = {_lowest(each) for each in requirements if each.startswith(("ipython", "ipykernel"))}
-    paths = [*SHELL_TESTS, str(ROOT / "tests" / "test_gui_ipython.py")]
+    paths = [*SHELL_TESTS, str(TESTS / "strategies" / "gui" / "test_prompt.py")]
     _test_in(session, *sorted(lowest), *requirements, paths=paths)
 
 
@@ -272,11 +276,11 @@ def gui(session: nox.Session) -> None:
 
 @nox.session(python=TESTED, requires=["build"])
 def chaos(session: nox.Session) -> None:
-    """Run tests/chaos.py on the wheel for 60 seconds, or BRIDGE_CHAOS_SECONDS (check: 20). Arguments go to it."""
+    """Run helpers/chaos.py on the wheel for 60 seconds, or BRIDGE_CHAOS_SECONDS (check: 20). Arguments go to it."""
     _install_wheel(session, "psutil")
     _leave_checkout(session)
     seconds = f"--seconds={os.environ.get(CHAOS_SECONDS, '60')}"
-    session.run("python", "-P", str(ROOT / "tests" / "chaos.py"), seconds, *session.posargs)
+    session.run("python", "-P", str(TESTS / "helpers" / "chaos.py"), seconds, *session.posargs)
 
 
 @nox.session(requires=["build"])

@@ -14,8 +14,8 @@ from typing import Any
 import sizes
 
 import bridge
-from bridge._bench.model import Curves, Host, Measure, Row, library, missing
-from bridge._bench.works import VALUE
+from bridge._cli.bench.model import Curves, Host, Measure, Row, library, missing
+from bridge._cli.bench.works import VALUE
 
 NUMBERS = [1, 10, 100, 1_000, 10_000, 100_000]
 

@@ -16,11 +16,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from bridge import Bridge
-from bridge._bench import threads
-from bridge._bench.model import Curves, Host, Measure, Row, Table
-from bridge._bench.threads import plain_loop
-from bridge._bench.way import Once, Peer
-from bridge._bench.works import AT_ONCE, VALUE, Forms, Work, at_once
+from bridge._cli.bench import threads
+from bridge._cli.bench.model import Curves, Host, Measure, Row, Table
+from bridge._cli.bench.threads import plain_loop
+from bridge._cli.bench.way import Once, Peer
+from bridge._cli.bench.works import AT_ONCE, VALUE, Forms, Work, at_once
 
 THREADS = [1, 8, 64, 512]
 OPEN = [1, 10, 100, 1_000, 10_000]
@@ -29,7 +29,7 @@ EACH = 16
 WAITING = 512  # threads
 # A loop, with its descriptors, and a thread more for each caller: too many for a usual limit of descriptors.
 _AT_MOST = {"async_to_sync": 64}
-_SHOWN = {"block_on", "block_on[colocate]", "block_on[uvloop]"}
+_SHOWN = {"block_on", "block_on[uvloop]"}
 
 
 def _peers() -> list[Peer]:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import rows
 
-from bridge._bench import machine
-from bridge._bench.model import Host, Row
+from bridge._cli.bench import machine
+from bridge._cli.bench.model import Host, Row
 
 ROUNDS = 60
 SECONDS = 0.004  # of a batch

@@ -10,8 +10,8 @@ from time import perf_counter
 from typing import Any
 
 import bridge
-from bridge._bench.model import Host, Measure, Row, Table, library, missing
-from bridge._bench.works import VALUE, at_once, suspends_once
+from bridge._cli.bench.model import Host, Measure, Row, Table, library, missing
+from bridge._cli.bench.works import VALUE, at_once, suspends_once
 
 Make = Callable[[], asyncio.AbstractEventLoop]
 

@@ -8,9 +8,9 @@ import lives
 import loops
 import verbs
 
-from bridge._bench import calls
-from bridge._bench.model import Group, Row
-from bridge._bench.works import AT_ONCE, DEFERRED, SUSPENDS_ONCE, WORKS
+from bridge._cli.bench import calls
+from bridge._cli.bench.model import Group, Row
+from bridge._cli.bench.works import AT_ONCE, DEFERRED, SUSPENDS_ONCE, WORKS
 
 
 def groups() -> list[Group]:

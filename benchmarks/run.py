@@ -1,7 +1,7 @@
 """The benchmarks: ``python benchmarks/run.py [--effort quick] [--only GROUP] [--check] [--publish] [--compare OLD]``.
 
 Rows share a process if they belong to one way to wait, the rows of a group are measured in turns, and after some rounds
-all processes are replaced by fresh ones: bridge/_bench/rounds.py. Writes results.json (in pyperf's format, for its
+all processes are replaced by fresh ones: bridge/_cli/bench/rounds.py. Writes results.json (in pyperf's format, for its
 commands too), results.md and a picture in SVG for each of its kinds.
 """
 
@@ -18,11 +18,11 @@ import page
 import rows
 import targets
 
-from bridge._bench import calls, command, compare, inside, machine, plot, tables, threads
-from bridge._bench.model import Curves, Group, Table
-from bridge._bench.results import Results, load
-from bridge._bench.rounds import Effort, RowFailed, measure
-from bridge._bench.way import versions
+from bridge._cli.bench import calls, command, compare, inside, machine, plot, tables, threads
+from bridge._cli.bench.model import Curves, Group, Table
+from bridge._cli.bench.results import Results, load
+from bridge._cli.bench.rounds import Effort, RowFailed, measure
+from bridge._cli.bench.way import versions
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bridge._bench import calls, inside, threads
-from bridge._bench.model import Group, Row
-from bridge._bench.results import FREE, ONE_CORE, Results
-from bridge._bench.tables import quantity
+from bridge._cli.bench import calls, inside, threads
+from bridge._cli.bench.model import Group, Row
+from bridge._cli.bench.results import FREE, ONE_CORE, Results
+from bridge._cli.bench.tables import quantity
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _ratio(results: Results, target: Target, reference: str) -> float:
 def targets(groups: Sequence[Group]) -> list[Target]:
     """Return what has to be reached on this Python, in the suite's groups."""
     rows = {row.name: row for group in groups for row in group.rows}
-    return [*_thread_calls(rows), *_colocated(rows), *_in_the_loop(), *_verbs(), *_memory_and_lives()]
+    return [*_thread_calls(rows), *_in_the_loop(), *_verbs(), *_memory_and_lives()]
 
 
 def _peers(rows: dict[str, Row], prefix: str) -> tuple[str, ...]:
@@ -122,21 +122,6 @@ def _thread_calls(rows: dict[str, Row]) -> list[Target]:
         Target("calls a second by 512 threads, of those by 64", "threads_512/block_on", ("threads_64/block_on",),
                at_least=1.0),
     ]  # fmt: skip
-
-
-def _colocated(rows: dict[str, Row]) -> list[Target]:
-    ours = "block_on[colocate]"
-    found = [
-        Target(f"colocated, {prefix}, of the same call free", f"{prefix}/{ours}", (f"{prefix}/block_on",), 0.35,
-               placement=FREE)
-        for prefix in ("at_once", "at_once+shared")
-    ]  # fmt: skip
-    prefixes = sorted({name.split("/")[0] for name in rows if name.split("/")[1] == ours} - {"memory"})
-    for prefix in prefixes:
-        row, free = f"{prefix}/{ours}", f"{prefix}/block_on"
-        found += [Target(f"colocated, {prefix}, of the same call free", row, (free,), 1.10, placement=FREE)]
-        found += [Target(f"colocated, {prefix}, of the same call, all on one core", row, (free,), 1.10)]
-    return found
 
 
 def _in_the_loop() -> list[Target]:
@@ -178,4 +163,6 @@ def _memory_and_lives() -> list[Target]:
         Target("memory for each open call, beyond its thread", "memory/block_on", at_most=3_000),
         Target("start of a bridge, after imports", "life/start", at_most=0.005),
         Target("import of bridge, of that of its parts", "import/bridge", ("import/parts",), 1.05),
+        Target("a process with one coroutine, of asyncio.Runner's time", "process/block_on", ("process/runner",), 1.6),
+        Target("a process that imports bridge, of one with asyncio", "process/package", ("process/asyncio",), 1.0),
     ]

@@ -10,10 +10,11 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from bridge import Bridge, _verbs
-from bridge._bench.model import Host, Measure, Row, Table, library, missing
-from bridge._bench.threads import plain_loop
-from bridge._bench.works import VALUE, at_once
+from bridge import Bridge
+from bridge._calls import block_on
+from bridge._cli.bench.model import Host, Measure, Row, Table, library, missing
+from bridge._cli.bench.threads import plain_loop
+from bridge._cli.bench.works import VALUE, at_once
 
 ITEMS = 10_000
 
@@ -64,8 +65,8 @@ def _with_variables(owner: Bridge) -> Callable[[], object]:
 
 
 def _without_writing_back(owner: Bridge) -> Callable[[], object]:
-    assert _verbs.take_variables
-    _verbs.take_variables = lambda before, context: None
+    assert block_on.take_variables
+    block_on.take_variables = lambda before, context: None
     return _with_variables(owner)
 
 

@@ -6,7 +6,7 @@ import sys
 
 import rows
 
-from bridge._bench.child import serve
+from bridge._cli.bench.child import serve
 
 if __name__ == "__main__":
     serve((row for group in rows.groups() for row in group.rows), *sys.argv[1:])

@@ -6,9 +6,9 @@ coroutines, Deferreds and Futures alike.
 The two functions that are not in ``__all__`` are for IPython, which looks for them here: ``%load_ext bridge``.
 """
 
-from ._border import as_deferred, as_future, deferring, in_caller, in_thread, serialized
-from ._bridge import (
-    Bridge,
+from ._api.bridge import Bridge
+from ._api.decorators import as_deferred, as_future, deferring, in_caller, in_thread, serialized
+from ._api.default import (
     as_completed,
     block_on,
     blocking,
@@ -22,11 +22,12 @@ from ._bridge import (
     submit,
     wait,
 )
-from ._dump import dump
+from ._api.hooks import load_ipython_extension as load_ipython_extension
+from ._api.hooks import unload_ipython_extension as unload_ipython_extension
+from ._diagnostics.dump import dump
 from ._errors import BridgeClosed, BridgeError, DeadlockError, ReactorConflict, StrategyUnavailable, WrongThreadError
-from ._hooks import load_ipython_extension as load_ipython_extension
-from ._hooks import unload_ipython_extension as unload_ipython_extension
-from .strategies import Strategy, Waiter, register_strategy, strategies
+from .strategies import register_strategy, strategies
+from .strategies.interface import Strategy, Waiter
 
 __version__ = "0.1.0"
 

@@ -61,7 +61,7 @@ class _Version(argparse.Action):
     """Prints the report and exits, as argparse's own action for a version does with one line."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from ._versions import report
+        from ._cli.versions import report
 
         print(report(__version__))
         parser.exit()
@@ -83,12 +83,12 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run_demo(arguments: argparse.Namespace) -> int:
     if arguments.gui is not None:
-        from . import _gui_demo
+        from ._cli import gui_demo
 
-        return _gui_demo.main(arguments.gui, arguments.seconds)
-    from . import _demo
+        return gui_demo.main(arguments.gui, arguments.seconds)
+    from ._cli import demo
 
-    return _demo.main(arguments.calls)
+    return demo.main(arguments.calls)
 
 
 def _count(text: str) -> int:
@@ -105,9 +105,9 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_script(arguments: argparse.Namespace) -> int:
-    from . import _run
+    from ._cli import run
 
-    return _run.main(arguments.target, arguments.arguments, as_module=arguments.as_module)
+    return run.main(arguments.target, arguments.arguments, as_module=arguments.as_module)
 
 
 def _shell_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,9 +115,9 @@ def _shell_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_shell(arguments: argparse.Namespace) -> int:
-    from . import _shell
+    from ._cli import shell
 
-    return _shell.main(arguments.rest)
+    return shell.main(arguments.rest)
 
 
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,7 +136,7 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
 def _run_bench(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from ._bench import command
+    from ._cli.bench import command
 
     plot, json, old = (Path(each) if each else None for each in (arguments.plot, arguments.json, arguments.compare))
     return command.main(plot, json, old, arguments.seconds)

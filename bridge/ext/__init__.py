@@ -1,1 +1,1 @@
-"""Extensions for other programs: one of them each, and nothing of the package imports them; they are loaded by name."""
+"""Extensions for other programs, which load them by name. No other module of the package imports them."""

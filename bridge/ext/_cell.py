@@ -16,11 +16,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mutabl
 from types import CodeType, FunctionType, TracebackType
 from typing import Any, TypeVar
 
-from .._adapt import is_deferred_type
-from .._bridge import bridge_here, default_bridge
-from .._native import current_frames
-from .._outcome import set_traceback, trim
-from ..loop.border import as_future
+from .._api.default import default_bridge
+from .._loop.conversion import as_future
+from .._private.cpython import get_running_loop
+from .._runs.runs import bridge_here
+from .._threads.native import current_frames
+from .._values.deferreds import is_deferred_type
+from .._values.outcomes import set_traceback, trim
 from ._cells import ON_THE_LOOP
 
 T = TypeVar("T")
@@ -41,7 +43,7 @@ class Cell:
 
     def begins(self) -> None:
         """Note which loop runs in the thread that a cell is about to run in."""
-        loop = asyncio._get_running_loop()
+        loop = get_running_loop()
         if loop is not None:
             self._shell_loops.add(loop)
 
@@ -111,7 +113,7 @@ class Cell:
 
     def _is_of_the_shell(self, value: Any) -> bool:
         """Return whether it is a Future of the loop that stands still while this cell runs."""
-        return asyncio.isfuture(value) and not value.done() and value.get_loop() is asyncio._get_running_loop()
+        return asyncio.isfuture(value) and not value.done() and value.get_loop() is get_running_loop()
 
     def _runs_elsewhere(self, value: Any) -> bool:
         return asyncio.isfuture(value) and bridge_here(value.get_loop()) is not default_bridge()
@@ -124,7 +126,7 @@ class Cell:
         """
         if not any(function is getattr(asyncio, name) for name in ON_THE_LOOP):
             return function
-        running = asyncio._get_running_loop()
+        running = get_running_loop()
         if running is not None and running not in self._shell_loops:
             return function
         if function is asyncio.as_completed:
@@ -166,7 +168,8 @@ def wait_for_cell(function: Callable[[], Coroutine[Any, Any, T]], filename: str)
 
 def _interrupt_if_it_computes(filename: str) -> None:
     # Should the cell's code end just now, the loop itself is hit and dies of it, and the next call starts another.
-    ident: int | None = default_bridge()._life.ident
+    run = default_bridge().last_run
+    ident = None if run is None else run.ident
     frame = current_frames().get(ident) if ident is not None else None
     while frame is not None and frame.f_code.co_filename != filename:
         frame = frame.f_back

@@ -1,19 +1,19 @@
-"""The rewriting of a cell, so that it stays in the shell's thread and what it awaits runs on the loop.
+"""Rewrites a cell: the cell runs in the shell's thread, and the work that it awaits runs on the loop.
 
-Everything is done on the syntax tree, whose new nodes stand where the old ones stood: a traceback shows the user's own
-lines. Where ``cell`` is the :class:`~bridge.ext._cell.Cell` that runs it:
+The syntax tree is rewritten. A new node has the position of the node that it replaces, so a traceback shows the user's
+own lines. ``cell`` is the :class:`~bridge.ext._cell.Cell` that runs it:
 
-- ``await E`` becomes ``cell.wait(lambda: E)``: E is evaluated on the loop's thread, for ``asyncio.gather(...)`` or
-  ``treq.get(...)`` belong there, and an ``await`` inside E blocks there by a switch of the stack;
-- an asynchronous comprehension becomes ``cell.wait(lambda: cell.collect("list", (... async for ...)))``: a lambda may
-  hold an asynchronous generator, but no such comprehension;
-- a statement that holds an ``async for`` or ``async with`` becomes the body of an ``async def`` in which the names that
-  it binds are global, for the whole of it has to run in one task;
-- ``asyncio.create_task(...)`` and its like become ``cell.caller(asyncio.create_task)(...)``, which looks at the object
-  that is really called;
-- the last expression becomes ``cell.show(E)``, which blocks on what is to be shown.
+- ``await E`` becomes ``cell.wait(lambda: E)``. E is evaluated on the loop's thread, since ``asyncio.gather(...)`` or
+  ``treq.get(...)`` belong there. An ``await`` inside E blocks there by a switch of the stack.
+- An asynchronous comprehension becomes ``cell.wait(lambda: cell.collect("list", (... async for ...)))``. A lambda may
+  contain an asynchronous generator, but no asynchronous comprehension.
+- A statement with an ``async for`` or ``async with`` in it has to run in one task. It becomes the body of an
+  ``async def``, in which the names that it binds are global.
+- ``asyncio.create_task(...)`` and similar calls become ``cell.caller(asyncio.create_task)(...)``, which checks the
+  object that is called, not its name.
+- The last expression becomes ``cell.show(E)``, which blocks on the value to be shown.
 
-A walrus inside E would bind a variable of the lambda's, so it becomes ``cell.bind("name", value)``.
+A walrus inside E would bind a local variable of the lambda. So it becomes ``cell.bind("name", value)``.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from typing import Any
 
 from ._scopes import imported_as, is_async, names_bound, needs_a_task
 
-# The name of the Cell among the builtins, where no %reset of the user's namespace removes it.
+# The Cell's name in builtins, where %reset of the user's namespace does not remove it.
 CELL = "__bridge_cell__"
-# No identifier, so that it is nobody's; a traceback shows it as a function's name.
+# Not an identifier, so it cannot clash with a user's name. Tracebacks show it as the function's name.
 ASYNC_PART = "<async cell>"
 
-# Functions of asyncio that make something on the loop that runs in their thread.
+# Functions of asyncio that need the running loop of their thread.
 ON_THE_LOOP = frozenset({"as_completed", "create_task", "ensure_future", "gather", "shield"})
-# Those of them that start something in the background: nobody wants to wait for it right away.
+# The ones that start a task in the background. The user does not want to wait for its result at once.
 _BACKGROUND = frozenset({"create_task", "ensure_future"})
 
 
 class CellTransformer:
-    """What IPython calls with the tree of each cell. It never raises: IPython would unregister it for that.
+    """Rewrites the syntax tree of each cell. IPython calls ``visit()``, and would unregister us if that raised.
 
-    :param awaits: tells whether the shell awaits at the top level at all (``%autoawait``).
-    :param shows: tells which of the cell's expressions are shown: ``"last"``, ``"all"`` or ``"none"``.
-    :param known: returns what a name of the user's stands for, None if for nothing. It finds functions of asyncio that
+    :param awaits: returns whether the shell allows ``await`` at the top level (``%autoawait``).
+    :param shows: returns which of the cell's expressions are shown: ``"last"``, ``"all"`` or ``"none"``.
+    :param known: returns the value of a user's name, None if it has none. By it, functions of asyncio are found that
         were imported under another name.
     """
 
@@ -57,7 +57,7 @@ class CellTransformer:
 
     @contextlib.contextmanager
     def on_the_loop(self) -> Generator[None]:
-        """Rewrite, for as long as this lasts, for a cell that runs on the loop's thread: there it awaits by itself."""
+        """While this is entered, rewrite cells that run on the loop's thread, where ``await`` needs no rewriting."""
         self._on_the_loop = True
         try:
             yield
@@ -65,7 +65,7 @@ class CellTransformer:
             self._on_the_loop = False
 
     def visit(self, tree: Any) -> Any:
-        """Return the tree of the cell to run instead."""
+        """Return the rewritten tree of a cell."""
         if not isinstance(tree, ast.Module):
             return tree
         try:
@@ -78,42 +78,42 @@ class CellTransformer:
         awaits = self._awaits() and not self._on_the_loop
         shows = "none" if self._on_the_loop else self._shows()
         shown = {id(each) for each in (module.body if shows == "all" else module.body[-1:] if shows == "last" else [])}
-        calls = _Calls(self._known, imported_as(module, ON_THE_LOOP))
-        here = _Here(calls) if awaits else calls
-        concerned = any(map(calls.concern, ast.walk(module)))
+        calls = _AsyncioCalls(self._known, imported_as(module, ON_THE_LOOP))
+        in_cell = _CellScope(calls) if awaits else calls
+        rewrites = any(map(calls.may_need_rewriting, ast.walk(module)))
         body: list[ast.stmt] = []
         for statement in module.body:
             is_shown = id(statement) in shown
-            # A copy, so that the cell stays whole should this fail. Most cells need none.
-            statement = copy.deepcopy(statement) if concerned else statement
-            if concerned and awaits and needs_a_task(statement):
+            # Rewrite a copy, so that the cell can run as it is if this fails. Most cells need no copy.
+            statement = copy.deepcopy(statement) if rewrites else statement
+            if rewrites and awaits and needs_a_task(statement):
                 body += _in_one_task(calls.visit(statement), statement)
                 continue
             value = statement.value if is_shown and isinstance(statement, ast.Expr) else None
-            show, is_fresh = value is not None and _may_be_shown(value), isinstance(value, ast.Call)
-            new: ast.stmt = here.visit(statement) if concerned else statement
+            show, is_fresh = value is not None and _blocks_when_shown(value), isinstance(value, ast.Call)
+            new: ast.stmt = in_cell.visit(statement) if rewrites else statement
             if show and isinstance(new, ast.Expr):
                 new.value = _call(new.value, "show", new.value, ast.Constant(is_fresh))
             body.append(new)
         return ast.Module(body, module.type_ignores)
 
 
-class _Calls(ast.NodeTransformer):
-    """Lets the functions of asyncio's that need a running loop be called on ours. Holds in every scope of the cell."""
+class _AsyncioCalls(ast.NodeTransformer):
+    """Rewrites calls of asyncio's functions that need a running loop: they use ours. For every scope of a cell."""
 
     def __init__(self, known: Callable[[str], Any | None], renamed: frozenset[str]) -> None:
         self._known = known
         self._renamed = renamed
 
     def visit_Call(self, node: ast.Call) -> ast.Call:
-        """Choose what is called when it is called: the name alone does not say whose function it is."""
+        """Decide at run time what to call: the name alone does not tell whether the function is asyncio's."""
         self.generic_visit(node)
         if self._is_candidate(node.func):
             node.func = _call(node.func, "caller", node.func)
         return node
 
-    def concern(self, node: ast.AST) -> bool:
-        """Return whether a cell with this node in it may have to be rewritten."""
+    def may_need_rewriting(self, node: ast.AST) -> bool:
+        """Return whether a cell with this node may have to be rewritten."""
         return (
             isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith))
             or (isinstance(node, ast.comprehension) and bool(node.is_async))
@@ -130,25 +130,25 @@ class _Calls(ast.NodeTransformer):
         return getattr(self._known(function.id), "__name__", None) in ON_THE_LOOP
 
 
-class _Here(_Calls):
-    """Rewrites what stands in the scope of the cell itself, in code of the shell's thread.
+class _CellScope(_AsyncioCalls):
+    """Rewrites code in the scope of the cell itself, which runs in the shell's thread.
 
-    :param elsewhere: rewrites what stands in a scope of its own.
-    :param in_lambda: it will stand in a lambda of ours.
+    :param nested: rewrites nested scopes, such as functions.
+    :param in_lambda: whether the code will stand in a lambda of ours.
     """
 
-    def __init__(self, elsewhere: _Calls, *, in_lambda: bool = False) -> None:
-        super().__init__(elsewhere._known, elsewhere._renamed)
-        self._elsewhere = elsewhere
+    def __init__(self, nested: _AsyncioCalls, *, in_lambda: bool = False) -> None:
+        super().__init__(nested._known, nested._renamed)
+        self._nested = nested
         self._in_lambda = in_lambda
-        self._inner = self if in_lambda else _Here(elsewhere, in_lambda=True)
+        self._inner = self if in_lambda else _CellScope(nested, in_lambda=True)
 
     def visit_Await(self, node: ast.Await) -> ast.expr:
         """Wait in the shell's thread."""
         return _call(node, "wait", _thunk(self._inner.visit(node.value)))
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.expr:
-        """Bind the name in the user's namespace, where a lambda would make it its own."""
+        """Bind the name in the user's namespace. In a lambda a walrus would bind a local variable."""
         self.generic_visit(node)
         return _bind(node) if self._in_lambda else node
 
@@ -171,7 +171,7 @@ class _Here(_Calls):
         return self._comprehension(node, item, "dict")
 
     def visit_GeneratorExp(self, node: ast.GeneratorExp) -> ast.expr:
-        """Leave it: it is evaluated later, by whoever iterates. Only its first iterable is evaluated here."""
+        """Leave it: it is evaluated later, where it is iterated over. Only its first iterable is evaluated here."""
         first = node.generators[0]
         first.iter = self.visit(first.iter)
         return node
@@ -191,31 +191,31 @@ class _Here(_Calls):
         return _call(node, "wait", _thunk(_call(node, "collect", ast.Constant(kind), items)))
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.Lambda:
-        """Leave its body, a scope of its own; defaults are evaluated here."""
+        """Rewrite the defaults, which are evaluated here. The body is a nested scope."""
         node.args = self.visit(node.args)
-        node.body = self._elsewhere.visit(node.body)
+        node.body = self._nested.visit(node.body)
         return node
 
     def visit_FunctionDef(self, node: Any) -> Any:
-        """Leave its body, a scope of its own; decorators and defaults are evaluated here."""
+        """Rewrite decorators and defaults, which are evaluated here. The body is a nested scope."""
         node.decorator_list = [self.visit(each) for each in node.decorator_list]
         node.args = self.visit(node.args)
-        node.body = [self._elsewhere.visit(each) for each in node.body]
+        node.body = [self._nested.visit(each) for each in node.body]
         return node
 
     visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
-        """Leave its body, where no ``await`` may stand."""
+        """Rewrite decorators and bases, which are evaluated here. The body is a nested scope."""
         node.decorator_list = [self.visit(each) for each in node.decorator_list]
         node.bases = [self.visit(each) for each in node.bases]
         node.keywords = [self.visit(each) for each in node.keywords]
-        node.body = [self._elsewhere.visit(each) for each in node.body]
+        node.body = [self._nested.visit(each) for each in node.body]
         return node
 
 
 class _Walruses(ast.NodeTransformer):
-    """Rewrites the walruses of a comprehension, which bind in the scope that the comprehension stands in."""
+    """Rewrites the walruses of a comprehension. They bind names in the scope around the comprehension."""
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.expr:
         """Bind the name in the user's namespace."""
@@ -223,17 +223,17 @@ class _Walruses(ast.NodeTransformer):
         return _bind(node)
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.Lambda:
-        """Leave it: what its body binds is its own."""
+        """Leave it: its body binds local variables."""
         return node
 
 
 def _in_one_task(statement: ast.stmt, place: ast.stmt) -> list[ast.stmt]:
-    """Return statements that run the statement in a task on the loop, and bind in the user's namespace."""
+    """Return statements that run the statement in a task on the loop and bind its names in the user's namespace."""
     bound = sorted(set(names_bound(statement)))
     body: list[ast.stmt] = [ast.Global(bound)] if bound else []
-    body.append(_PlainAssignments().visit(statement))
+    body.append(_NameAssignments().visit(statement))
     arguments = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
-    # As a decorator it is called without a name for the function to be found by.
+    # cell.run is a decorator here, since code cannot call a function whose name is not an identifier.
     runner = ast.Attribute(ast.Name(CELL, ast.Load()), "run", ast.Load())
     fields: dict[str, Any] = {"name": ASYNC_PART, "args": arguments, "body": body, "decorator_list": [runner]}
     if "type_params" in ast.AsyncFunctionDef._fields:  # from 3.12 on
@@ -242,8 +242,8 @@ def _in_one_task(statement: ast.stmt, place: ast.stmt) -> list[ast.stmt]:
     return [ast.fix_missing_locations(ast.copy_location(each, place)) for each in parts]
 
 
-class _PlainAssignments(ast.NodeTransformer):
-    """Turns annotated assignments into plain ones: an annotated name cannot be global."""
+class _NameAssignments(ast.NodeTransformer):
+    """Removes the annotations of assignments, since an annotated name cannot be global."""
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
         """Drop the annotation of a name."""
@@ -254,14 +254,14 @@ class _PlainAssignments(ast.NodeTransformer):
         return ast.copy_location(ast.Assign([node.target], node.value), node)
 
     def visit_FunctionDef(self, node: Any) -> Any:
-        """Leave it: a scope of its own."""
+        """Leave it: a nested scope."""
         return node
 
     visit_AsyncFunctionDef = visit_ClassDef = visit_FunctionDef
 
 
-def _may_be_shown(value: ast.expr) -> bool:
-    """Return whether the result of a shown expression is to be blocked on: not twice, and not what was put aside."""
+def _blocks_when_shown(value: ast.expr) -> bool:
+    """Return whether to block on a shown expression's result: not after an ``await``, not on a background task."""
     if isinstance(value, ast.Await):
         return False
     if not isinstance(value, ast.Call):
@@ -275,10 +275,10 @@ def _thunk(value: ast.expr) -> ast.Lambda:
 
 
 def _call(place: ast.AST, method: str, *arguments: ast.expr) -> ast.Call:
-    """Return a call of a method of the Cell, which stands where another node stands."""
+    """Return a call of a method of the Cell, with the position of another node."""
     function = ast.Attribute(ast.Name(CELL, ast.Load()), method, ast.Load())
     call = ast.copy_location(ast.Call(function, list(arguments), []), place)
-    # Python takes the line of a method's call from the end of what names the method.
+    # Python takes the line number of a method call from the end of the attribute node.
     function.lineno = function.end_lineno = call.lineno
     function.col_offset = function.end_col_offset = call.col_offset
     return ast.fix_missing_locations(call)

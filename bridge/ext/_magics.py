@@ -8,27 +8,32 @@ import importlib
 import inspect
 from collections.abc import Callable
 from types import CodeType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from .._bridge import default_bridge
-from .._outcome import trim
+from .._api.default import default_bridge
+from .._values.outcomes import trim
 from ._cell import awaited, is_blocked_on, wait_for_cell
+from ._cells import CellTransformer
 from ._status import Status
 
-if TYPE_CHECKING:
-    from .ipython import Extension
+
+class _Extension(Protocol):
+    """The loaded extension, as its magics see it."""
+
+    autoblock: bool
+    transformer: CellTransformer
 
 
 class Magics:
     """The magic functions of one shell."""
 
-    def __init__(self, shell: Any, extension: Extension) -> None:
+    def __init__(self, shell: Any, extension: _Extension) -> None:
         self._shell = shell
         self._extension = extension
         self._after_cell: list[Callable[[], object]] = []
 
     def register(self) -> Callable[[], None]:
-        """Register them, and return what puts back those that were there."""
+        """Register the magics. Return a function that restores the previous ones."""
         ours: list[tuple[str, str, Callable[..., Any]]] = [
             ("line", "autoblock", self.autoblock),
             ("line", "bridge", self.bridge),
@@ -53,12 +58,12 @@ class Magics:
     def autoblock(self, line: str) -> None:
         """Switch on or off whether a shown result is blocked on.
 
-        ``%autoblock on``: a last expression that is a Deferred, coroutine or Future shows its value, which is what
-        ``_`` and ``Out[n]`` hold. What ``asyncio.create_task(...)`` returns is shown as it is, since it was put in
-        the background on purpose. Ctrl-C stops the wait; it cancels what was made by the expression itself, and leaves
-        alone what the expression only names.
+        ``%autoblock on``: a last expression that is a Deferred, coroutine or Future shows its value. ``_`` and
+        ``Out[n]`` hold that value. A task from ``asyncio.create_task(...)`` is shown as it is, since it was put in the
+        background on purpose. Ctrl-C stops the wait. It cancels work that the expression itself has made, and does not
+        cancel work that the expression only names.
 
-        ``%autoblock off``: they are shown as they are. ``%autoblock`` alone says which it is.
+        ``%autoblock off``: they are shown as they are. ``%autoblock`` alone says whether it is on.
         """
         word = line.strip().lower()
         if word in ("on", "1", "true"):
@@ -70,10 +75,11 @@ class Magics:
         print(f"autoblock is {'on' if self._extension.autoblock else 'off'}")
 
     def bridge(self, line: str) -> Any:
-        """Show the bridge's state: its loop, the calls that are open with their stacks, and what it has done.
+        """Show the bridge's state: its loop, the open calls with their stacks, and statistics.
 
-        ``%bridge demo``, after ``%gui qt`` or ``%gui tk``, opens a window that two clients feed, and that is drawn at
-        the prompt, while a cell blocks, and while the code behind its buttons blocks. ``demo = %bridge demo`` keeps it.
+        ``%bridge demo``, after ``%gui qt`` or ``%gui tk``, opens a window that plots the data of two clients. It is
+        drawn at the prompt, while a cell blocks, and while the code behind its buttons blocks. ``demo = %bridge demo``
+        keeps it.
         """
         word = line.strip().lower()
         if word == "demo":
@@ -86,7 +92,7 @@ class Magics:
         name = getattr(self._shell, "active_eventloop", None) or ""
         if not name.startswith(("qt", "tk")):
             raise _usage_error("%bridge demo needs a GUI that IPython runs: write %gui qt or %gui tk before it")
-        from .._gui_demo import open_demo
+        from .._cli.gui_demo import open_demo
 
         try:
             return open_demo(name[:2])
@@ -100,9 +106,9 @@ class Magics:
     def loop(self, line: str, cell: str) -> Any:
         """Run the cell on the loop's thread, in a task.
 
-        Calls of the reactor are safe there as they stand, ``await`` works, and ``block_on`` switches stacks. The names
-        that the cell binds are the user's; its last expression is the result. The loop does nothing else while the cell
-        computes, and a second Ctrl-C leaves a cell that does not stop.
+        There the cell may call the reactor, ``await`` works, and ``block_on`` switches stacks. The names that the cell
+        binds are the user's. Its last expression is the result. While the cell computes, the loop does nothing else. A
+        second Ctrl-C ends the wait for a cell that does not stop.
         """
         if line.strip():
             raise _usage_error(f"%%loop takes no arguments, not {line.strip()!r}")
@@ -119,11 +125,11 @@ class Magics:
             raise
 
     def _compiled(self, cell: str) -> tuple[str, CodeType, CodeType | None]:
-        """Return the name that the cell's lines have in tracebacks, its code, and that of its last expression."""
+        """Return the cell's file name for tracebacks, its code, and the code of its last expression."""
         shell = self._shell
         lines = cell.splitlines()
         blank = next((number for number, line in enumerate(lines) if line.strip()), 0)
-        # IPython drops the blank lines; and there is the line that says %%loop.
+        # Keep line numbers right: IPython drops blank lines, and the first line is %%loop.
         source = "\n" * (blank + 1) + shell.transform_cell(cell)
         number = getattr(shell.displayhook.exec_result, "execution_count", None) or shell.execution_count
         name: str = shell.compile.cache(source, number)  # which tracebacks show as "Cell In[number]"
@@ -150,9 +156,9 @@ class Magics:
         return await value if code.co_flags & inspect.CO_COROUTINE else value
 
     def _show_own_frames(self, error: BaseException, name: str) -> None:
-        """Have the error shown with the frames of the cell only, for this once."""
+        """Make IPython show this error with the frames of the cell only."""
         shell = self._shell
-        traceback = _from(error.__traceback__, name)  # None for a KeyboardInterrupt, which comes while the thread waits
+        traceback = _from(error.__traceback__, name)  # None for a KeyboardInterrupt that came during the wait
 
         def render() -> Any:
             return shell.InteractiveTB.structured_traceback(type(error), error, traceback, tb_offset=0)
@@ -162,7 +168,7 @@ class Magics:
             self._after_cell.append(lambda: delattr(error, "_render_traceback_"))
 
     def _show_syntax_error_alone(self) -> None:
-        """Have the mistake of this cell shown without the frames that have found it."""
+        """Make IPython show the SyntaxError of this cell without the frames of the compiler."""
         shell = self._shell
         show, is_own = shell.showsyntaxerror, "showsyntaxerror" in vars(shell)
 

@@ -1,4 +1,4 @@
-"""What stands in a cell's own scope, and what it binds there."""
+"""Analyses a cell's own scope: async statements, and the names that are bound."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 
 def needs_a_task(statement: ast.stmt) -> bool:
-    """Return whether an ``async for`` or ``async with`` stands in the statement, in the cell's own scope.
+    """Return whether the statement has an ``async for`` or ``async with`` in the cell's own scope.
 
-    With a ``return`` or ``yield`` in it the statement is a mistake, and Python is to say so.
+    Return False if it has a ``return`` or ``yield`` too: this is an error, which Python reports.
     """
     nodes = list(_in_scope(statement))
     return any(isinstance(node, (ast.AsyncFor, ast.AsyncWith)) for node in nodes) and not any(
@@ -20,7 +20,7 @@ def needs_a_task(statement: ast.stmt) -> bool:
 
 
 def is_async(comprehension: ast.AST) -> bool:
-    """Return whether a list, set or dict comprehension is asynchronous, itself or by one that stands in it."""
+    """Return whether a list, set or dict comprehension is asynchronous, or has an asynchronous one inside."""
     todo: list[ast.AST] = list(ast.iter_child_nodes(comprehension))
     first: ast.AST = comprehension.generators[0].iter  # type: ignore[attr-defined]
     while todo:
@@ -34,7 +34,7 @@ def is_async(comprehension: ast.AST) -> bool:
 
 
 def _in_scope(node: ast.AST) -> Iterator[ast.AST]:
-    """Give the node and what stands in it, but not what stands in a scope of its own."""
+    """Yield the node and all nodes below it, except those in nested scopes."""
     yield node
     if isinstance(node, _SCOPES):
         return
@@ -43,7 +43,7 @@ def _in_scope(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def names_bound(statement: ast.stmt) -> Iterator[str]:
-    """Give the names that a statement binds or deletes in the scope that it stands in."""
+    """Yield the names that a statement binds or deletes in its scope."""
     targets = {
         id(name)
         for node in _in_scope(statement)
@@ -67,7 +67,7 @@ def names_bound(statement: ast.stmt) -> Iterator[str]:
 
 
 def imported_as(module: ast.Module, names: frozenset[str]) -> frozenset[str]:
-    """Return the other names under which a cell imports functions of asyncio's that have these names."""
+    """Return the aliases under which a cell imports these functions of asyncio."""
     return frozenset(
         alias.asname
         for node in ast.walk(module)

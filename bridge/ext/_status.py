@@ -7,23 +7,23 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from .. import _stacks
-from .._bridge import Bridge
+from .._api.bridge import Bridge
+from .._diagnostics import reports
 
 
 class Status:
-    """The state of a bridge at one moment: its loop, the calls that are open with their stacks, and its statistics.
+    """The state of a bridge at one moment: its loop, the open calls with their stacks, and its statistics.
 
-    It starts nothing, and holds text only: none of what it shows is kept alive by it.
+    Making it starts no loop. It holds text only, and keeps nothing else alive.
 
-    :param cell: returns what to call the cell that a file stands for, None if the file is none.
+    :param cell: returns the name of the cell that a file stands for; None if the file is not a cell.
     """
 
     def __init__(self, bridge: Bridge, cell: Callable[[str], str | None] = lambda filename: None) -> None:
-        life: Any = bridge._life
+        run: Any = bridge.last_run
         self.title = repr(bridge).strip("<>")
-        self.facts = list(_facts(bridge, life))
-        calls = [] if life is None or life.over is not None else _stacks.open_calls(life)
+        self.facts = list(_facts(bridge, run))
+        calls = [] if run is None or run.over is not None else reports.open_calls(run)
         self.calls = [_with_cells(call, cell) for call in calls]
 
     def __repr__(self) -> str:
@@ -40,20 +40,20 @@ class Status:
         return f"<div><strong>{_text(self.title)}</strong><table>{rows}</table>{calls}</div>"
 
 
-def _facts(bridge: Bridge, life: Any) -> list[tuple[str, str]]:
+def _facts(bridge: Bridge, run: Any) -> list[tuple[str, str]]:
     facts: list[tuple[str, str]] = []
-    if life is None or not life.is_ready:
+    if run is None or not run.is_ready:
         facts.append(("loop", "not started; the first call starts it"))
         return facts
-    if life.over is not None:
-        facts.append(("loop", f"ended: {life.over}; the next call starts a new one"))
-        if life.cause is not None:
-            facts.append(("cause", repr(life.cause)))
+    if run.over is not None:
+        facts.append(("loop", f"ended: {run.over}; the next call starts a new one"))
+        if run.cause is not None:
+            facts.append(("cause", repr(run.cause)))
     else:
         thread = bridge.thread
-        facts.append(("loop", f"runs, a {type(life.loop).__name__}"))
+        facts.append(("loop", f"runs, a {type(run.loop).__name__}"))
         facts.append(("thread", "someone else's" if thread is None else thread.name))
-        facts.append(("reactor", "none" if life.reactor is None else type(life.reactor).__name__))
+        facts.append(("reactor", "none" if run.reactor is None else type(run.reactor).__name__))
     facts.append(("strategy", bridge.strategy.name))
     stats = bridge.stats()
     ends = [(stats.failed, "failed"), (stats.cancelled, "cancelled"), (stats.timed_out, "timed out")]
@@ -66,7 +66,7 @@ def _facts(bridge: Bridge, life: Any) -> list[tuple[str, str]]:
 
 
 def _with_cells(text: str, cell: Callable[[str], str | None]) -> str:
-    """Return the text with the names of cells for those of their files, as IPython's tracebacks have them."""
+    """Return the text with file names of cells replaced by the cells' names, as in IPython's tracebacks."""
 
     def named(match: re.Match[str]) -> str:
         name = cell(match["file"])

@@ -1,17 +1,17 @@
 """``%load_ext bridge``: Deferreds and coroutines in the cells of IPython and Jupyter.
 
-A cell stays in the shell's thread, where Ctrl-C and the kernel's interrupt reach it, and what it awaits runs on the
-default bridge: :mod:`bridge.ext._cells` rewrites it, :mod:`bridge.ext._cell` runs it. A loop runner of our own keeps
-ipykernel from running the cell as a task on the kernel's loop, where an interrupt is seen too late
+A cell runs in the shell's thread, where Ctrl-C and the kernel's interrupt reach it. The work that it awaits runs on the
+default bridge. :mod:`bridge.ext._cells` rewrites the cell, :mod:`bridge.ext._cell` runs it. A loop runner of our own
+keeps ipykernel from running the cell as a task on the kernel's loop, where an interrupt comes too late
 (ipython/ipykernel#881).
 
-It stands on these names of IPython's, of 8.20 to 9.18, and the tests in test_shell_cells.py and test_shell_extension.py
-fail when one goes away: ``loop_runner_map`` and ``loop_runner``, ``ast_transformers``, ``events``,
+It uses these names of IPython, of 8.20 to 9.18. The tests in test_shell_cells.py and test_shell_extension.py fail if
+one is removed: ``loop_runner_map`` and ``loop_runner``, ``ast_transformers``, ``events``,
 ``magics_manager.magics`` and ``.user_magics``, ``compile.cache``, ``.ast_parse``, ``.extra_flags`` and
 ``.format_code_name``, ``displayhook.exec_result``, ``InteractiveTB``, ``showsyntaxerror``, and the
 ``_render_traceback_`` of an exception.
 
-What it adds to a shell, ``%unload_ext bridge`` takes away again; what the user has changed since is left to him.
+``%unload_ext bridge`` removes everything that was added to the shell, except what the user has changed since.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from .. import _bridge
-from .._bridge import block_on, blocking, default_bridge
+from .._api import default
+from .._api.default import block_on, blocking, default_bridge
 from ._cell import Cell
 from ._cells import CELL, CellTransformer
 from ._magics import Magics
@@ -33,7 +33,7 @@ _loaded: dict[int, Extension] = {}
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Add it to a shell; does nothing for a shell that has it."""
+    """Add the extension to a shell. Does nothing if the shell has it."""
     if id(shell) not in _loaded:
         extension = Extension(shell)
         extension.load()
@@ -41,14 +41,14 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """Take it out of a shell."""
+    """Remove the extension from a shell."""
     extension = _loaded.pop(id(shell), None)
     if extension is not None:
         extension.unload()
 
 
 class Extension:
-    """What is added to one shell, with what stood there before."""
+    """The extension in one shell. It knows how to restore the previous state."""
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
@@ -58,7 +58,7 @@ class Extension:
         self._magics = Magics(shell, self)
         self._undo: list[Callable[[], object]] = []
         self._runs_cell = False
-        self._lifes = _Lifes()
+        self._loop_ends = _LoopEnds()
 
     def load(self) -> None:
         """Add everything, or nothing."""
@@ -69,11 +69,11 @@ class Extension:
             raise
 
     def _load(self) -> None:
-        if not default_bridge().was_started and "stall_after" not in _bridge._options:
-            # Whoever looks at a blocked shell knows that it waits; and there are the interrupt and %bridge.
-            _bridge.configure(stall_after=None)
+        if not default_bridge().was_started and not default.is_configured("stall_after"):
+            # No watchdog: the user of a blocked shell sees that it waits, and has the interrupt and %bridge.
+            default.configure(stall_after=None)
         default_bridge().start()
-        self._lifes.look()
+        self._loop_ends.new_message()
         self._add_cell()
         self._add_runner()
         self._shell.ast_transformers.append(self.transformer)
@@ -86,7 +86,7 @@ class Extension:
         self._cell.begins()
 
     def unload(self) -> None:
-        """Take away what has been added, the last first."""
+        """Undo what was added, in reverse order."""
         while self._undo:
             self._undo.pop()()
 
@@ -105,7 +105,7 @@ class Extension:
             undo()
 
         def undo_soon() -> None:
-            # A cell that unloads has been rewritten already, and what follows in it still calls this.
+            # A cell that unloads the extension is rewritten already. The rest of it still needs the Cell.
             if self._runs_cell:
                 self._shell.events.register("post_run_cell", undo_after_cell)
             else:
@@ -141,14 +141,14 @@ class Extension:
         }
         names = self._shell.user_ns
         self._names = {name: value for name, value in ours.items() if name not in names}
-        # Not the user's own: %who does not list them, as it lists nothing of what a shell starts with.
+        # Not interactive: %who lists only the user's own names.
         self._shell.push(self._names, interactive=False)
         self._undo.append(self._remove_names)
 
     def _remove_names(self) -> None:
         self._shell.drop_by_id(self._names)
 
-    # What the transformer asks.
+    # For the transformer.
 
     def _awaits(self) -> bool:
         return bool(self._shell.autoawait)
@@ -164,16 +164,16 @@ class Extension:
     def _before_cell(self, info: Any = None) -> None:
         self._runs_cell = True
         self._cell.begins()
-        self._tell()
+        self._report_loop_change()
 
     def _after_cell(self, result: Any = None) -> None:
         self._runs_cell = False
         self._magics.forget_errors()
-        self._tell()
+        self._report_loop_change()
 
-    def _tell(self) -> None:
-        """Say once that a loop has ended; give the name ``loop`` to the new one when there is one."""
-        message = self._lifes.look()
+    def _report_loop_change(self) -> None:
+        """Say once that a loop has ended. Bind the name ``loop`` to the new loop once it runs."""
+        message = self._loop_ends.new_message()
         if message is not None:
             print(message)
         served = default_bridge()
@@ -184,7 +184,7 @@ class Extension:
 
 
 class _Runner:
-    """Drives a cell's coroutine, which never suspends: whatever it awaited has become a blocking call."""
+    """Drives a cell's coroutine. It never suspends, since each ``await`` was rewritten into a blocking call."""
 
     def __call__(self, coro: Coroutine[Any, Any, Any]) -> Any:
         try:
@@ -195,19 +195,19 @@ class _Runner:
         raise RuntimeError("an 'await' of this cell was not rewritten; write block_on(...) instead")
 
     def __str__(self) -> str:
-        return _NAME  # which %autoawait prints
+        return _NAME  # printed by %autoawait
 
 
-class _Lifes:
+class _LoopEnds:
     """Notices that the default bridge's loop has ended."""
 
     def __init__(self) -> None:
-        self._told: object = None
+        self._reported: object = None
 
-    def look(self) -> str | None:
-        """Return what is to be said, once for each loop that has ended."""
-        life = default_bridge()._life
-        if life is None or life.over is None or life is self._told:
+    def new_message(self) -> str | None:
+        """Return the message about a loop that has ended; None if there is no such loop, or it was reported."""
+        run = default_bridge().last_run
+        if run is None or run.over is None or run is self._reported:
             return None
-        self._told = life
-        return f"bridge: {life.over}; the next call starts a new loop."
+        self._reported = run
+        return f"bridge: {run.over}; the next call starts a new loop."

@@ -1,70 +1,50 @@
-"""How a caller's thread waits: the interface, the registry, and one module for each strategy.
+"""Strategies, the ways in which a caller's thread waits: the interface, the registry, one module for each strategy.
 
-A strategy knows nothing of loops, reactors or calls, so nothing here imports asyncio or Twisted.
+A strategy knows neither loops nor reactors nor calls. So nothing here imports asyncio or Twisted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import entry_points
-from typing import Any, Protocol, cast, runtime_checkable
+from importlib import import_module
+from typing import Any, cast
 
-from .._condition import new_lock
 from .._errors import StrategyUnavailable
+from .._threads.condition import new_lock
+from .interface import Strategy, Waiter
 
 ENTRY_POINTS = "bridge.strategies"
 
-
-@runtime_checkable
-class Waiter(Protocol):
-    """Lets one thread wait for one notification.
-
-    If the caller gives up (a second Ctrl-C, work that ignores its cancellation), the waiter is dropped, and a
-    ``notify()`` that comes afterwards must do no harm. One that was notified is not used again: a call that goes on
-    waiting, as the thread has run a function for ``in_caller``, gets a new one. A waiter that lets other greenlets of
-    its thread go on has an attribute ``owner``, the greenlet that waits.
-    """
-
-    def wait(self, timeout: float | None) -> bool:
-        """Wait until notified. Called in the thread that made the waiter, again after it has returned False or raised.
-
-        :param timeout: seconds, at most ``threading.TIMEOUT_MAX``; None waits for ever.
-        :returns: True once notified, also if that was before the wait; False on time-out.
-        :raises BaseException: whatever a signal handler of this thread raises, such as KeyboardInterrupt. So the wait
-            has to be one that signals interrupt.
-        """
-        ...
-
-    def notify(self) -> None:
-        """End the wait. Called once, from any thread, most often the loop's; may come before ``wait()``.
-
-        It must not block, and must not raise.
-        """
-        ...
-
-
-@runtime_checkable
-class Strategy(Protocol):
-    """A way to wait. One object serves every thread and every bridge."""
-
-    name: str
-
-    def unavailable(self) -> str | None:
-        """Return why the strategy cannot be used in this thread now, or None if it can. Called before every wait."""
-        ...
-
-    def waiter(self) -> Waiter:
-        """Return a new waiter. Called in the thread that is about to wait; must not block."""
-        ...
+# Our own strategies: module and class by name. Each is made on first use, or when all are listed.
+_BUILT_IN = {
+    "auto": ("auto", "AutoStrategy"),
+    "lock": ("lock", "LockStrategy"),
+    "event": ("event", "EventStrategy"),
+    "greenlet": ("greenlet", "GreenletStrategy"),
+    "queue": ("queue", "QueueStrategy"),
+    "gevent": ("gevent", "GeventStrategy"),
+    "qt": ("gui.qt", "QtStrategy"),
+    "tk": ("gui.tk", "TkStrategy"),
+}
 
 
 class _Registry:
-    """The strategies by name: those registered, and those that installed distributions declare."""
+    """The strategies by name: our own, the registered ones, and those of installed distributions."""
 
     def __init__(self) -> None:
         self._lock = new_lock()
-        self._registered: dict[str, Strategy] = {}
+        self._built_in: dict[str, Strategy] = {}
+        self._registered: dict[str, Strategy] = {}  # after _load() it has all strategies, ours too
         self._loaded = False
+
+    def built_in(self, name: str) -> Strategy:
+        """Return one of our own strategies, the same object each time."""
+        made = self._built_in.get(name)
+        if made is None:
+            module, cls = _BUILT_IN[name]
+            make: Any = getattr(import_module(f".{module}", __name__), cls)
+            made = self._built_in.setdefault(name, make(self.built_in) if name == "auto" else make())
+        return made
 
     def register(self, strategy: Strategy, replace: bool) -> None:
         if not isinstance(strategy, Strategy):
@@ -73,7 +53,7 @@ class _Registry:
                 "(bridge.Strategy)"
             )
         with self._lock:
-            if strategy.name in self._registered and not replace:
+            if (strategy.name in self._registered or strategy.name in _BUILT_IN) and not replace:
                 raise ValueError(
                     f"a strategy {strategy.name!r} is registered already; write "
                     "register_strategy(strategy, replace=True) to take its place"
@@ -84,7 +64,10 @@ class _Registry:
         self._lock = new_lock()
 
     def find(self, name: str) -> Strategy | None:
-        return self._registered.get(name) or self.all().get(name)
+        found = self._registered.get(name)
+        if found is None and name in _BUILT_IN:
+            return self.built_in(name)
+        return found or self.all().get(name)
 
     def all(self) -> dict[str, Strategy]:
         if not self._loaded:
@@ -92,22 +75,11 @@ class _Registry:
         return dict(self._registered)
 
     def _load(self) -> None:
-        from . import auto, event, gevent, greenlet, lock, qt, queue, tk
+        from importlib.metadata import entry_points  # slow to import, and a first call does not need it
 
-        qt_strategy, tk_strategy, gevent_strategy = qt.QtStrategy(), tk.TkStrategy(), gevent.GeventStrategy()
-        builtin: list[Strategy] = [
-            auto.AutoStrategy(qt_strategy, tk_strategy, gevent_strategy),
-            lock.LockStrategy(),
-            event.EventStrategy(),
-            greenlet.GreenletStrategy(),
-            queue.QueueStrategy(),
-            gevent_strategy,
-            qt_strategy,
-            tk_strategy,
-        ]
-        found: dict[str, Strategy] = {strategy.name: strategy for strategy in builtin}
+        found = {name: self.built_in(name) for name in _BUILT_IN}
         for entry_point in entry_points(group=ENTRY_POINTS):
-            if entry_point.name not in self._registered:
+            if entry_point.name not in self._registered and entry_point.name not in found:
                 found[entry_point.name] = _FromEntryPoint(entry_point.name, entry_point.load)
         with self._lock:
             self._registered = found | self._registered
@@ -115,7 +87,7 @@ class _Registry:
 
 
 class _FromEntryPoint:
-    """A strategy that another distribution declares, loaded when it is first used."""
+    """A strategy that an installed distribution declares. It is loaded on first use."""
 
     def __init__(self, name: str, load: Callable[[], Any]) -> None:
         self.name = name
@@ -142,19 +114,19 @@ _registry = _Registry()
 
 
 def renew_after_fork() -> None:
-    """Make a new lock in a forked child, as a thread of the parent may have held the old one."""
+    """After a fork: make a new lock, since a thread of the parent may have held the old one."""
     _registry.renew_lock()
 
 
 def register_strategy(strategy: Strategy, *, replace: bool = False) -> None:
     """Make a strategy available by its name, in this process.
 
-    An installed distribution declares one by an entry point in the group ``bridge.strategies`` instead: the entry
-    point's name is the strategy's, its object a strategy or a class without arguments that makes one.
+    An installed distribution declares a strategy by an entry point in the group ``bridge.strategies`` instead. The
+    entry point has the name of the strategy. Its object is a strategy, or a class that makes one without arguments.
 
     :param replace: take the place of a strategy of that name.
     :raises TypeError: the object lacks a part of :class:`Strategy`.
-    :raises ValueError: there is a strategy of that name.
+    :raises ValueError: there is a strategy of that name, and replace is false.
 
     ::
 
@@ -170,7 +142,7 @@ def register_strategy(strategy: Strategy, *, replace: bool = False) -> None:
 
 
 def strategies() -> dict[str, Strategy]:
-    """Return every strategy there is, by name; ``unavailable()`` of each tells whether it can be used here and now.
+    """Return all strategies by name. ``unavailable()`` of each tells whether this thread can use it now.
 
     ::
 
@@ -182,7 +154,7 @@ def strategies() -> dict[str, Strategy]:
 def resolve(spec: str | Strategy) -> Strategy:
     """Return the strategy of that name, or the object itself if it is one.
 
-    :raises StrategyUnavailable: there is no strategy of that name; the message lists those that there are.
+    :raises StrategyUnavailable: there is no strategy of that name; the message lists the existing ones.
     :raises TypeError: spec is neither a name nor a strategy.
     """
     if not isinstance(spec, str):
@@ -191,16 +163,30 @@ def resolve(spec: str | Strategy) -> Strategy:
         raise TypeError(f"a strategy is given by its name or as an object of its own, not as {spec!r}")
     strategy = _registry.find(spec)
     if strategy is None:
-        raise StrategyUnavailable(f"there is no strategy {spec!r}; {_those_that_are_there()}")
+        raise StrategyUnavailable(f"there is no strategy {spec!r}; {_available_strategies()}")
     return strategy
 
 
+def special_waiter() -> Waiter | None:
+    """Return a waiter that runs what else this thread has to run, such as a GUI; None if it has nothing else to run."""
+    auto: Any = resolve("auto")
+    waiter: Waiter | None = auto.special()
+    return waiter
+
+
+def sleeping_waiter() -> Waiter:
+    """Return a waiter for a thread that has nothing else to run."""
+    from .lock import SleepingWaiter
+
+    return SleepingWaiter()
+
+
 def refused(strategy: Strategy, reason: str) -> StrategyUnavailable:
-    """Return the error for a strategy that cannot be used here and now."""
-    return StrategyUnavailable(f"strategy {strategy.name!r} cannot be used here: {reason}; {_those_that_are_there()}")
+    """Return the error for a strategy that this thread cannot use now."""
+    return StrategyUnavailable(f"strategy {strategy.name!r} cannot be used here: {reason}; {_available_strategies()}")
 
 
-def _those_that_are_there() -> str:
+def _available_strategies() -> str:
     usable: list[str] = []
     others: list[str] = []
     for name, strategy in sorted(_registry.all().items()):

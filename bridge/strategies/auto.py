@@ -1,75 +1,79 @@
-"""Pick the strategy that fits the place the caller stands in."""
+"""Pick the strategy that fits the calling thread."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import gui
-from .gevent import GeventStrategy
 from .lock import LockWaiter
-from .qt import BINDINGS, QtStrategy
-from .tk import TkStrategy
+from .toolkits import BINDINGS
 
 if TYPE_CHECKING:
-    from . import Waiter
+    from .gui.qt import QtStrategy
+    from .gui.tk import TkStrategy
+    from .interface import Waiter
 
 _PYSIDE, _PYQT = BINDINGS
 
 
 class AutoStrategy:
-    """Runs a GUI's events in the main thread of a program that has one, or gevent's hub; else waits on a bare lock."""
+    """Runs a GUI's events in the main thread of a program with a GUI, or gevent's hub; else waits on a bare lock."""
 
     name = "auto"
+    switches_stacks = True
 
-    def __init__(self, qt: QtStrategy, tk: TkStrategy, gevent: GeventStrategy) -> None:
-        self._qt = qt
-        self._tk = tk
-        self._gevent = gevent
+    def __init__(self, find_strategy: Callable[[str], Any]) -> None:
+        self._find_strategy = find_strategy  # returns one of our own, by its name
 
     def unavailable(self) -> str | None:
-        """Return None: there is always one that fits."""
+        """Return None: a lock fits everywhere."""
         return None
 
     def waiter(self, modules: dict[str, ModuleType] = sys.modules) -> Waiter:
-        """Return the waiter of the strategy that fits this thread."""
-        # This is looked at for every call, so it costs four look-ups in a program that has none of these.
+        """Return a waiter of the strategy that fits this thread."""
+        # Runs for every call: four look-ups in a program without any of these modules.
         if _PYSIDE in modules or _PYQT in modules or "tkinter" in modules or "gevent" in modules:
             return self._special() or LockWaiter()
         return LockWaiter()
 
     def special(self, modules: dict[str, ModuleType] = sys.modules) -> Waiter | None:
-        """Return the waiter of the strategy that runs what this thread has to do meanwhile; None if that is nothing."""
+        """Return a waiter that runs what else this thread has to run; None if it has nothing else to run."""
         if _PYSIDE in modules or _PYQT in modules or "tkinter" in modules or "gevent" in modules:
             return self._special()
         return None
 
     def _special(self) -> Waiter | None:
         waiter = self._in_gui()
-        if waiter is None and self._gevent.serves_here():
-            return self._gevent.waiter()
+        if waiter is None and "gevent" in sys.modules and self._find_strategy("gevent").serves_here():
+            gevent_waiter: Waiter = self._find_strategy("gevent").waiter()
+            return gevent_waiter
         return waiter
 
     def _in_gui(self) -> Waiter | None:
-        """Return a waiter on the GUI that this thread runs.
+        """Return a waiter that runs the events of this thread's GUI; None if it has no GUI.
 
-        That is the one that IPython was told to run; else Qt if its loop runs; else the one that has an application
-        object or a root window, Tk's before Qt's, for nobody can see whether Tk's loop runs.
+        A GUI needs an application object (Qt) or a root window (Tk). If both exist, the choice is: the GUI that IPython
+        was told to run; else Qt if its loop runs; else Tk, since there is no way to see whether Tk's loop runs.
         """
+        from . import gui
+
         if gui.why_not_here() is not None:
             return None
-        core, application = self._qt.application()
-        root = self._tk.root()
+        qt: QtStrategy = self._find_strategy("qt")
+        tk: TkStrategy = self._find_strategy("tk")
+        core, application = qt.application()
+        root = tk.root()
         if application is None and root is None:
             return None
         active = gui.active_in_ipython() or ""
         if root is None or active.startswith("qt"):
-            order: tuple[QtStrategy | TkStrategy, ...] = (self._qt, self._tk)
+            order: tuple[QtStrategy | TkStrategy, ...] = (qt, tk)
         elif application is None or active.startswith("tk"):
-            order = (self._tk, self._qt)
+            order = (tk, qt)
         else:
-            order = (self._qt, self._tk) if self._qt.is_running(core) else (self._tk, self._qt)
+            order = (qt, tk) if qt.is_running(core) else (tk, qt)
         for strategy in order:
             if strategy.unavailable() is None:
                 return strategy.waiter()
@@ -77,7 +81,7 @@ class AutoStrategy:
 
 
 def name_of_gui(modules: dict[str, ModuleType] = sys.modules) -> str | None:
-    """Return the name of the GUI whose events the main thread runs, most likely; None if there is none. Any thread."""
+    """Return the name of the GUI that the main thread probably runs; None if none. May be called in any thread."""
     for name in BINDINGS:
         application: Any = getattr(modules.get(name), "QCoreApplication", None)
         if application is not None and application.instance() is not None:

@@ -2,9 +2,6 @@
 
 By a lock among those that the event releases when it is set, and not by ``Event.wait()``. Ctrl-C may come between the
 lines of that: then it raises "release unlocked lock", or it ends with the event's lock held, and ``set()`` hangs.
-
-The private names of the standard library that this module stands on (test_names.py::test_event_names), in CPython 3.3
-to 3.15: ``threading.Event._cond``, ``threading.Condition._waiters``.
 """
 
 from __future__ import annotations
@@ -12,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from .._native import FOR_GREENLETS, allocate_lock, is_patched
+from .._threads.native import FOR_GREENLETS, allocate_lock, is_patched
 
 
 class EventWaiter:
@@ -41,8 +38,13 @@ class EventStrategy:
     name = "event"
 
     def unavailable(self) -> str | None:
-        """Return a reason in a process that gevent has patched, where the events are for greenlets."""
-        return FOR_GREENLETS if is_patched() else None
+        """Return a reason where gevent has patched the events, or where Python has lost a name of theirs."""
+        if is_patched():
+            return FOR_GREENLETS
+        from .._private.abilities import why_lost  # not with ``import bridge``, which would load every table of names
+        from .._private.rows import EVENTS
+
+        return why_lost(EVENTS)
 
     def waiter(self) -> EventWaiter:
         """Return a waiter with an event of its own."""

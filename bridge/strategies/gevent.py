@@ -1,8 +1,8 @@
 """Wait in one greenlet of gevent's, while gevent's hub runs the others.
 
-The loop's thread rings an asynchronous watcher of the hub's loop, the one object of gevent's that any thread may touch.
-There is one watcher for each hub, so that a notification that comes late, for a wait that was given up, finds it there.
-It keeps the hub from reporting a deadlock (LoopExit) for just as long as somebody waits.
+The loop's thread triggers an async watcher of the hub's event loop, the only object of gevent's that is thread-safe.
+There is one watcher for each hub. It outlives the single wait, so a late notification, of an abandoned wait, is safe.
+The watcher is referenced while a greenlet waits: only then it keeps the hub from reporting a deadlock (LoopExit).
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 from greenlet import getcurrent
 
-from .._native import is_patched
-from .._seconds import LOOK_UP
+from .._threads.native import is_patched
+from .._threads.seconds import LOOK_UP
 from .lock import LockWaiter
 
 
 class _Bell:
     """Resumes the greenlets of one hub whose calls have ended.
 
-    A signal that arrives after gevent has looked for signals and before its hub sleeps is handled when the hub wakes.
-    So the main thread's hub looks up now and then while somebody waits: a Ctrl-C is late at the worst.
+    A signal that arrives after gevent has checked for signals and before its hub sleeps is handled when the hub wakes.
+    So a timer wakes the main thread's hub now and then while a greenlet waits. Such a Ctrl-C is late, but not lost.
     """
 
     def __init__(self, hub: Any) -> None:
@@ -32,22 +32,22 @@ class _Bell:
         self._waiting: set[object] = set()
         self._watcher = hub.loop.async_(ref=False)
         self._watcher.start(self._resume)
-        self._looks_up: Any = hub.loop.timer(LOOK_UP, LOOK_UP, ref=False) if hub.main_hub else None
+        self._signal_timer: Any = hub.loop.timer(LOOK_UP, LOOK_UP, ref=False) if hub.main_hub else None
 
     def ring(self, waiter: GeventWaiter) -> None:
-        """Let the hub resume the greenlet that waits there. Called from any thread."""
+        """Make the hub resume the greenlet of the waiter. Called from any thread."""
         self._due.append(waiter)
         try:
             self._watcher.send()
-        except Exception:  # the hub's thread has ended, and nobody waits there any more
+        except Exception:  # the hub's thread has ended, and its greenlets with it
             pass
 
     def begin(self, parked: object) -> None:
-        """Keep the hub running. Called in its thread."""
+        """Note that a greenlet waits, and keep the hub running. Called in the hub's thread."""
         self._waiting.add(parked)
         self._watcher.ref = True
-        if self._looks_up is not None and not self._looks_up.active:
-            self._looks_up.start(self._look_up)
+        if self._signal_timer is not None and not self._signal_timer.active:
+            self._signal_timer.start(self._check_signals)
 
     def end(self, parked: object) -> None:
         """Undo ``begin()``."""
@@ -61,48 +61,48 @@ class _Bell:
             parked = due[0].parked
             if parked is not None:
                 parked.switch(None)
-            due.popleft()  # only now: a Ctrl-C above may have come before the switch, and is raised in another greenlet
+            due.popleft()  # only now: a Ctrl-C before the switch is raised in another greenlet, and leaves this one due
 
-    def _look_up(self) -> None:
-        self._resume()  # whom a Ctrl-C has left there
+    def _check_signals(self) -> None:
+        self._resume()  # greenlets that a Ctrl-C in _resume() left due
         if not self._waiting:
-            self._watcher.ref = False  # should a Ctrl-C have cut off end()
-            self._looks_up.stop()
+            self._watcher.ref = False  # a Ctrl-C may have interrupted end()
+            self._signal_timer.stop()
 
 
 class GeventWaiter:
-    """Blocks the greenlet that calls ``wait()``, and no other one."""
+    """Blocks the greenlet that calls ``wait()``, and no other greenlet."""
 
     __slots__ = ("_bell", "_gevent", "notified", "owner", "parked")
 
     def __init__(self, gevent: Any, bell: _Bell) -> None:
         self._gevent = gevent
         self._bell = bell
-        self.owner = getcurrent()  # for those who look: the greenlet that waits
+        self.owner = getcurrent()  # the greenlet that waits, for diagnostics
         self.notified = False
         self.parked: Any = None  # gevent's own Waiter, while the greenlet is switched away
 
     def wait(self, timeout: float | None) -> bool:
-        """Give control to the hub. What is thrown into the greenlet, such as by ``kill()``, ends the wait."""
+        """Switch to the hub. An exception that is thrown into the greenlet, as by ``kill()``, ends the wait."""
         if self.notified:
             return True
         hub = self._gevent.get_hub()
         handled = sys.exception()
         timer: Any = None
-        outer = self.parked  # this is a signal handler inside that wait
+        outer = self.parked  # set if this is a signal handler inside another wait()
         self.parked = parked = self._gevent.Waiter(hub)
         try:
             self._bell.begin(parked)
             if timeout is not None:
                 timer = hub.loop.timer(max(timeout, 0.0))
                 timer.start(parked.switch, None)
-            # Only now, with the greenlet to be found: a notification before that has left nothing but the flag.
+            # Check only now: a notification before ``parked`` was set has only set the flag.
             if not self.notified:
                 parked.get()
             return self.notified
         except BaseException as error:
             if error.__context__ is None and error is not handled:
-                error.__context__ = handled  # as the interpreter does for what is raised here, and not thrown
+                error.__context__ = handled  # as the interpreter does for an exception that is raised, not thrown
             raise
         finally:
             handled = None
@@ -121,8 +121,8 @@ class GeventWaiter:
 class GeventStrategy:
     """Waits in a greenlet of gevent's. Serves every thread, each with a hub of its own.
 
-    In the hub itself, where signal handlers and the callbacks of watchers run, it blocks the thread: nobody else could
-    go on anyway.
+    In the hub itself, where signal handlers and callbacks of watchers run, it blocks the thread: while the hub waits,
+    no greenlet can run anyway.
     """
 
     name = "gevent"
@@ -146,7 +146,7 @@ class GeventStrategy:
         return GeventWaiter(gevent, bell)
 
     def serves_here(self) -> bool:
-        """Return whether this is a place where others of gevent's want to go on: a patched process, or its greenlet."""
+        """Return whether gevent may have other greenlets to run: in a patched process, or in gevent's greenlet."""
         if is_patched():
             return True
         gevent: Any = sys.modules.get("gevent.hub")

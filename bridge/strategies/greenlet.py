@@ -1,4 +1,4 @@
-"""Wait in one greenlet while others of the same thread go on: a hub a thread resumes the one whose call has ended.
+"""Wait in one greenlet while others of the same thread run: each thread has a hub, which resumes them.
 
 ::
 
@@ -9,24 +9,24 @@
         greenlet(fetch).switch()  # returns when fetch blocks
     block_on(all_fetched(), strategy="greenlet")  # resumes the others meanwhile
 
-Control goes as follows.
+The rules:
 
-- A greenlet that blocks gives control to its parent, whose ``switch()`` returns ``()``. If the parent is blocked
-  itself, the nearest ancestor that is not gets it; in the end that is the thread's main greenlet.
-- The main greenlet, when it blocks, runs the hub: it resumes the greenlets whose calls have ended or timed out, in the
-  order in which they did, until its own turn comes. A greenlet that the hub resumed gives control back to the hub when
-  it blocks again.
-- Between two waits of the main greenlet nobody is resumed, and no completion is lost: its next wait resumes them, or
-  it switches to a greenlet itself, which then sees that its call has ended.
-- A greenlet that somebody switches to before its call has ended gives control to its parent again. An exception that
-  is thrown into it (``throw()``, ``kill()``) ends its wait.
-- An exception that ends a greenlet is raised in its parent, as always; if the parent is blocked, it ends that wait.
-  Ctrl-C while all are blocked ends the main greenlet's wait, and the others go on waiting.
-- When a thread ends, GreenletExit is raised in those of its greenlets that are still blocked, and again if they block
-  once more; nobody waits for the cleanup of their work.
+- A greenlet that blocks switches to its parent, whose ``switch()`` returns ``()``. If the parent is blocked too, it
+  switches to the nearest ancestor that is not blocked, at last the thread's main greenlet.
+- The main greenlet, when it blocks, runs the hub. The hub resumes the greenlets whose calls have ended or timed out, in
+  the order of these events, until the main greenlet's own call has ended. A greenlet that the hub resumed switches back
+  to the hub when it blocks again.
+- Between two waits of the main greenlet no greenlet is resumed, and no completion is lost. The next wait resumes them.
+  Or the main greenlet switches to one itself, which then finds that its call has ended.
+- A greenlet that is switched to before its call has ended switches to its parent again. An exception that is thrown
+  into it (``throw()``, ``kill()``) ends its wait.
+- An exception that ends a greenlet is raised in its parent, as always. If the parent is blocked, its wait ends. Ctrl-C
+  while all greenlets are blocked ends the main greenlet's wait. The others wait on.
+- When a thread ends, GreenletExit is raised in each greenlet that is still blocked, and again if it blocks once more.
+  The thread does not wait for the cleanup of their work.
 
-This is for greenlets that you start yourself. Those of a library (gevent, SQLAlchemy, an event loop that runs in this
-thread) have parents that expect something else than to get control in the middle of a ``switch()``.
+Use it for greenlets that you start yourself. The greenlets of a library (gevent, SQLAlchemy, an event loop in this
+thread) have parents that do not expect control in the middle of a ``switch()``.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ from time import monotonic
 
 from greenlet import getcurrent, greenlet
 
-from .._seconds import LOOK_UP
+from .._threads.seconds import LOOK_UP
 
-# How often a greenlet that blocks again and again as its thread ends gets GreenletExit.
+# How often GreenletExit is raised in a greenlet that blocks again and again as its thread ends.
 _ROUNDS = 10
 
 
 class GreenletWaiter:
-    """Blocks the greenlet that calls ``wait()``, and no other one of its thread."""
+    """Blocks the greenlet that calls ``wait()``, and no other greenlet of its thread."""
 
     __slots__ = ("_hub", "deadline", "notified", "owner", "stack")
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self.owner = getcurrent()  # for those who look: the greenlet that made this, and is to wait
+        self.owner = getcurrent()  # the greenlet that made this and will wait, for diagnostics
         self.notified = False
-        self.stack: greenlet | None = None  # the one that is blocked here, never the main greenlet
+        self.stack: greenlet | None = None  # the greenlet blocked in wait(), never the main one
         self.deadline = math.inf
 
     def wait(self, timeout: float | None) -> bool:
@@ -68,49 +68,50 @@ class GreenletWaiter:
     def notify(self) -> None:
         """Put this on the hub's list and wake the hub. Called once, from any thread."""
         hub = self._hub
-        hub.due.append(self)  # first: who sees the flag may rely on that
+        hub.due.append(self)  # first: code that sees the flag expects it on the list
         self.notified = True
         hub.wake()
 
 
 class Hub:
-    """What the waiters of one thread share. Every method but ``wake`` is called in that thread.
+    """The hub of one thread, which its waiters share. Every method but ``wake`` is called in that thread.
 
-    A signal handler may run between any two lines, block there, and so run the hub inside the hub; what it raises
-    leaves the hub at that line. Therefore nothing is taken off a list before it has been dealt with, and no decision
-    rests on what was read before a call.
+    A signal handler may run between any two lines. It may block there, and so run the hub inside the hub. Or it raises,
+    and the hub is left at that line. So an entry is taken off a list only after it was handled, and no decision rests
+    on a value that was read before a call.
     """
 
     def __init__(self) -> None:
         self.main = getcurrent()
         while self.main.parent is not None:
             self.main = self.main.parent
-        self.due: deque[GreenletWaiter] = deque()  # notified; some were given up, or have seen it for themselves
-        self._parked: dict[greenlet, GreenletWaiter] = {}  # for each blocked greenlet its innermost wait
-        self._resumed: greenlet | None = None  # the one that the hub has switched to
+        # Notified waiters. Some are abandoned, or have seen their flag already.
+        self.due: deque[GreenletWaiter] = deque()
+        self._parked: dict[greenlet, GreenletWaiter] = {}  # the innermost wait of each blocked greenlet
+        self._resumed: greenlet | None = None  # the greenlet that the hub has switched to
         self._is_running = False
-        # Not before the smaller of these a parked waiter times out: the earliest deadline that the last round found,
-        # and the earliest of those that came after it.
-        self._found = math.inf
-        self._fresh = math.inf
-        # Locked until there is something new to look at. An alarm too many costs one look.
+        # No parked waiter times out before the smaller of these two: the earliest deadline at the last _time_out(), and
+        # the earliest deadline of the waits that began after it.
+        self._earliest_known = math.inf
+        self._earliest_new = math.inf
+        # Released to wake the hub. A superfluous release costs one pass of its loop.
         self._alarm = threading.Lock()
         self._alarm.acquire()
 
     @property
     def is_empty(self) -> bool:
-        """Whether no greenlet is blocked but, maybe, the main one."""
+        """Whether no greenlet is blocked, other than the main one."""
         return not self._parked
 
     def wake(self) -> None:
-        """Let the hub look at what is due. Called from any thread."""
+        """Wake the hub to check what is due. Called from any thread."""
         try:
             self._alarm.release()
-        except RuntimeError:  # it has been woken already
+        except RuntimeError:  # it is woken already
             pass
 
     def run(self, waiter: GreenletWaiter) -> bool:
-        """Resume the others until the main greenlet's own waiter is due. Called in the main greenlet."""
+        """Resume other greenlets until the waiter is due. Return False on time-out. Called in the main greenlet."""
         due = self.due
         outer = self._is_running
         try:
@@ -124,12 +125,12 @@ class Hub:
                         due.remove(first)
                     if first is waiter:
                         return True
-                elif waiter.notified:  # an earlier wait or an inner hub has taken it off the list
+                elif waiter.notified:  # an earlier wait or an inner run() has taken it off the list
                     return True
                 now = monotonic()
                 if now >= waiter.deadline:
                     return waiter.notified
-                earliest = min(self._found, self._fresh)
+                earliest = min(self._earliest_known, self._earliest_new)
                 if now >= earliest:
                     self._time_out(now)
                 elif not due:
@@ -139,36 +140,37 @@ class Hub:
         finally:
             self._is_running = outer
             if outer:
-                self.wake()  # this may have heard the outer hub's alarm
+                self.wake()  # this run() may have consumed the outer one's alarm
 
     def park(self, waiter: GreenletWaiter, stack: greenlet) -> bool:
-        """Give control away until the waiter is due. Called in any greenlet but the main one."""
+        """Switch away until the waiter is due. Return False on time-out. Called in any greenlet but the main one."""
         if waiter.notified:
-            self._forget(waiter)
+            self._remove_due(waiter)
             return True
         parked = self._parked
-        outer = parked.get(stack)  # this is a signal handler that runs inside that wait
+        outer = parked.get(stack)  # set if this is a signal handler inside another wait()
         try:
-            self._enter(waiter, stack)
+            self._register(waiter, stack)
             while not waiter.notified:
                 if waiter.deadline <= monotonic():
                     return False
-                self._next(stack).switch()
-            self._forget(waiter)
+                self._switch_target(stack).switch()
+            self._remove_due(waiter)
             return True
         finally:
             waiter.stack = None
             if outer is None:
                 parked.pop(stack, None)
             else:
-                self._enter(outer, stack)
-                if outer.notified:  # the hub has passed it by
+                self._register(outer, stack)
+                if outer.notified:  # the hub may have skipped it meanwhile
                     self.due.append(outer)
 
     def end(self) -> None:
-        """Raise GreenletExit in the blocked greenlets, and again in those that block again. Called at the thread's end.
+        """Raise GreenletExit in each blocked greenlet, and again if it blocks again. Called at the thread's end.
 
-        What else they raise as they end goes to ``threading.excepthook``. One that always goes on is left in the end.
+        Other exceptions of these greenlets go to ``threading.excepthook``. A greenlet that always blocks again is
+        abandoned after some rounds.
         """
         for _ in range(_ROUNDS):
             for stack in list(self._parked):
@@ -177,14 +179,14 @@ class Hub:
                 except BaseException as error:
                     threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, None)))
 
-    def _enter(self, waiter: GreenletWaiter, stack: greenlet) -> None:
+    def _register(self, waiter: GreenletWaiter, stack: greenlet) -> None:
         waiter.stack = stack
         self._parked[stack] = waiter
-        if waiter.deadline < self._fresh:
-            self._fresh = waiter.deadline
+        if waiter.deadline < self._earliest_new:
+            self._earliest_new = waiter.deadline
 
-    def _next(self, stack: greenlet) -> greenlet:
-        """Return who goes on while this greenlet is blocked."""
+    def _switch_target(self, stack: greenlet) -> greenlet:
+        """Return the greenlet to switch to while this one is blocked."""
         if stack is self._resumed:
             return self.main
         parent = stack.parent
@@ -193,7 +195,7 @@ class Hub:
         return self.main if parent is None else parent
 
     def _resume(self, waiter: GreenletWaiter) -> None:
-        """Switch to the greenlet that is blocked in this wait, if there is one still."""
+        """Switch to the greenlet that is blocked in this wait, if it still is."""
         stack = waiter.stack
         if stack is None:
             return
@@ -204,29 +206,29 @@ class Hub:
             self._resumed = None
 
     def _time_out(self, now: float) -> None:
-        """Resume the greenlets whose time is up, and find the next deadline."""
-        self._found = -math.inf  # so that it is done again, should an exception leave it undone
-        self._fresh = math.inf
+        """Resume the greenlets whose deadline has passed, and find the next deadline."""
+        self._earliest_known = -math.inf  # so that the hub calls this again, should an exception interrupt it
+        self._earliest_new = math.inf
         for waiter in list(self._parked.values()):
             if waiter.deadline <= now:
                 self._resume(waiter)
-        self._found = min([waiter.deadline for waiter in list(self._parked.values())], default=math.inf)
+        self._earliest_known = min([waiter.deadline for waiter in list(self._parked.values())], default=math.inf)
 
-    def _forget(self, waiter: GreenletWaiter) -> None:
+    def _remove_due(self, waiter: GreenletWaiter) -> None:
         try:
             self.due.remove(waiter)
         except ValueError:
             pass
 
 
-class _End:
-    """Ends a thread's hub when it is dropped, which is when the thread's local data are."""
+class _HubEnder:
+    """Ends a thread's hub when it is deleted, together with the thread's local data."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        # The interpreter's end and a fork drop it in another thread, or where no code should run any more.
+        # At the interpreter's exit and after a fork this runs in another thread, or where no code should run any more.
         if self._hub.is_empty or is_finalizing() or getcurrent() is not self._hub.main:
             return
         ident = threading.get_ident()
@@ -242,11 +244,11 @@ class _Local(threading.local):
 
     def __init__(self) -> None:
         self.hub = Hub()
-        self._end = _End(self.hub)
+        self._ender = _HubEnder(self.hub)
 
 
-# By ident, those of threads that are ending. A greenlet that blocks again then must not ask for the thread's local
-# data: they are gone, and new ones would have a hub that nobody ends, and would never go.
+# The hubs of threads that are ending, by ident. A greenlet that blocks again then must not use the thread's local data.
+# These are gone, and new ones would have a new hub, which would never be ended.
 _ending: dict[int, Hub] = {}
 _local = _Local()
 
@@ -254,10 +256,12 @@ _local = _Local()
 class GreenletStrategy:
     """Waits in a greenlet, so that others of the same thread can run and wait at the same time.
 
-    Called off the loop's thread: there the hub serves. On the loop's own thread the loop switches stacks itself.
+    The hub serves threads other than the loop's. On the loop's own thread the loop itself switches stacks.
     """
 
     name = "greenlet"
+    switches_stacks = True
+    runs_hub = True
 
     def unavailable(self) -> str | None:
         """Return a reason in a greenlet of gevent's, which our hub could never resume."""

@@ -1,8 +1,11 @@
-"""Wait on a bare lock: the fastest, since nothing but the lock itself stands between notify and the waking thread."""
+"""Wait on a bare lock: the fastest strategy, since ``notify`` is the lock's ``release``."""
 
 from __future__ import annotations
 
-from .._native import allocate_lock
+import threading
+
+from .._threads.native import allocate_lock, get_ident
+from .._threads.seconds import wait_looking_up
 
 
 class LockWaiter:
@@ -19,6 +22,18 @@ class LockWaiter:
     def wait(self, timeout: float | None) -> bool:
         """Acquire the lock."""
         return self._lock.acquire() if timeout is None else self._lock.acquire(True, timeout)
+
+
+class SleepingWaiter(LockWaiter):
+    """Waits on a lock. In the main thread it wakes now and then to let signal handlers run."""
+
+    __slots__ = ()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Acquire the lock."""
+        if get_ident() == threading.main_thread().ident:
+            return wait_looking_up(super().wait, timeout)
+        return super().wait(timeout)
 
 
 class LockStrategy:

@@ -1,10 +1,10 @@
-"""Wait on a queue: what crochet and the IPython of 2008 do."""
+"""Wait on a queue, as crochet and the IPython of 2008 do."""
 
 from __future__ import annotations
 
 import queue
 
-from .._native import FOR_GREENLETS, is_patched
+from .._threads.native import FOR_GREENLETS, is_patched
 
 
 class QueueWaiter:

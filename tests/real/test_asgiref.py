@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -18,7 +20,7 @@ from asgiref.local import Local  # noqa: E402
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, async_to_sync, sync_to_async  # noqa: E402
 
 from bridge import Bridge, block_on, default_bridge, enter, in_caller, in_thread, iterate, submit  # noqa: E402
-from bridge._asgiref import CallerExecutor  # noqa: E402
+from bridge._calls.asgiref import CallerExecutor  # noqa: E402
 
 get_ident = threading.get_ident
 
@@ -40,7 +42,7 @@ def in_a_thread(function: Callable[[], Any]) -> Any:
     return results[0]
 
 
-# --- the names that bridge/_asgiref.py stands on
+# --- the names that bridge/_calls/asgiref.py stands on
 
 
 def test_names() -> None:
@@ -254,7 +256,7 @@ def test_errors_come_out() -> None:
 
 @pytest.mark.parametrize("exit_", [KeyboardInterrupt, SystemExit])
 def test_an_exit_is_the_callers(exit_: type[BaseException]) -> None:
-    thread = default_bridge().life() and default_bridge().thread
+    thread = default_bridge().current_run() and default_bridge().thread
 
     def leaving() -> None:
         raise exit_
@@ -418,3 +420,30 @@ def test_locals_go_in_and_come_out() -> None:
         seen.append(language)
     assert seen == ["de", "fr"]
     assert local.language == "it"
+
+
+def test_a_call_leaves_no_reference_cycle() -> None:
+    class Value:
+        pass
+
+    async def work(value: Value) -> None:
+        await asyncio.sleep(0)
+
+    def call() -> weakref.ref[Value]:
+        value = Value()
+        held.set(value)
+        block_on(work(value))
+        return weakref.ref(value)
+
+    held: contextvars.ContextVar[Value] = contextvars.ContextVar("held")
+    gc.collect()
+    gc.disable()
+    try:
+        gone = contextvars.copy_context().run(call)
+        for _ in range(50):
+            block_on(asyncio.sleep(0))  # the loop's last context refers to it
+            if gone() is None:
+                break
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -31,7 +31,7 @@ from sqlalchemy.types import TypeDecorator
 from sqlalchemy.util import await_only
 
 from bridge import Bridge, block_on
-from bridge.loop.swap import SwapLoop
+from bridge._loop.switching import SwitchingLoop
 
 # How long the stress test runs.
 SECONDS = float(os.environ.get("BRIDGE_STRESS_SECONDS", "10"))
@@ -507,7 +507,7 @@ def test_everything_at_once(bridge: Bridge, postgres: Any, tmp_path: Path) -> No
                 while time.monotonic() < stress.until:
                     most = max(most, len(loop.waits))
                     await asyncio.sleep(0.01)
-            assert isinstance(loop, SwapLoop)
+            assert isinstance(loop, SwitchingLoop)
             assert not loop.waits
             assert not loop.stacks.inside
             stress.done["stacks blocked at a time"] = most

@@ -12,7 +12,7 @@ from typing import Any, assert_type
 from twisted.internet.defer import Deferred, inlineCallbacks
 
 from bridge import Bridge, blocking, enter, iterate
-from bridge._iterate import Items
+from bridge._views.iterate import Items
 
 
 async def coroutine(number: int, *, name: str = "") -> str:

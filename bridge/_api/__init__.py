@@ -1,0 +1,1 @@
+"""What the package exports: Bridge, the default bridge behind the plain functions, and the decorators."""

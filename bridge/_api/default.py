@@ -1,0 +1,331 @@
+"""The default bridge and the plain functions, which call it, or in a worker thread of another bridge that one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
+
+from .._calls.finder import set_finder
+from .._diagnostics.dump import dump_on, no_dump_on
+from .._errors import BridgeError
+from .._runs.runs import bridge_here
+from .._threads.condition import new_lock
+from .._values.outcomes import trim
+from .._views.caller import Caller
+from .._views.facade import Facade
+from .bridge import Bridge
+from .engine import after_fork, calls_for, when_loaded
+
+if TYPE_CHECKING:
+    import asyncio
+    import concurrent.futures
+    from concurrent.futures._base import DoneAndNotDoneFutures
+
+    from .._runs.options import OptionArguments
+    from ..strategies.interface import Strategy
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_calls: ModuleType | None = None
+_lock = new_lock()
+_options: OptionArguments = {}
+_default: Bridge | None = None
+
+
+@when_loaded
+def _use(calls: ModuleType) -> None:
+    global _calls
+    _calls = calls
+
+
+@after_fork
+def _renew() -> None:
+    global _default, _lock
+    _lock = new_lock()  # another thread may have held it
+    if _default is not None and _default.runs.is_attached:  # as under 'python -m bridge run'
+        _default = None
+
+
+def configure(**options: Unpack[OptionArguments]) -> None:
+    """Set options of the default bridge, before its first use.
+
+    ::
+
+        bridge.configure(strategy="event", stall_after=5)
+
+    :param options: those of :class:`Bridge`; a later call adds to the earlier ones.
+    :raises BridgeError: the default bridge is in use already, or dump_signal is set off the main thread.
+    :raises TypeError: there is no such option, or its value is of the wrong type.
+    :raises ValueError: a value is out of range.
+    :raises StrategyUnavailable: there is no such strategy.
+    """
+    global _options
+    from .._runs.factories import AttachedRuns, DefaultRuns
+    from .._runs.options import options_from
+
+    options_from(options)  # refuses what is wrong, in use or not; nothing starts
+    with _lock:
+        runs = None if _default is None else _default.runs
+        if _default is not None and isinstance(runs, AttachedRuns):  # its loop runs from the beginning
+            taken = options_from(options)
+            _default._take(taken)
+            runs.take_options(taken)
+            return
+        starting = new_lock() if runs is None else runs.starting
+        with starting:
+            if _default is not None and _default.was_started:
+                raise BridgeError(
+                    "the default bridge is in use already; call bridge.configure() before the first call, or make a "
+                    "Bridge(...) of your own with these options"
+                )
+            merged: OptionArguments = {**_options, **options}
+            checked = options_from(merged)
+            dump_on(checked.dump_signal)
+            no_dump_on(_options.get("dump_signal"))
+            _options = merged
+            if _default is not None:
+                _default._set_up(checked, DefaultRuns)
+                _default.runs.starting = starting  # on which another thread may wait
+
+
+def is_configured(option: str) -> bool:
+    """Return whether the option has been given to :func:`configure`."""
+    return option in _options
+
+
+def default_bridge() -> Bridge:
+    """Return the bridge behind the plain functions. It starts with its first call, and again after a ``close()``."""
+    global _default
+    if _default is None:
+        with _lock:
+            if _default is None:
+                from .._runs.factories import DefaultRuns
+                from .._runs.options import options_from
+
+                _default = Bridge._with_runs(options_from(_options), DefaultRuns)
+    return _default
+
+
+def use_as_default(bridge: Bridge) -> None:
+    """Put a bridge behind the plain functions; for a program that is run on the loop."""
+    global _default
+    _default = bridge
+
+
+def find_bridge(loop: asyncio.AbstractEventLoop | None) -> Bridge:
+    """Return the bridge of that loop, which runs in this thread or handed it its work; else the default one."""
+    found: Bridge | None = bridge_here(loop)
+    if found is None and loop is not None and _calls is not None and _calls.is_ours(loop):
+        with _lock:
+            # A worker thread of a loop of ours that the program runs. The loop keeps the bridge for the next call.
+            found = bridge_here(loop)
+            if found is None:
+                found = loop.bridge = Bridge.attach(loop)  # type: ignore[attr-defined]
+    return found or _default or default_bridge()
+
+
+set_finder(find_bridge)
+
+
+@overload
+def block_on(x: Awaitable[T], *, timeout: float | None = None, strategy: str | Strategy | None = None) -> T: ...
+@overload
+def block_on(
+    x: concurrent.futures.Future[T], *, timeout: float | None = None, strategy: str | Strategy | None = None
+) -> T: ...
+@overload
+def block_on(
+    x: Callable[[], Awaitable[T]], *, timeout: float | None = None, strategy: str | Strategy | None = None
+) -> T: ...
+@overload
+def block_on(
+    x: Callable[[], concurrent.futures.Future[T]],
+    *,
+    timeout: float | None = None,
+    strategy: str | Strategy | None = None,
+) -> T: ...
+@overload
+def block_on(x: Callable[[], T], *, timeout: float | None = None, strategy: str | Strategy | None = None) -> T: ...
+def block_on(x: Any, *, timeout: float | None = None, strategy: str | Strategy | None = None) -> Any:
+    """Wait for x and return its result: ``default_bridge().block_on(x)``, or in a worker thread of another bridge its.
+
+    ::
+
+        from bridge import block_on
+        page = block_on(lambda: treq.get(url))        # Twisted
+        rows = block_on(connection.fetch(query))      # asyncio
+
+    Arguments and errors are those of :meth:`Bridge.block_on`.
+    """
+    try:
+        calls = _calls or calls_for(x)
+        if timeout is None and strategy is None:
+            loop = calls.get_running_loop()
+            block_here = None if loop is None else calls.short_way(loop, x)
+            if block_here is not None:
+                return block_here(loop, x)
+        return calls.block_on(None, x, timeout, strategy)
+    except BaseException as error:
+        trim(error)
+        raise
+
+
+def run(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a sync function on the loop's thread, in a task, and return its result.
+
+    ::
+
+        @run
+        def main(): ...                       # in which block_on(treq.get(url)) is safe as written
+
+    Arguments and errors are those of :meth:`Bridge.run`.
+    """
+    try:
+        result: T = calls_for().run(None, functools.partial(fn, *args, **kwargs))
+    except BaseException as error:
+        trim(error)
+        raise
+    return result
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return a new asyncio loop of ours, for the program to run.
+
+    Tasks on it await Deferreds, ``block_on`` works in everything that it runs, with no second thread, and it has a
+    Twisted reactor from the moment that it runs and Twisted is needed: the installed one, if that is idle or none is
+    installed, else its own.
+
+    ::
+
+        with asyncio.Runner(loop_factory=bridge.new_event_loop) as runner:
+            runner.run(main())
+    """
+    calls_for()
+    from .._runs.program import new_event_loop as make
+
+    return make()
+
+
+def install() -> Any:
+    """Put the reactor on a loop of ours, in this thread, and return it; the program runs it.
+
+    ::
+
+        reactor = bridge.install()
+        reactor.callWhenRunning(main)          # in which block_on works
+        reactor.run()
+
+    :raises ReactorConflict: a reactor runs already, belongs to a bridge, or cannot be adopted.
+    """
+    calls_for()
+    from .._runs.program import install as put
+
+    return put()
+
+
+@overload
+def submit(x: Awaitable[T]) -> concurrent.futures.Future[T]: ...
+@overload
+def submit(x: concurrent.futures.Future[T]) -> concurrent.futures.Future[T]: ...
+@overload
+def submit(x: Callable[[], Awaitable[T]]) -> concurrent.futures.Future[T]: ...
+@overload
+def submit(x: Callable[[], concurrent.futures.Future[T]]) -> concurrent.futures.Future[T]: ...
+@overload
+def submit(x: Callable[[], T]) -> concurrent.futures.Future[T]: ...
+def submit(x: Any) -> concurrent.futures.Future[Any]:
+    """Start x and return a ``concurrent.futures.Future`` of its result at once.
+
+    Arguments and errors are those of :meth:`Bridge.submit`.
+    """
+    try:
+        future: concurrent.futures.Future[Any] = calls_for(x).submit(None, x)
+    except BaseException as error:
+        trim(error)
+        raise
+    return future
+
+
+def wait(
+    fs: Iterable[concurrent.futures.Future[T]], timeout: float | None = None, return_when: str = "ALL_COMPLETED"
+) -> DoneAndNotDoneFutures[T]:
+    """Wait for Futures, as ``concurrent.futures.wait`` does, in the way of :func:`block_on`.
+
+    On a loop's own thread the stack switches and the loop goes on, in a GUI's thread its events run, in a process that
+    gevent has patched the greenlet blocks only. ``concurrent.futures.wait`` stops the thread, and waits for ever for
+    work that needs it. What ends the wait (the time-out, Ctrl-C, a cancellation) leaves every Future as it is. ::
+
+        done, not_done = bridge.wait([bridge.submit(fetch(url)) for url in urls], timeout=10)
+
+    :param fs: Futures of ``concurrent.futures`` from anywhere, those of :func:`submit` among them.
+    :param timeout: seconds, None to wait for ever.
+    :param return_when: ``FIRST_COMPLETED``, ``FIRST_EXCEPTION`` or ``ALL_COMPLETED`` of ``concurrent.futures``.
+    :returns: the named tuple ``(done, not_done)`` of two sets; duplicates are left out.
+    :raises TypeError: one of fs is no such Future.
+    :raises ValueError: there is no such return_when.
+    :raises DeadlockError: it would have to wait on the loop's root stack, outside any callback.
+    :raises StrategyUnavailable: work of one of fs needs this very thread, whose loop cannot go on meanwhile.
+    """
+    try:
+        calls_for()
+        from .._calls import completed
+
+        return completed.wait(fs, timeout, return_when)
+    except BaseException as error:
+        trim(error)
+        raise
+
+
+def as_completed(
+    fs: Iterable[concurrent.futures.Future[T]], timeout: float | None = None
+) -> Iterator[concurrent.futures.Future[T]]:
+    """Yield Futures as they end, as ``concurrent.futures.as_completed`` does, in the way of :func:`block_on`.
+
+    It waits as :func:`wait` does, takes the same Futures, and leaves nothing behind in them when it is left early. ::
+
+        for future in bridge.as_completed(bridge.submit(fetch(url)) for url in urls):
+            print(future.result())
+
+    :param fs: as for :func:`wait`; duplicates are yielded once.
+    :param timeout: seconds that all of it may take, from the first item on; None for no limit.
+    :raises TimeoutError: the time is up.
+    :raises TypeError: as for :func:`wait`.
+    :raises DeadlockError: as for :func:`wait`.
+    :raises StrategyUnavailable: as for :func:`wait`.
+    """
+    try:
+        calls_for()
+        from .._calls import completed
+
+        futures = completed.as_completed(fs, timeout)
+        del fs  # which would keep alive what has been yielded
+        yield from futures
+    except BaseException as error:
+        trim(error)
+        raise
+
+
+class _DefaultViews(Facade):
+    """The default bridge, or in a worker thread of another bridge that one."""
+
+    if not TYPE_CHECKING:
+        block_on = staticmethod(block_on)
+
+    def caller(self) -> Caller:
+        """Return the bridge that serves this thread."""
+        return find_bridge(calls_for().loop_here())
+
+    def __reduce__(self) -> str:
+        return "_default_views"
+
+    def __repr__(self) -> str:
+        return "<the default bridge>"
+
+
+_default_views = _DefaultViews()
+blocking = _default_views.blocking
+iterate = _default_views.iterate
+enter = _default_views.enter

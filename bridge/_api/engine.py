@@ -1,0 +1,111 @@
+"""Loads the calls, and with them asyncio, when they are first needed; and renews what a fork has broken."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import CoroutineType, ModuleType
+from typing import Any
+
+from .._runs import runs
+from .._runs.exit import process_exit
+from .._threads.condition import new_lock
+from ..strategies import renew_after_fork
+
+_lock = new_lock()
+_calls: ModuleType | None = None
+_users: list[Callable[[ModuleType], object]] = []
+_after_fork: list[Callable[[], object]] = []
+
+
+def when_loaded(use: Callable[[ModuleType], object]) -> None:
+    """Have a module told of the calls once they are loaded: its own global is faster to look up than ours."""
+    _users.append(use)
+
+
+def after_fork(renew: Callable[[], object]) -> None:
+    """Have a function called in every forked child."""
+    _after_fork.append(renew)
+
+
+def calls_for(x: Any = None) -> ModuleType:
+    """Return the module of the calls; load it if need be.
+
+    :param x: what is to be called; a coroutine is closed if it cannot be.
+    :raises BridgeClosed: the process is exiting.
+    """
+    try:
+        return _calls or load()
+    except BaseException:  # the exit, or Ctrl-C in the imports
+        if isinstance(x, CoroutineType):
+            x.close()
+        raise
+
+
+def load() -> ModuleType:
+    """Load the calls, once.
+
+    :raises BridgeClosed: the process is exiting.
+    """
+    global _calls
+    with _lock:
+        if _calls is None:
+            process_exit.watch()
+            from .._calls import block_on as calls
+            from .._watch.watchdog import watchdog
+
+            watchdog.report = _report
+            watchdog.is_held_up = _is_held_up
+            # After the imports, because what those modules do in a forked child has to be done before ours.
+            os.register_at_fork(after_in_child=_forked)
+            for use in _users:
+                use(calls)
+            _calls = calls
+    return _calls
+
+
+def _report(target: Any, calls: list[Any]) -> None:
+    from .._diagnostics import reports
+
+    reports.report(target, calls)
+
+
+def _is_held_up(call: Any) -> bool:
+    from .._diagnostics import reports
+
+    return reports.is_held_up(call)
+
+
+def _forked() -> None:
+    """Begin anew in a forked child. Of the parent's threads there is only the one that has forked."""
+    global _lock
+    _lock = new_lock()  # another thread may have held it
+    for renew in _after_fork:
+        renew()
+    for each in runs.registered():
+        each.forget()
+    from .._calls import deadlock, errands
+    from .._loop.worker_threads import forget_worker_loop
+    from .._twisted import arrival
+    from .._watch.records import records
+    from .._watch.watchdog import watchdog
+
+    forget_worker_loop()
+    watchdog.after_fork()
+    records.after_fork()
+    arrival.after_fork()
+    deadlock.after_fork()
+    errands.after_fork()
+    renew_after_fork()
+
+
+def flush_log(seconds: float) -> None:
+    """Wait for the handlers of what was logged; not on a loop, which would stand still meanwhile."""
+    from .._loop.worker_threads import loop_here
+    from .._watch.records import records
+
+    if loop_here() is None:
+        records.flush(seconds)
+
+
+runs.engine.load = load

@@ -1,0 +1,1 @@
+"""One call: block_on, submit, and how their callers wait."""

@@ -1,0 +1,351 @@
+"""The verbs as the caller's thread sees them: where a call goes, how the thread waits, and what comes out.
+
+This module is what the first call loads: with it comes asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from time import monotonic
+from types import CoroutineType
+from typing import Any
+
+from .._errors import BridgeClosed, DeadlockError
+from .._loop import in_place, worker_threads
+from .._loop.base import is_ours
+from .._loop.switching import SwitchingLoop
+from .._loop.worker_threads import loop_here
+from .._private.cpython import get_running_loop
+from .._runs.run import Owner, Run
+from .._threads.native import get_ident
+from .._threads.seconds import checked_seconds, wait_looking_up
+from .._values.context import caller, library, take_variables
+from .._values.deferreds import is_cancellation
+from .._values.kinds import Kind, describe, discard, kind_of
+from .._watch.watchdog import watchdog
+from ..strategies import refused, resolve
+from ..strategies.interface import Strategy
+from . import asgiref, deadlock
+from .call import ROUTED, BlockedCall, end_of, route_of
+from .errands import has_rung, leave, pending, ring_self, serve
+from .finder import bridge_of
+from .submit import submit
+from .waiting import cannot_switch
+
+__all__ = ["block_on", "get_running_loop", "is_ours", "loop_here", "run", "short_way", "submit"]
+
+# Lets another thread of this core run, and the GIL go meanwhile.
+_give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
+
+# What needs no copy of the caller's context: nothing of it is called or awaited on the loop.
+_WITHOUT_CONTEXT = frozenset({Kind.DEFERRED, Kind.FUTURE, Kind.CONCURRENT})
+_FUTURE = Kind.FUTURE  # at a fifth of the cost of the attribute
+
+_ASGIREF = "asgiref.sync"
+_modules = sys.modules
+
+_set_caller = caller.set
+_STILL_RUNS = "The work was cancelled but has not ended; it still runs."
+
+
+def short_way(running: object, x: Any) -> Callable[[SwitchingLoop, Any], Any] | None:
+    """Return what waits for x on the running loop's own thread as :func:`block_on` would, for the commonest kinds of x.
+
+    A call there is short, and a stack that is blocked keeps every frame on the way.
+    """
+    if isinstance(running, SwitchingLoop):
+        cls: type[object] = x.__class__
+        if cls is CoroutineType:
+            return in_place.block_coroutine
+        if cls is asyncio.Future:
+            return in_place.block_future
+    return None
+
+
+def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Strategy | None) -> Any:
+    """Wait for x in this thread; :meth:`bridge.Bridge.block_on` has the contract."""
+    running = get_running_loop()
+    call: BlockedCall | None = None
+    try:
+        kind = kind_of(x)
+        if timeout is not None:
+            timeout = checked_seconds(timeout, "timeout")
+        worker_loop = worker_threads.loop_of_this_thread()
+        if bridge is None:
+            if isinstance(running, SwitchingLoop):
+                return _block_here(running, x, kind, timeout, how)
+            bridge = bridge_of(running or worker_loop)
+        run = bridge.current_run()
+        if running is run.loop:
+            return _block_here(running, x, kind, timeout, how)
+        if get_ident() == run.ident:
+            raise run.refusal_here(f"block_on({describe(x)})")
+        strategy = _strategy_for(bridge, running, how)
+        context, make = _context_for(kind, running)
+        while True:
+            call = _call_on(run, x, kind, make, context, strategy, worker_loop)
+            if timeout is not None:
+                call.limit = timeout
+            run.open.add(call)
+            # The exit of the process fails what is open after it has refused further calls.
+            if run.over is None and (run.accepts or bridge.current_run() is run):
+                break
+            run.open.discard(call)
+            run = bridge.current_run()
+        if timeout is None:
+            _check_for_deadlock(call, running, worker_loop)
+        return _outcome(call, x, timeout, _wait_for(call, strategy, timeout))
+    except BaseException:
+        if call is None:
+            discard(x)
+        elif call.x is not None:  # it has no outcome: refused, or interrupted, maybe before it was posted
+            call.run.open.discard(call)
+            discard(x)
+        raise
+    finally:
+        if call is not None:
+            if pending:
+                leave(call)
+            call.let_go()
+        del call, x  # the error's traceback holds this frame, which would be a reference cycle with them
+
+
+def _strategy_for(bridge: Owner, running: Any, how: str | Strategy | None) -> Strategy:
+    """Return the strategy that the call names, or the bridge's.
+
+    :raises StrategyUnavailable: it cannot be used here.
+    """
+    strategy = bridge.strategy if how is None else resolve(how)
+    if running is not None and isinstance(running, SwitchingLoop) and getattr(strategy, "runs_hub", False):
+        # The greenlets of a loop's thread are the loop's: none of them runs a hub for others.
+        strategy = resolve("auto")
+    reason = strategy.unavailable()
+    if reason is not None:
+        raise refused(strategy, reason)
+    return strategy
+
+
+def _context_for(kind: Kind, running: Any) -> tuple[Context | None, type[BlockedCall]]:
+    """Return a copy of this thread's context for the work, if it needs one, and the class of the call."""
+    if kind in _WITHOUT_CONTEXT:
+        return None, BlockedCall
+    context = copy_context()
+    name = library.get()
+    if name is not None and name != "asyncio":
+        context.run(library.set, None)
+    return context, asgiref.call_type(running) if _ASGIREF in _modules else BlockedCall
+
+
+def _call_on(
+    run: Run,
+    x: Any,
+    kind: Kind,
+    make: type[BlockedCall],
+    context: Context | None,
+    strategy: Strategy,
+    worker_loop: Any,
+) -> BlockedCall:
+    """Return a new call to the run's loop."""
+    route = run.post if kind not in ROUTED else route_of(run, x, kind)
+    call = make(run, x, kind, route, context, strategy.waiter())
+    if worker_loop is run.loop and (route == run.post or kind is Kind.CONCURRENT):
+        call.scope = worker_threads.scope_of_this_thread()
+        if call.scope is not None:
+            call.route = run.post
+    if context is not None:
+        context.run(_set_caller, call)
+        call.began_with = context.copy()
+    return call
+
+
+def _check_for_deadlock(call: BlockedCall, running: Any, worker_loop: Any) -> None:
+    """Refuse a call without a limit that could never end."""
+    if running is not None:
+        deadlock.check(call)
+    elif call.kind is _FUTURE and worker_loop is not None:
+        deadlock.check_worker(call.x)
+
+
+def _wait_for(call: BlockedCall, strategy: Strategy, timeout: float | None) -> bool:
+    """Post the call and wait for its end. Return False if it was given up, with its work still running.
+
+    :raises BaseException: what was raised in this thread, such as KeyboardInterrupt; the work has been cancelled.
+    """
+    run, waiter = call.run, call.waiter
+    patience = run.shutdown_timeout
+    if timeout == 0:
+        call.one_turn = True
+        limit: float | None = patience
+    else:
+        limit = timeout
+    try:
+        if run.unwatched:
+            watchdog.wake(run)
+        if pending:
+            ring_self(call)
+        done = _begin_and_wait(call, limit)
+        if done and call.waiter is not waiter:
+            done = _serve_and_wait(call, strategy, None if limit is None else call.started + limit)
+        if not done:
+            call.ask_to_time_out()
+            done = _wait_patiently(call, strategy, patience if timeout != 0 else 0.0)
+    except BaseException as error:
+        try:
+            _interrupted(call, error, patience, strategy)
+        except BaseException:  # another one meanwhile, maybe before its first line
+            call.leave()
+            raise
+        finally:
+            if pending:
+                leave(call)
+        _take_variables(call)
+        raise
+    return done
+
+
+def _take_variables(call: BlockedCall) -> None:
+    """Set in this thread what the work has set in its copy of the context."""
+    before, context = call.began_with, call.context
+    if before is not None and context is not None:
+        if type(call) is BlockedCall:
+            take_variables(before, context)
+        else:
+            call.take_variables(before, context)
+
+
+def _outcome(call: BlockedCall, x: Any, timeout: float | None, done: bool) -> Any:
+    """Return the value of a call that has ended or was given up, or raise its error."""
+    try:
+        meter = call.run.meter
+        _take_variables(call)
+        if not done:
+            call.give_up()
+            meter.note("timed_out")
+            raise _timed_out(x, timeout, still_runs=True)
+        call.x = None
+        if call.error is None:
+            return call.value
+        if call.cancel_asked and is_cancellation(call.error):
+            meter.note("timed_out")
+            raise _timed_out(x, timeout, call.still_runs) from call.error
+        if isinstance(call.error, BridgeClosed):
+            discard(x)
+        meter.note(end_of(call.error))
+        raise call.error
+    finally:
+        del call, x  # as in block_on
+
+
+def _begin_and_wait(call: BlockedCall, limit: float | None) -> bool:
+    call.begin()
+    still_open = call.run.open
+    if call in still_open:
+        # One turn for the loop before this thread falls asleep. If both share a core, a short call has ended when it
+        # comes back, and neither had to be woken up: two switches of threads instead of six, since a thread that is
+        # woken by a lock still has to wait for the GIL, which whoever released the lock holds.
+        _give_way()
+        if call in still_open:
+            return _wait(call, limit)
+    return call.waiter.wait(limit)  # which is notified, or is about to be
+
+
+def _wait(call: BlockedCall, limit: float | None) -> bool:
+    """Wait for the call, for so many seconds."""
+    waiter = call.waiter
+    if call.caller == threading.main_thread().ident and getattr(waiter, "sleeps", False):
+        return wait_looking_up(waiter.wait, limit)
+    return waiter.wait(limit)
+
+
+def _serve_and_wait(call: BlockedCall, strategy: Strategy, deadline: float | None, is_patient: bool = False) -> bool:
+    """Wait for the call, and run the errands of this thread meanwhile. Called when the last wait was ended, maybe.
+
+    :param deadline: in seconds of ``monotonic()``. It does not end an errand that runs.
+    :param is_patient: the time that errands take does not count.
+    """
+    while has_rung(call):
+        began = monotonic()
+        if serve(call, strategy):
+            break
+        now = monotonic()
+        if deadline is not None and is_patient:
+            deadline += now - began
+        if not _wait(call, None if deadline is None else max(0.0, deadline - now)):
+            return False
+    return True
+
+
+def _wait_patiently(call: BlockedCall, strategy: Strategy, seconds: float) -> bool:
+    """Wait for so many seconds for a call whose work was cancelled, and run its errands meanwhile."""
+    deadline = monotonic() + seconds
+    if pending:  # maybe one that was taken, and interrupted
+        ring_self(call)
+    # A wait that was interrupted may have been rung, and its waiter must not be used again then.
+    return (has_rung(call) or _wait(call, seconds)) and _serve_and_wait(call, strategy, deadline, is_patient=True)
+
+
+def _block_here(loop: Any, x: Any, kind: Kind, timeout: float | None, how: str | Strategy | None) -> Any:
+    """Wait for x on the loop's own thread, where the stack switches."""
+    if how is not None and not getattr(resolve(how), "switches_stacks", False):
+        raise DeadlockError(
+            f"block_on({describe(x)}, strategy={how!r}) was called on the loop's own thread, which cannot wait in that "
+            "way for what it has to run itself; leave the strategy out, and the stack switches"
+        )
+    if not isinstance(loop, SwitchingLoop):
+        raise cannot_switch(loop, f"block_on({describe(x)})")
+    try:
+        return in_place.block(loop, x, kind, timeout)
+    finally:
+        if loop.stacks.interrupted:
+            in_place.raise_interrupt(loop)
+
+
+def run(bridge: Owner | None, function: Callable[[], Any]) -> Any:
+    """Call a function in a task on the loop's thread; :meth:`bridge.Bridge.run` has the contract."""
+    running = get_running_loop()
+    if bridge is None and isinstance(running, SwitchingLoop):
+        return function()
+    if bridge is None:
+        bridge = bridge_of(running or worker_threads.loop_of_this_thread())
+    run = bridge.current_run()
+    if (running is not None and running is run.loop) or (run.calls_here and get_ident() == run.ident):
+        return function()
+    return block_on(bridge, _called(function), None, None)
+
+
+async def _called(function: Callable[[], Any]) -> Any:
+    return function()
+
+
+def _interrupted(call: BlockedCall, error: BaseException, patience: float, strategy: Strategy) -> None:
+    """Cancel the work and let it clean up, as the wait was ended by an exception in the caller's thread.
+
+    Another exception meanwhile, such as that of a second Ctrl-C, leaves at once.
+    """
+    call.limit = patience
+    done = call.is_settled  # it came just as the call ended: the notification may have been taken already
+    try:
+        if not done:
+            call.ask_to_cancel()
+            done = _wait_patiently(call, strategy, patience)
+    finally:
+        call.give_up()
+        call.run.meter.note("cancelled")
+        if call.work is None:  # never started
+            discard(call.x)
+    if not done:
+        error.add_note(_STILL_RUNS)
+    elif call.error is not None and not is_cancellation(call.error) and error.__context__ is None:
+        error.__context__ = call.error
+
+
+def _timed_out(x: Any, timeout: float | None, still_runs: bool) -> TimeoutError:
+    error = TimeoutError(f"{describe(x)} did not finish within {timeout} seconds")
+    if still_runs:
+        error.add_note(_STILL_RUNS)
+    return error

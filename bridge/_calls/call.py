@@ -1,0 +1,473 @@
+"""One call: post it to the loop, start it there, cancel it, and settle it with its outcome.
+
+The two threads share one object, the call. The caller's thread makes it and reads its outcome after the waiter's
+``wait()``; the loop's thread starts it, and settles it before the waiter's ``notify()``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import functools
+import sys
+import threading
+from collections.abc import Callable, Collection, Coroutine
+from contextvars import Context, copy_context
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+from .._errors import BridgeClosed, BridgeError, DeadlockError
+from .._loop import worker_threads
+from .._loop.base import BridgeLoop, start_task
+from .._loop.switching import SwitchingLoop
+from .._loop.task import Contained
+from .._private.cpython import get_running_loop
+from .._runs.run import Run
+from .._threads.native import get_ident
+from .._values.context import take_variables
+from .._values.deferreds import deferreds
+from .._values.kinds import Kind, describe, discard, returned_kind
+from .._values.outcomes import set_traceback, trim
+from ..strategies.interface import Waiter
+
+# What may live elsewhere than on the bridge's loop.
+ROUTED = frozenset({Kind.FUTURE, Kind.CONCURRENT})
+_COROUTINE, _FUTURE = Kind.COROUTINE, Kind.FUTURE  # at a fifth of the cost of the attributes
+# How often a call that waits for someone else's loop looks whether that loop still runs, in seconds.
+_FOREIGN_CHECK = 0.1
+
+
+class Call:
+    """What a caller waits for, and what came of it.
+
+    Subclasses say who is told (:meth:`_tell`). ``x`` is what was passed; ``work`` what the loop made of it: a task, a
+    Deferred or a Future, whose ``cancel()`` cancels the call. ``route`` carries a callback to where the work lives.
+    """
+
+    __slots__ = (
+        "cancel_asked",
+        "context",
+        "error",
+        "kind",
+        "one_turn",
+        "route",
+        "run",
+        "scope",
+        "started",
+        "still_runs",
+        "value",
+        "work",
+        "x",
+    )  # fmt: skip
+    waits = False  # whether a thread waits for it
+
+    def __init__(
+        self,
+        run: Run,
+        x: Any,
+        kind: Kind,
+        route: Callable[[Callable[[], object]], object],
+        context: Context | None,
+    ) -> None:
+        self.run = run
+        self.x = x
+        self.kind = kind
+        self.route = route
+        self.context = context
+        self.started = monotonic()
+        self.scope: Any = None  # the anyio cancel scope that the caller works in
+        self.work: Any = None
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.one_turn = False
+        self.cancel_asked = False
+        self.still_runs = False  # the work was cancelled but cannot be stopped
+
+    def _tell(self) -> None:
+        raise NotImplementedError
+
+    def is_waited_for(self, idents: Collection[int | None]) -> bool:
+        """Return whether one of these threads waits for the call, as far as can be known."""
+        raise NotImplementedError
+
+    def on_wait(self, function: Callable[[], object]) -> None:
+        """Have a function called by each thread that begins to wait for the call from now on, if one can."""
+
+    def forget(self, error: BaseException) -> bool:
+        """Let go of the call in a forked child. Return whether the thread that has forked waits for it."""
+        raise NotImplementedError
+
+    # On the caller's thread.
+
+    def begin(self) -> None:
+        """Post the call. If its loop has ended meanwhile, the call is settled by that."""
+        try:
+            self.route(self.start)
+        except RuntimeError as error:  # the loop is closed
+            self.fail(self._foreign_loop_stopped(error))
+            return
+        if self.kind is _FUTURE and self.route != self.run.post:
+            with contextlib.suppress(RuntimeError):  # the bridge has been closed, and the call settled by that
+                self.run.post(self._watch_foreign_loop)
+
+    def ask_to_cancel(self) -> None:
+        """Post the cancellation of the work."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and the call settled by that
+            self.route(self.cancel)
+
+    def leave(self) -> None:
+        """Give up the call, wherever its caller was interrupted for the second time: its work is cancelled, once."""
+        self.ask_to_time_out()
+        if not self.is_settled:
+            self.give_up()
+
+    def ask_to_time_out(self) -> None:
+        """Post the cancellation of the work, unless it is cancelled already."""
+        with contextlib.suppress(RuntimeError):  # as above
+            self.route(self.time_out)
+
+    # Where the work lives: most often on the loop's thread.
+
+    def start(self) -> None:
+        """Begin the work; for a coroutine, take its first step."""
+        x = self.x  # which the caller forgets as soon as the call has ended
+        if self not in self.run.open:  # given up meanwhile, by its caller or by the loop's end
+            self.run.left.discard(self)
+            discard(x)
+            return
+        try:
+            if self.kind is _COROUTINE:
+                self._start_task(x)
+            else:
+                self._start(self.kind, x)
+        except BaseException as raised:
+            if self.route is _here and not isinstance(raised, Exception):  # Ctrl-C in the caller's own thread
+                raise
+            error: BaseException | None = raised
+        else:
+            error = None
+        if error is not None:
+            trim(error)  # as in _future_done
+            self.settle(None, self.run.explained(error, self.x))
+            del error  # the frames in its traceback have been called by this one, and keep it
+            return
+        if self.one_turn and not self.is_settled:
+            if get_running_loop() is None and get_ident() != self.run.ident:
+                self.time_out()
+            else:
+                loop = get_running_loop() or self.run.loop
+                if sys.version_info >= (3, 12) or isinstance(loop, BridgeLoop):
+                    loop.call_soon(self.time_out)
+                else:  # the work's own first step has not been taken yet; see start_task
+                    loop.call_soon(loop.call_soon, self.time_out)
+
+    def _start(self, kind: Kind, x: Any) -> None:
+        if kind is Kind.CALLABLE:
+            context = self.context
+            assert context is not None
+            x = context.run(x)
+            self.context = context  # should the caller have left meanwhile, and forgotten it
+            returned = returned_kind(x)
+            if returned is None:
+                self.settle(x, None)
+                return
+            kind = returned
+            if kind is Kind.FUTURE and not x.done() and x.get_loop() is not self.run.loop:
+                self.kind, self.x, self.route = kind, x, route_of(self.run, x, kind)
+                self.route(functools.partial(self._follow, x))
+                self._watch_foreign_loop()
+                return
+            if kind is Kind.FUTURE or kind is Kind.CONCURRENT:
+                self.x = x
+        if kind is Kind.COROUTINE:
+            self._start_task(x)
+        elif kind is Kind.AWAITABLE:
+            self._start_task(_await(x))
+        elif self.scope is not None:
+            self._start_task(_await(asyncio.wrap_future(x) if kind is Kind.CONCURRENT else x))
+        elif kind is Kind.DEFERRED:
+            if deferreds.met is not None:
+                deferreds.met(self.run.loop)
+            self.work = x
+            x.addBoth(self._fired)
+        else:
+            self._follow(x)
+
+    def _start_task(self, coro: Coroutine[Any, Any, Any]) -> None:
+        if self.scope is not None:
+            coro = worker_threads.within(self.scope, coro)
+        context = copy_context() if self.context is None else self.context  # an empty context is false
+        self._follow(start_task(self.run.loop, coro, context))
+
+    def _follow(self, future: Any) -> None:
+        self.work = future
+        if future.done():
+            self._future_done(future)
+        else:
+            future.add_done_callback(self._future_done)
+
+    def _future_done(self, future: Any) -> None:
+        """Take the outcome of a task or of a Future of either kind."""
+        if self not in self.run.open:  # the caller has gone; an error is left for asyncio to log
+            self.run.left.discard(self)
+            return
+        # Nobody is told in an except block: what he raises then would have our error as its context.
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            value = future.result()
+        except BaseException as raised:
+            error = raised
+        if error is not None:
+            trim(error)  # of this frame too, which would make a reference cycle
+            if future is self.x:
+                set_traceback(error, kept_traceback(future, error))
+            self.settle(None, error)
+        elif type(value) is Contained:
+            self.settle(None, value.error)
+        else:
+            self.settle(value, None)
+
+    def _fired(self, result: Any) -> Any:
+        if isinstance(result, deferreds.failure):
+            if self.run.over is not None and isinstance(result.value, BridgeClosed) and self.is_settled:
+                return None  # of a call that the same end has failed, in a worker; nobody is to log it
+            work = self.work
+            if work is not None and threading.get_ident() != self.run.ident:
+                deferreds.note_raised(work, result)
+            # Twisted notes a failure as unhandled when all callbacks have run, so this waits until they have.
+            self.run.post(functools.partial(self._failed, result))
+        else:
+            self.settle(result, None)
+        return result
+
+    def _failed(self, failure: Any) -> None:
+        if getattr(self.work, "result", None) is failure:
+            deferreds.mark_handled(self.work)
+        self.settle(None, deferreds.error_of(failure))
+
+    def time_out(self) -> None:
+        """Cancel the work unless that was done.
+
+        With ``timeout=0`` the loop does it after one turn. A loop that stood still meanwhile is then told once more, by
+        the caller, who does not see what the loop is about to do.
+        """
+        if not self.cancel_asked:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Cancel the work, which settles the call when it has ended."""
+        if self.is_settled and self.work is None:  # it has ended; a call that its caller has left still has its work
+            self.run.left.discard(self)  # or was left before its start was posted
+            return
+        self.cancel_asked = True
+        work = self.work
+        if work is None:
+            work = self._blocked_in_its_start()
+            if work is None:  # interrupted before its start was posted
+                self.settle(None, asyncio.CancelledError())
+                return
+        try:
+            cancelled = work.cancel()
+        except BaseException as error:
+            self.settle(None, error)
+            return
+        if cancelled is False and isinstance(work, concurrent.futures.Future):
+            # It runs in an executor, where nothing can stop it; so there is no cleanup to wait for either.
+            self.still_runs = True
+            self.settle(None, concurrent.futures.CancelledError())
+
+    def _blocked_in_its_start(self) -> Any:
+        """Return what the first step of the work waits for by a switch of the stack: then start() has not returned.
+
+        It is the task that is blocked there, or in a callable the Future that it waits for; None if there is none.
+        """
+        loop = self.run.loop
+        if isinstance(loop, SwitchingLoop):
+            for wait in list(loop.waits.values()):
+                for stack in wait.greenlets():
+                    frame = stack.gr_frame
+                    while frame is not None:
+                        if frame.f_code is Call.start.__code__ and frame.f_locals.get("self") is self:
+                            return wait.future if wait.task is None else wait.task
+                        frame = frame.f_back
+        return None
+
+    # On any thread.
+
+    def settle(self, value: Any, error: BaseException | None) -> None:
+        """Set the outcome and tell who waits for it, unless the call has ended already."""
+        try:
+            self.run.open.remove(self)
+        except KeyError:
+            self.run.left.discard(self)
+            return
+        except BaseException as killed:  # of PyThreadState_SetAsyncExc; it is raised when the call is removed
+            self.error = self._killed(killed)
+            self._tell()
+            raise
+        self.value = value
+        self.error = error
+        self.work = None  # which holds the error as well: see the end of start_task
+        try:
+            meter = self.run.meter
+            if not meter.count() % meter.every:
+                meter.measure(monotonic() - self.started)
+            self._tell()
+        except BaseException:  # the same, before or after it was told
+            with contextlib.suppress(Exception):
+                self._tell()
+            raise
+
+    def _killed(self, cause: BaseException) -> BridgeClosed:
+        error = BridgeClosed(f"the loop's thread was killed by {cause!r}; the call was not completed")
+        error.__cause__ = cause
+        return error
+
+    @property
+    def key(self) -> tuple[int, float]:
+        """What tells the call from every other one, without keeping it alive."""
+        return id(self), self.started
+
+    def give_up(self) -> None:
+        """End the call with no outcome, as its caller does not wait for it any longer.
+
+        Its work may still run. The run keeps it until it ends, since the loop refers to its tasks weakly: one that
+        waits for what nobody else knows would be garbage, and never clean up.
+        """
+        left = self.run.left
+        left.add(self)  # before the loop's thread can see that nobody waits, which takes it away as the work ends
+        try:
+            self.run.open.remove(self)
+        except KeyError:
+            left.discard(self)
+            return
+        meter = self.run.meter
+        if not meter.count() % meter.every:
+            meter.measure(monotonic() - self.started)
+
+    def fail(self, error: BaseException) -> None:
+        """End the call with an error of ours."""
+        self.settle(None, error)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the call has ended."""
+        return self not in self.run.open
+
+    def _watch_foreign_loop(self) -> None:
+        """Fail the call when the loop of the Future has stopped. Nothing tells us of that, so this looks."""
+        if self.is_settled:
+            return
+        if self.x.get_loop().is_running():
+            self.run.loop.call_later(_FOREIGN_CHECK, self._watch_foreign_loop)
+        else:
+            self.fail(self._foreign_loop_stopped(None))
+
+    def _foreign_loop_stopped(self, cause: BaseException | None) -> BridgeClosed:
+        error = BridgeClosed(f"the loop that {describe(self.x)} is bound to has stopped; the call was not completed")
+        error.__cause__ = cause
+        return error
+
+
+class BlockedCall(Call):
+    """A call whose caller waits in its thread."""
+
+    # ``limit``: the seconds after which the caller goes on in any case; it is there only if there is such a time.
+    # ``began_with``: a copy of the context as the work finds it, if there is one.
+    __slots__ = ("began_with", "caller", "limit", "waiter")
+    waits = True
+    limit: float
+
+    def __init__(
+        self,
+        run: Run,
+        x: Any,
+        kind: Kind,
+        route: Callable[[Callable[[], object]], object],
+        context: Context | None,
+        waiter: Waiter,
+    ) -> None:
+        Call.__init__(self, run, x, kind, route, context)
+        self.waiter = waiter
+        self.caller = get_ident()
+        self.began_with: Context | None = None
+
+    def _tell(self) -> None:
+        self.waiter.notify()
+
+    def let_go(self) -> None:
+        """Forget what refers to the call, as its caller leaves: tasks that the work has left behind keep the call."""
+        self.error = self.value = self.context = self.began_with = None
+
+    def take_variables(self, before: Context, after: Context) -> None:
+        """Set in the caller's thread what the work has set in its context.
+
+        :param before: a copy of the context, as the work began.
+        """
+        take_variables(before, after)
+
+    def is_waited_for(self, idents: Collection[int | None]) -> bool:
+        """Return whether one of these threads is the caller's."""
+        return self.caller in idents
+
+    def forget(self, error: BaseException) -> bool:
+        """Return whether the caller's thread is the one that has forked. No other one exists in the child."""
+        return self.caller == get_ident()
+
+
+def kept_traceback(future: Any, error: BaseException) -> TracebackType | None:
+    """Return the traceback that the error of a user's Future had when it was first seen.
+
+    The user may wait for it again. Its error then has the frames of the first caller as well, and an asyncio Future
+    written in C forgets the traceback with its first ``result()``.
+    """
+    try:
+        kept: TracebackType | None = future._bridge_traceback
+    except AttributeError:
+        kept = error.__traceback__
+        with contextlib.suppress(AttributeError):  # a Future of someone's own that takes no attributes
+            future._bridge_traceback = kept
+    return kept
+
+
+async def _await(x: Any) -> Any:
+    return await x
+
+
+def route_of(run: Run, x: Any, kind: Kind) -> Callable[[Callable[[], object]], object]:
+    """Return what carries a callback to where a Future's callbacks run.
+
+    :raises DeadlockError: the Future is bound to the loop that runs in this thread.
+    :raises BridgeError: the Future is bound to a loop that does not run.
+    """
+    if kind is Kind.CONCURRENT or x.done():
+        return _here
+    loop: asyncio.AbstractEventLoop = x.get_loop()
+    if loop is run.loop:
+        return run.post
+    if loop is get_running_loop():
+        raise DeadlockError(
+            f"{describe(x)} is bound to the loop that runs in this very thread, and that loop stands still while the "
+            "thread waits; write 'await' in a coroutine of that loop instead, or let the bridge make it on its own "
+            "loop: block_on(coroutine), block_on(lambda: asyncio.gather(...))"
+        )
+    if loop.is_closed() or not loop.is_running():
+        state = "is closed" if loop.is_closed() else "does not run"
+        raise BridgeError(
+            f"{describe(x)} is bound to a loop that {state}, so it can never finish; let the bridge make "
+            "it on its own loop: block_on(coroutine), block_on(lambda: asyncio.gather(...))"
+        )
+    return loop.call_soon_threadsafe
+
+
+def _here(callback: Callable[[], object]) -> None:
+    callback()
+
+
+def end_of(error: BaseException) -> str:
+    """Return what a call with this error is counted as."""
+    deferreds.load()
+    return "cancelled" if isinstance(error, deferreds.cancellations) else "failed"

@@ -1,0 +1,258 @@
+"""wait and as_completed: those of ``concurrent.futures``, which wait in the way of ``block_on``.
+
+A :class:`Listener` stands among the waiters of each Future, as one of the standard library's would, so the Futures may
+come from anywhere. Ctrl-C may come at any line. The lock of a Future of the standard library's is entered in Python,
+where a signal may leave it held; so no lock is entered here. A listener is put in its place without one, and *then* the
+states are read: a Future that ends is either seen to have ended or tells the listener. Each ring is taken by whoever
+takes the bell off its list, so a waiter is notified once. Only to take a listener away needs the lock, for the Future
+may be telling its waiters just then, and that is done in one call of C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+import operator
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from .._loop.worker_threads import loop_here
+from .._private.abilities import lost, unavailable
+from .._private.rows import FUTURES
+from .._values.kinds import describe
+from ..strategies import sleeping_waiter
+from ..strategies.interface import Waiter
+from .finder import bridge_of
+from .submit import WorkFuture
+from .waiting import waiter_here
+
+if TYPE_CHECKING:
+    from concurrent.futures._base import DoneAndNotDoneFutures
+else:
+    DoneAndNotDoneFutures = type(concurrent.futures.wait(()))
+
+_Future = concurrent.futures.Future[Any]
+_ENDED = frozenset({"FINISHED", "CANCELLED_AND_NOTIFIED"})
+
+
+def wait(fs: Iterable[Any], timeout: float | None, return_when: str) -> DoneAndNotDoneFutures[Any]:
+    """Wait for Futures; :func:`bridge.wait` has the contract."""
+    futures = _checked(fs, "wait")
+    if not _is_enough(futures, return_when):
+        if return_when not in (FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED):
+            raise ValueError(f"Invalid return condition: {return_when!r}")
+        if timeout is None or timeout > 0:
+            _wait(futures, timeout, return_when)
+    done = {future for future in futures if _has_ended(future)}
+    return DoneAndNotDoneFutures(done, set(futures) - done)
+
+
+def _wait(futures: list[_Future], timeout: float | None, return_when: str) -> None:
+    listener = Listener(futures, return_when)
+    try:
+        try:
+            listener.begin()
+            if not _is_enough(futures, return_when):
+                listener.wait(_waiter("wait", futures), timeout)
+        finally:
+            listener.end()
+    finally:
+        listener.end()  # once more, should Ctrl-C have ended the first
+
+
+def as_completed(fs: Iterable[Any], timeout: float | None) -> Iterator[Any]:
+    """Yield Futures as they end; :func:`bridge.as_completed` has the contract."""
+    end = None if timeout is None else timeout + monotonic()
+    futures = _checked(fs, "as_completed")
+    del fs
+    total = len(futures)
+    listener = Listener(futures, FIRST_COMPLETED)
+    try:
+        try:
+            listener.begin()
+            ended = deque(future for future in futures if _has_ended(future))
+            del futures
+            while listener.futures:
+                if not ended:
+                    ended = listener.take()
+                if ended:
+                    # A generator that is suspended keeps no Future alive that it has yielded.
+                    future = [ended.popleft()]
+                    if listener.leave(future[0]):
+                        yield future.pop()
+                    del future
+                    continue
+                left = None if end is None else end - monotonic()
+                if left is not None and left < 0:
+                    raise TimeoutError(f"{len(listener.futures)} (of {total}) futures unfinished")
+                listener.wait(_waiter("as_completed", listener.futures), left)
+        finally:
+            listener.end()
+    finally:
+        listener.end()  # as above
+
+
+class Listener:
+    """What is told by each of several Futures that it has ended, among the waiters that the Future has."""
+
+    def __init__(self, futures: list[_Future], return_when: str) -> None:
+        self.futures = set(futures)  # among whose waiters it stands, or may stand
+        self._unfinished = set(futures)
+        self._finished: deque[_Future] = deque()
+        self._return_when = return_when
+        self._bell: list[Callable[[], object]] = []  # what is to be called next time, once
+
+    # Called by whoever ends a Future, in any thread, with the lock of that Future held.
+
+    def add_result(self, future: _Future) -> None:
+        """Note a Future that has a result."""
+        self._add(future, False)
+
+    def add_exception(self, future: _Future) -> None:
+        """Note a Future that has failed."""
+        self._add(future, True)
+
+    def add_cancelled(self, future: _Future) -> None:
+        """Note a Future that was cancelled."""
+        self._add(future, False)
+
+    def _add(self, future: _Future, has_failed: bool) -> None:
+        self._finished.append(future)
+        self._unfinished.discard(future)
+        when = self._return_when
+        if when == FIRST_COMPLETED or not self._unfinished or (has_failed and when == FIRST_EXCEPTION):
+            try:
+                ring = self._bell.pop()
+            except IndexError:
+                return
+            ring()
+
+    # Called by the thread that waits.
+
+    def begin(self) -> None:
+        """Stand among the waiters of every Future, and see which have ended already."""
+        for future in self.futures:
+            _waiters_of(future).append(self)
+        for future in self.futures:
+            if _has_ended(future):
+                self._unfinished.discard(future)
+
+    def wait(self, waiter: Waiter, timeout: float | None) -> None:
+        """Wait until there is enough of what was asked for, so many seconds at the most."""
+        self._bell.append(waiter.notify)
+        try:
+            for future in self.futures:
+                on_wait = getattr(future._condition, "on_wait", None)
+                if on_wait is not None:
+                    on_wait()
+            if not self._has_enough():
+                waiter.wait(None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX))
+        finally:
+            self._bell.clear()
+
+    def _has_enough(self) -> bool:
+        # ``begin()`` was before: what has ended since is in ``_finished``, and what has failed among it.
+        if self._return_when == FIRST_COMPLETED:
+            return bool(self._finished)
+        if not self._unfinished:
+            return True
+        return self._return_when == FIRST_EXCEPTION and any(map(_has_failed, list(self._finished)))
+
+    def take(self) -> deque[_Future]:
+        """Return the Futures that have ended since, in that order."""
+        taken: deque[_Future] = deque()
+        while self._finished:
+            taken.append(self._finished.popleft())
+        return taken
+
+    def leave(self, future: _Future) -> bool:
+        """Leave one Future; return False if it was left before."""
+        if future not in self.futures:
+            return False
+        self._remove_from(future)
+        self.futures.discard(future)
+        self._unfinished.discard(future)
+        return True
+
+    def end(self) -> None:
+        """Leave every Future; may be called again."""
+        for future in list(self.futures):
+            self._remove_from(future)
+            self.futures.discard(future)
+
+    def _remove_from(self, future: _Future) -> None:
+        waiters = _waiters_of(future)
+        if self in waiters:
+            condition = future._condition
+            try:
+                _in_one_go(condition.acquire, functools.partial(waiters.remove, self), condition.release)
+            except ValueError:  # a fork has let go of the waiters just then
+                condition.release()
+
+
+def _in_one_go(*steps: Callable[[], object]) -> None:
+    """Call functions of C one after the other, between which no signal is handled."""
+    deque(map(operator.call, steps), 0)
+
+
+def _waiter(verb: str, futures: Iterable[_Future]) -> Waiter:
+    """Return what waits in this place.
+
+    :raises BridgeError: the work of one of the Futures needs this thread, which cannot let it go on.
+    """
+    for future in futures:
+        if isinstance(future, WorkFuture):
+            future.check_place(f"bridge.{verb}")
+    return waiter_here(bridge_of(loop_here()).strategy) or sleeping_waiter()
+
+
+def _checked(fs: Iterable[Any], verb: str) -> list[_Future]:
+    """Return the Futures without duplicates.
+
+    :raises TypeError: one of them is none.
+    :raises StrategyUnavailable: this Python lacks a private name that the wait needs.
+    """
+    if lost(FUTURES):
+        raise unavailable(FUTURES, f"write concurrent.futures.{verb}(futures) in a thread without a loop")
+    futures = list(dict.fromkeys(fs))
+    for each in futures:
+        if not isinstance(each, concurrent.futures.Future):
+            raise TypeError(
+                f"bridge.{verb} takes Futures of concurrent.futures, such as those of submit(), not {describe(each)}, "
+                f"of type {type(each).__name__}" + (f"; submit({describe(each)}) gives one" if _is_async(each) else "")
+            )
+    return futures
+
+
+def _is_async(x: object) -> bool:
+    return asyncio.isfuture(x) or hasattr(x, "__await__")
+
+
+def _is_enough(futures: list[_Future], return_when: str) -> bool:
+    """Return whether a wait for these would be over at once."""
+    ended = [future for future in futures if _has_ended(future)]
+    if len(ended) == len(futures):
+        return True
+    if return_when == FIRST_COMPLETED:
+        return bool(ended)
+    return return_when == FIRST_EXCEPTION and any(map(_has_failed, ended))
+
+
+def _has_ended(future: _Future) -> bool:
+    """Return whether it has ended, without its lock; one that is cancelled only when its executor knows."""
+    return future._state in _ENDED
+
+
+def _has_failed(future: _Future) -> bool:
+    """Return whether it has an error. To ask for that by ``exception()`` would count as having seen it."""
+    return future._exception is not None
+
+
+def _waiters_of(future: Any) -> list[Any]:
+    waiters: list[Any] = future._waiters
+    return waiters

@@ -1,0 +1,99 @@
+"""How a thread waits for a Future of any kind: in the way of ``block_on``, but without a call of its own.
+
+``result()`` of a Future of ours, :func:`bridge.wait` and :func:`bridge.as_completed` ask :func:`waiter_here` what the
+place that they stand in has to run meanwhile: the loop, a GUI, gevent's hub, other greenlets. In most threads that is
+nothing, and the thread waits on a lock.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._errors import StrategyUnavailable
+from .._loop import worker_threads
+from .._loop.switching import SwitchingLoop
+from .._loop.waiter import ScopeWaiter, StackWaiter
+from .._private.abilities import why_lost
+from .._private.cpython import get_running_loop
+from .._private.rows import SWITCHING
+from .._runs.run import Run
+from .._threads.condition import Condition
+from .._threads.native import get_ident
+from ..strategies import special_waiter
+from ..strategies.interface import Strategy, Waiter
+from .finder import bridge_of
+
+
+def waiter_here(strategy: Strategy | None) -> Waiter | None:
+    """Return what waits in this place and runs what has to go on meanwhile; None if nothing has to.
+
+    :param strategy: the bridge's; where it cannot be used, and for None, the one that fits the place.
+    """
+    running = get_running_loop()
+    if running is None:
+        if worker_threads.scope_of_this_thread() is not None:
+            waiter = _in_scope()
+            if waiter is not None:
+                return waiter
+    elif isinstance(running, SwitchingLoop):
+        return StackWaiter(running)
+    special = getattr(strategy, "special", None)
+    if special is not None:
+        found: Waiter | None = special()
+        return found
+    if strategy is None or strategy.unavailable() is not None:
+        return special_waiter()
+    other = strategy.waiter()
+    return None if getattr(other, "sleeps", False) else other
+
+
+def _in_scope() -> Waiter | None:
+    loop = worker_threads.loop_of_this_thread()
+    if loop is None:
+        return None
+    bridge = bridge_of(loop)
+    run = bridge.last_run
+    if run is None or not run.has(loop) or run.over is not None:
+        return None
+    return ScopeWaiter(loop, bridge.block_on)
+
+
+class PatientCondition(Condition):
+    """The condition of a Future of ours: who waits on it waits in the way of ``block_on``."""
+
+    strategy: Strategy | None = None  # of the bridge that runs the work
+
+    def waiter(self) -> Waiter | None:
+        """Return what waits here."""
+        strategy = self.strategy
+        special = getattr(strategy, "special", None)
+        if special is not None and get_running_loop() is None and worker_threads.scope_of_this_thread() is None:
+            found: Waiter | None = special()  # the commonest place, without one more call
+            return found
+        return waiter_here(strategy)
+
+
+def check_place(run: Run, call: str) -> None:
+    """Refuse to wait here for work on that run's loop, if this is the thread of the loop and no stack can switch.
+
+    :param call: what is refused, as it is written, for the message.
+    :raises StrategyUnavailable: the loop that runs here cannot switch stacks.
+    :raises DeadlockError: this is the thread of a loop that is starting or ending.
+    """
+    running = get_running_loop()
+    if running is None:
+        if get_ident() == run.ident:
+            raise run.refusal_here(call)
+    elif running is run.loop and not isinstance(running, SwitchingLoop):
+        raise cannot_switch(running, call)
+
+
+def cannot_switch(loop: Any, call: str) -> StrategyUnavailable:
+    """Return the error for a call on the thread of a loop that cannot go on meanwhile."""
+    lacking = why_lost(SWITCHING)
+    return StrategyUnavailable(
+        f"{call} was called on the loop's own thread, where only a loop of ours can switch stacks, and this is "
+        f"{type(loop).__module__}.{type(loop).__name__}"
+        + (f": {lacking}" if lacking else ", from the user's loop_factory")
+        + "; write 'await' in a coroutine, or call the blocking code in a thread: await asyncio.to_thread(function)"
+    )

@@ -1,0 +1,1 @@
+"""Who waits for whom: reports of calls that wait long, and dump()."""

@@ -1,0 +1,232 @@
+"""BlockingLoop: how one stack of a loop's thread blocks, and goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import Context
+from typing import Any
+
+from greenlet import getcurrent, greenlet
+
+from .._errors import DeadlockError
+from .._private.cpython import enter_task as _enter_task
+from .._private.cpython import leave_task as _leave_task
+from .._watch.watchdog import watchdog
+from .asyncio_tasks import blocked, unblocked
+from .forwarding import switch
+from .held_contexts import take_updates
+from .stacks import Stacks, Wait
+from .streams import StreamLoop, WatchHandle
+from .task import BridgeTask
+
+# How often one stack may go on blocking while the loop closes; see SwitchingLoop._refuse.
+_REFUSALS = 1000
+
+# Stacks that no error has ended as their loop was closed. They are kept for good: what they stand in is executing, and
+# can be neither closed nor collected.
+_forsaken: list[greenlet] = []
+
+
+class BlockingLoop(StreamLoop):
+    """A loop with :meth:`wait`; its subclass starts the runners that iterate it meanwhile."""
+
+    _stacks: Stacks
+    _stopping: bool
+
+    def wait(self, future: asyncio.Future[Any] | None, task: asyncio.Task[Any] | None, coro: Any) -> None:
+        """Block the calling stack until the Future is done; None for one turn of the loop.
+
+        :param task: the current one.
+        :param coro: the coroutine that is driven in the stack; for those who look.
+        :raises DeadlockError: called on the root stack, outside any callback.
+        :raises asyncio.CancelledError: the task that is blocked here was cancelled when the Future was done already.
+        :raises BridgeClosed: the loop was stopped for good or closed.
+        """
+        stacks, streams, ours = self._stacks, self._streams, self._ours
+        stack, base = getcurrent(), stacks.active
+        own = task if type(task) is BridgeTask else None
+        if task is None or base is stacks.last_root or stacks.refusals is not None:
+            self._check_unusual(base, task)
+        if future is None and own is not None and not self._ready and self._take_turn():
+            return
+        wait = Wait(stack, base, future, task, stacks, coro)
+        watch, contexts = streams.watch, None
+        try:
+            if future is None:
+                self._ready.append(wait)
+            else:
+                future.add_done_callback(wait)
+            if len(stacks.tracker.contexts) > 1:
+                contexts, stacks.tracker.contexts = stacks.tracker.contexts, stacks.tracker.contexts[:1]
+            if ours.before_block is not None:
+                ours.before_block()
+            if own is not None and not ours.self_cancels:
+                own.wait = wait
+                _leave_task(self, task)
+            elif task is not None:
+                self._leave_unusual(task, wait)
+            streams.waits[stack] = wait
+            if watch is not None or ours.posts or stacks.unwatched:
+                self._tell_others(watch)
+        except BaseException:  # that a signal handler has raised
+            self._take_back(wait, watch, contexts)
+            raise
+        stacks.switches += 1
+        try:
+            if stack is not base:
+                stacks.go_inside(stack)
+            stacks.active = target = stacks.parked.pop() if stacks.parked else stacks.root
+            try:
+                value = switch(target)
+            except BaseException as error:
+                stacks.hand_on(base, None, error)
+            else:
+                if stacks.active is not base:
+                    stacks.hand_on(base, value, None)
+        finally:
+            wait.stacks = None  # should a signal handler have raised before the switch
+            del streams.waits[stack]
+            if own is not None:
+                _enter_task(self, task)
+                own.wait = None
+            if own is None or watch is not None or contexts is not None or stacks.context_updates or stack is not base:
+                self._give_back(wait, watch, contexts)
+        if wait.error is not None:
+            wait.raise_error()
+
+    # What a wait rarely has to do; to do it there would make every wait slower.
+
+    def _check_unusual(self, base: Any, task: asyncio.Task[Any] | None) -> None:
+        """Check a stack that is no task's, or whose loop does not run or is closing, before it blocks."""
+        stacks = self._stacks
+        if base is stacks.last_root or stacks.refusals is not None:  # None as well, of a loop that has not run
+            self.check_wait()
+        if task is None and base.own_context is stacks.context:
+            # A signal handler or a finalizer blocks a runner between two callbacks, which may hold what the selector
+            # has reported and it has not looked at: the alarm, that is reported once.
+            self.ring_again()
+
+    def _leave_unusual(self, task: asyncio.Task[Any], wait: Wait) -> None:
+        """Leave a task that is not of our class, or one while tasks have cancelled themselves."""
+        if type(task) is BridgeTask:
+            task.wait = wait
+        else:
+            blocked(task, wait)
+        cancels = self._ours.self_cancels
+        if task in cancels:
+            wait.cancel(cancels.pop(task))
+        _leave_task(self, task)
+
+    def _tell_others(self, watch: WatchHandle | None) -> None:
+        """Keep the callback back that the stack stands in, schedule the posts that it leaves, and wake the watchdog."""
+        ours = self._ours
+        if ours.posts and not ours.is_rung:  # this very stack has taken the posts' turn, and leaves some behind
+            self.call_soon(self._take_posts, context=Context())
+        if watch is not None:
+            self._hold(watch)
+        if self._stacks.unwatched:
+            watchdog.wake(self._stacks)
+
+    def _give_back(self, wait: Wait, watch: WatchHandle | None, contexts: Any) -> None:
+        """Give back to a stack that goes on what it has left as it blocked, but for a task of our class."""
+        stacks, task = self._stacks, wait.task
+        base: Any = wait.base
+        if task is not None and type(task) is not BridgeTask:
+            _enter_task(self, task)
+            unblocked(task)
+        if watch is not None:
+            self._let_go(watch)
+        if contexts is not None:
+            stacks.tracker.contexts = contexts
+        if stacks.context_updates:
+            take_updates(stacks.context_updates)
+        if task is None and base.own_context is stacks.context:
+            # A signal handler or a finalizer has blocked a runner between two callbacks: it sleeps for a time that was
+            # computed before.
+            self.post(_nothing)
+        if wait.stack is not base:
+            stacks.come_out(wait.stack)
+
+    def _try_again(self, wait: Wait) -> None:
+        """Let a stack go on in the next turn, should an error have kept it from going on in this one."""
+        if self._streams.waits.get(wait.stack) is not wait:
+            return
+        parked = self._stacks.parked
+        if getcurrent() in parked:
+            parked.remove(getcurrent())
+        wait.stacks = self._stacks
+        self.call_soon(wait)
+
+    def _take_back(self, wait: Wait, watch: WatchHandle | None, contexts: Any) -> None:
+        """Undo what :meth:`wait` has done so far, for a stack that does not block after all."""
+        streams, task = self._streams, wait.task
+        wait.stacks = None  # what was to end it may come yet, when the stack is blocked for something else
+        streams.waits.pop(wait.stack, None)
+        if task is not None:
+            if asyncio.current_task(self) is not task:
+                _enter_task(self, task)
+            if type(task) is BridgeTask:
+                task.wait = None
+            elif getattr(task, "_bridge_wait", None) is wait:
+                unblocked(task)
+        if watch is not None and watch in streams.held.get(watch.fd, ()):
+            self._let_go(watch)
+        if contexts is not None:
+            self._stacks.tracker.contexts = contexts
+
+    def _take_turn(self) -> bool:
+        """Let one turn of the loop pass in the calling stack itself, as nothing is ready; return whether it could be.
+
+        All that the loop would do is to look for events, and to queue up their callbacks behind this stack.
+        """
+        stacks, ours = self._stacks, self._ours
+        if self._stopping or ours.self_cancels or self._streams.watch is not None or ours.posts:
+            return False
+        if ours.before_block is not None:
+            ours.before_block()
+        scheduled: Any = self._scheduled  # type: ignore[attr-defined]
+        if scheduled and scheduled[0]._when <= self.time():
+            return False
+        stacks.switches += 1
+        try:
+            self._process_events(self._streams.selector.select(0))  # type: ignore[attr-defined]
+        except BaseException:  # that a signal handler has raised
+            self.ring_again()
+            raise
+        return True
+
+    def check_wait(self) -> None:
+        """Raise the reason why the calling stack cannot block, if there is one.
+
+        :raises DeadlockError: as for :meth:`wait`.
+        :raises BridgeClosed: as for :meth:`wait`.
+        """
+        stacks = self._stacks
+        if stacks.refusals is not None:
+            self._refuse(getcurrent(), stacks.refusals)
+        if stacks.root is None or stacks.root in (stacks.active, getcurrent()):
+            raise DeadlockError(
+                "block_on, or another wait for the loop, was called on the loop's root stack, outside any callback, "
+                "where nothing else can run the loop; call it in a task or a callback: loop.call_soon(function)"
+            )
+
+    def _refuse(self, stack: greenlet, refusals: dict[greenlet, int]) -> None:
+        """Raise the error of a closed loop.
+
+        A stack that goes on blocking all the same, as ``while True: try: block_on(x) except BaseException: pass`` does,
+        is left where it stands after a while, for good, and the loop closes.
+        """
+        refusals[stack] = refusals.get(stack, 0) + 1
+        stacks = self._stacks
+        while refusals[stack] > _REFUSALS and stacks.root is not None and stacks.active is not stacks.root:
+            _forsaken.append(stack)
+            task = asyncio.current_task(self)
+            if task is not None:
+                _leave_task(self, task)
+            stacks.active = stacks.root
+            switch(stacks.root)
+        raise stacks.closed_error()
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,310 @@
+"""block_on on the loop's own thread, where the stack switches: in a task the same as ``await``, elsewhere by a task."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextvars import copy_context
+from types import CoroutineType
+from typing import Any
+
+from .._errors import BridgeError, DeadlockError
+from .._private.abilities import lost
+from .._private.rows import DEFERREDS
+from .._values.context import BlockedStack, caller, take_variables
+from .._values.deferreds import deferreds
+from .._values.kinds import Kind, describe, discard, kind_of, returned_kind
+from .base import start_task
+from .switching import SwitchingLoop
+from .task import Contained, is_plain, is_task
+
+_current_task = asyncio.current_task
+_Future = asyncio.Future  # at a third of the cost of the attribute
+
+
+def block(loop: SwitchingLoop, x: Any, kind: Kind, timeout: float | None) -> Any:
+    """Wait for x on the loop's own thread; :meth:`bridge.Bridge.block_on` has the contract."""
+    if kind is Kind.CALLABLE:
+        x = x()
+        returned = returned_kind(x)
+        if returned is None:
+            return x
+        kind = returned
+    task = asyncio.current_task(loop)
+    if kind is Kind.FUTURE and task is None and timeout is None and x.get_loop() is loop:
+        return _wait(loop, x)
+    if kind is not Kind.COROUTINE:
+        x = _awaiting(loop, x, kind)
+    if timeout is not None:
+        x = _limited(x, timeout)
+    waited = None
+    try:
+        if task is None:
+            return _by_task(loop, x)
+        try:
+            waited = x.send(None)
+        except StopIteration as stop:
+            return stop.value
+        return _drive(loop, x, task, waited)
+    finally:
+        # The frames of an error stand on this one: with these in it, it would be a part of reference cycles.
+        del task, waited, x
+
+
+def block_coroutine(loop: SwitchingLoop, coro: CoroutineType[Any, Any, Any]) -> Any:
+    """Do what :func:`block` does for a coroutine without a time limit, in half the time."""
+    task, waited = _current_task(loop), None
+    try:
+        if task is None or coro.cr_suspended:
+            kind_of(coro)  # raises for one that is awaited already
+            return _by_task(loop, coro)
+        try:
+            waited = coro.send(None)
+        except StopIteration as stop:
+            return stop.value
+        except BaseException as error:
+            if _was_not_entered(error):
+                try:
+                    kind_of(coro)  # raises for one that has ended or runs; to ask before would cost a sixth of the call
+                except BaseException as spent:
+                    raise spent from None
+            raise
+        return _drive(loop, coro, task, waited)
+    finally:
+        del task, waited, coro  # see block()
+        if loop._stacks.interrupted:
+            raise_interrupt(loop)
+
+
+def block_future(loop: SwitchingLoop, future: asyncio.Future[Any]) -> Any:
+    """Do what :func:`block` does for a Future without a time limit, without a coroutine for it."""
+    task = _current_task(loop)
+    try:
+        if future.get_loop() is not loop:
+            return block(loop, future, Kind.FUTURE, None)
+        if task is None:
+            return _wait(loop, future)
+        if not future.done():
+            loop.wait(future, task, None)
+        return future.result()
+    finally:
+        del task, future  # see block()
+        if loop._stacks.interrupted:
+            raise_interrupt(loop)
+
+
+def raise_interrupt(loop: SwitchingLoop) -> None:
+    """Raise the KeyboardInterrupt of a program that shares its thread with the loop: its wait was cancelled."""
+    if _current_task(loop) is loop.interrupted:
+        loop.interrupted = None
+        raise KeyboardInterrupt
+
+
+def _was_not_entered(error: BaseException) -> bool:
+    """Return whether the caller's ``send()`` raised this itself, as it does for a coroutine that has ended or runs.
+
+    A StopIteration that the coroutine let out becomes a RuntimeError there, too, with that as its cause.
+    """
+    traceback = error.__traceback__
+    is_of_send = type(error) in (RuntimeError, ValueError) and traceback is not None and traceback.tb_next is None
+    return is_of_send and error.__cause__ is None
+
+
+def _drive(loop: SwitchingLoop, coro: Any, task: asyncio.Task[Any], waited: Any) -> Any:
+    """Run a coroutine that has suspended, in its task and stack, which blocks until what it waits for is there."""
+    send = coro.send
+    error: BaseException | None = None
+    overtaken: Any = None  # the Future of a Deferred
+    try:
+        while True:
+            # What the task does with what its coroutine yields, and what the task's driver does with a Deferred.
+            try:
+                if waited is None:
+                    loop.wait(None, task, coro)
+                elif is_plain(waited):
+                    _check(loop, waited, task)
+                    waited._asyncio_future_blocking = False
+                    loop.wait(waited, task, coro)
+                else:
+                    fired = deferreds.future(waited, loop)
+                    try:
+                        loop.wait(fired, task, coro)
+                        if fired.cancelled():
+                            deferreds.mark_handled(waited)
+                            fired.result()
+                        if fired.is_overtaken():
+                            error = fired.error()
+                            overtaken = fired if error is None else None
+                    finally:
+                        del fired
+            except BaseException as raised:
+                error = raised.with_traceback(None)
+            # None of this stands in an except block: the user's code would get our exception as its context.
+            try:
+                if error is not None:
+                    try:
+                        waited = coro.throw(error)
+                    finally:
+                        error = None
+                elif overtaken is not None:
+                    waited = overtaken.resume(send)
+                    overtaken = None
+                else:
+                    waited = send(None)
+            except StopIteration as stop:
+                return stop.value
+    finally:
+        del task, waited, coro, send  # see block()
+
+
+def _check(loop: SwitchingLoop, waited: Any, task: asyncio.Task[Any]) -> None:
+    """Raise what a task raises in a coroutine that yields something else than a Future of its loop, by ``await``."""
+    blocking = getattr(waited, "_asyncio_future_blocking", None)
+    if blocking is None:
+        raise RuntimeError(f"Task got bad yield: {waited!r}")
+    if waited.get_loop() is not loop:
+        raise RuntimeError(f"Task {task!r} got Future {waited!r} attached to a different loop")
+    if not blocking:
+        raise RuntimeError(f"yield was used instead of yield from in task {task!r} with {waited!r}")
+    if type(waited) is not _Future and is_task(waited):
+        _check_cycle(waited, task)
+
+
+def _check_cycle(waited: Any, task: asyncio.Task[Any]) -> None:
+    """Refuse to wait for a task that waits for this one, by any number of tasks between.
+
+    A task waits for one thing at a time, and ends by nothing else than its own code. So the cycle has no result. Nor
+    does a time-out end it, or a cancellation: that goes from task to task, round and round, up to a RecursionError.
+
+    :raises DeadlockError: a task waits for itself.
+    """
+    tasks: list[Any] = []
+    each: Any = waited
+    while is_task(each) and each is not task and each not in tasks:
+        tasks.append(each)
+        each = getattr(each, "_fut_waiter", None)
+    if each is not task:
+        return
+    if not tasks:
+        raise DeadlockError(f"Task cannot await on itself: {task!r}")
+    raise DeadlockError(
+        f"block_on({describe(waited)}) would never end: that task waits for the one that was about to block, "
+        f"{describe(task)}"
+        + (f", by way of {len(tasks) - 1} others" if len(tasks) > 1 else "")
+        + "; let one of them return, or wait for something else that both can wait for, such as an asyncio.Event"
+    )
+
+
+def _by_task(loop: SwitchingLoop, coro: Any) -> Any:
+    """Run a coroutine as a task of its own, as none is current, and block until it is done."""
+    try:
+        loop.check_wait()
+    except BaseException:
+        discard(coro)
+        raise
+    context = copy_context()
+    stack = BlockedStack()
+    context.run(caller.set, stack)
+    before = context.copy()
+    task = start_task(loop, coro, context)
+    try:
+        result = _wait(loop, task)
+    finally:
+        stack.is_open = False
+        del task
+        take_variables(before, context)
+    if type(result) is Contained:
+        raise result.error
+    return result
+
+
+def _wait(loop: SwitchingLoop, future: asyncio.Future[Any]) -> Any:
+    """Block until the Future is done, as no task is current, and return its result."""
+    try:
+        if not future.done():
+            try:
+                loop.wait(future, None, None)
+            except BaseException:
+                future.cancel()  # the wait was ended from outside: nobody will take the result
+                raise
+        return future.result()
+    finally:
+        del future
+
+
+async def _limited(coro: Any, seconds: float) -> Any:
+    async with asyncio.timeout(seconds):
+        return await coro
+
+
+async def _await(x: Any) -> Any:
+    return await x
+
+
+def _awaiting(loop: SwitchingLoop, x: Any, kind: Kind) -> Any:
+    """Return a coroutine that awaits x."""
+    if kind is Kind.DEFERRED:
+        if getattr(x, "_runningCallbacks", False) and not lost(DEFERREDS):
+            _refuse_own_callback(x)
+            return _after_callbacks(loop, x)
+    elif kind is Kind.CONCURRENT:
+        return _await(asyncio.wrap_future(x, loop=loop))
+    elif kind is Kind.FUTURE and x.get_loop() is not loop:
+        return _await(_from_other_loop(loop, x))
+    return _await(x)
+
+
+async def _after_callbacks(loop: SwitchingLoop, deferred: Any) -> Any:
+    """Await a Deferred in whose callback another stack is blocked; itself it would give the result of the last one."""
+    fired = deferreds.future(deferred, loop)
+    await fired
+    error = fired.error()
+    if error is not None:
+        raise error
+    return fired.value()
+
+
+def _refuse_own_callback(deferred: Any) -> None:
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code is deferreds.run_callbacks and deferred in frame.f_locals.get("chain", ()):
+            raise DeadlockError(
+                f"block_on({describe(deferred)}) was called inside a callback of that same Deferred, which cannot have "
+                "its result before the callback returns; return the value or another Deferred from the callback"
+            )
+        frame = frame.f_back  # type: ignore[assignment]
+
+
+def _from_other_loop(loop: SwitchingLoop, x: Any) -> asyncio.Future[Any]:
+    """Return a Future of this loop that mirrors one of another loop, which runs in another thread."""
+    other = x.get_loop()
+    if not x.done() and (other.is_closed() or not other.is_running()):
+        raise BridgeError(
+            f"{describe(x)} is bound to a loop that does not run, so it can never finish; pass the coroutine itself"
+        )
+    mirror = loop.create_future()
+
+    def done(_: object) -> None:
+        loop.call_soon_threadsafe(_copy_outcome, x, mirror)
+
+    def cancelled(_: object) -> None:
+        if mirror.cancelled():
+            other.call_soon_threadsafe(x.cancel)
+
+    if x.done():
+        _copy_outcome(x, mirror)
+    else:
+        mirror.add_done_callback(cancelled)
+        other.call_soon_threadsafe(x.add_done_callback, done)
+    return mirror
+
+
+def _copy_outcome(source: Any, target: asyncio.Future[Any]) -> None:
+    if target.done():
+        return
+    if source.cancelled():
+        target.cancel()
+    elif source.exception() is not None:
+        target.set_exception(source.exception())
+    else:
+        target.set_result(source.result())

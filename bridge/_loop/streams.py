@@ -1,0 +1,340 @@
+"""Streams stay whole: the callback of a descriptor is not called again while a stack is blocked inside it.
+
+A protocol that is given more data while it is still busy with the last loses its place: ``IntNStringReceiver`` parses
+a message twice, AMP runs a responder twice. So while a stack is blocked inside a reader's callback, that descriptor is
+not read. The event that comes meanwhile is not handed on, and the descriptor is not watched from then on, until the
+callback has returned; so it costs nothing where nobody blocks. The same holds for a writer.
+
+A reader that is removed and added again meanwhile, as by ``pause_reading()`` and ``resume_reading()``, reads the same
+stream and is kept back too. A reader of the same number and another stream, after the first was closed, is not. Nor is
+a writer that is added anew: it is how a protocol writes while it is blocked in ``connectionMade``, which Twisted calls
+in the writer's callback.
+
+A listening socket is no stream. Each connection that it accepts stands for itself, so it goes on accepting.
+"""
+
+from __future__ import annotations
+
+import socket
+from asyncio import events
+from collections.abc import Callable
+from contextvars import Context
+from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
+from typing import Any, ClassVar, cast
+
+from .._private.rows import takes_more
+from .._threads import native
+from .base import BridgeLoop
+
+_run_handle: Any = getattr(events.Handle, "_run", None)
+# Whether this Python's functions have parameters that ours do not know, and so pass on.
+_RUN_TAKES_MORE = takes_more("asyncio.events:Handle", "_run", 1)
+_ADD_TAKES_MORE = takes_more("asyncio.base_events:BaseEventLoop", "_add_callback", 2)
+
+
+class Streams:
+    """What is known of the descriptors of a loop; apart from the loop for the reason that ``base.Ours`` is."""
+
+    __slots__ = ("held", "paused", "selector", "waits", "watch")
+
+    def __init__(self, selector: BaseSelector) -> None:
+        self.selector: Any = selector
+        self.waits: dict[Any, Any] = {}  # the stacks that are blocked
+        self.watch: WatchHandle | None = None  # the callback that the running stack stands in
+        self.held: dict[int, list[WatchHandle]] = {}  # by descriptor: the callbacks that stacks are blocked in
+        self.paused: dict[tuple[int, int], WatchHandle] = {}  # by descriptor and event: what is not watched now
+
+
+class StreamLoop(BridgeLoop):
+    """A loop whose descriptors can be kept back, by a stack that blocks in the callback of one."""
+
+    _ready: Any
+
+    def __init__(self, selector: BaseSelector | None = None) -> None:
+        watched: BaseSelector = selector or native.original("selectors", "DefaultSelector")()
+        self._streams = Streams(watched)
+        super().__init__(watched)
+
+    def _hold(self, watch: WatchHandle) -> None:
+        """Keep a callback back, as the stack that stands in it is about to block."""
+        streams = self._streams
+        streams.watch = None
+        streams.held.setdefault(watch.fd, []).append(watch)
+
+    def _let_go(self, watch: WatchHandle) -> None:
+        """Undo :meth:`_hold`, as the stack goes on. Its descriptor stays paused until the callback has returned."""
+        streams = self._streams
+        streams.watch = watch
+        held = streams.held[watch.fd]
+        held.remove(watch)
+        if not held:
+            del streams.held[watch.fd]
+
+    def is_held(self, handle: WatchHandle) -> bool:
+        """Return whether a stack is blocked in this callback, or in one of the same stream."""
+        held = self._streams.held.get(handle.fd)
+        return held is not None and any(map(handle.continues, held)) and not _is_listening(handle.fd)
+
+    def pause(self, handle: WatchHandle) -> None:
+        """Stop watching for the event of a callback that is held."""
+        if (handle.fd, handle.event) in self._streams.paused:
+            return
+        try:
+            key = self._streams.selector.get_key(handle.fd)
+        except KeyError:
+            return
+        self._streams.paused[handle.fd, handle.event] = handle
+        left = key.events & ~handle.event
+        try:
+            if left:
+                self._streams.selector.modify(handle.fd, left, key.data)
+            else:
+                self._streams.selector.unregister(handle.fd)
+        except OSError:  # it was closed without being removed
+            pass
+
+    def resume(self, handle: WatchHandle) -> None:
+        """Watch again, as the callback has returned."""
+        paused = self._streams.paused.get((handle.fd, handle.event))
+        if paused is not None and paused.continues(handle):
+            self._resume(handle.fd, handle.event)
+
+    def _resume(self, fd: int, event: int) -> None:
+        handle = self._streams.paused.pop((fd, event), None)
+        if handle is None or self.is_closed():
+            return
+        selector = self._streams.selector
+        try:
+            try:
+                key = selector.get_key(fd)
+            except KeyError:
+                selector.register(fd, event, handle.beside((None, None)))
+            else:
+                selector.modify(fd, key.events | event, handle.beside(key.data))
+        except OSError:  # it was closed without being removed
+            pass
+
+    def _restore(self, fd: Any) -> None:
+        """Undo the pauses of a descriptor whose registration is about to change; the next event pauses it again."""
+        number = _number(fd)
+        self._resume(number, EVENT_READ)
+        self._resume(number, EVENT_WRITE)
+
+    # What asyncio calls.
+
+    def _add_callback(self, handle: Any, add: Any = None) -> None:
+        if handle._cancelled:
+            return
+        if isinstance(handle, WatchHandle):
+            if self._streams.held and self.is_held(handle):
+                self.pause(handle)
+                return
+            if handle.is_queued:  # since an iteration that another runner has begun, while a callback was blocked
+                return
+            handle.is_queued = True
+        if self._streams.waits:
+            # The handle of a listening socket or of a signal runs at each event in its own context, which one of the
+            # blocked stacks may have entered.
+            handle._context = handle._context.copy()
+        if add is None:
+            self._ready.append(handle)
+        else:
+            add(handle)
+
+    _add_known = _add_callback
+
+    def _add_with_more(self, handle: Any, *more: Any, **options: Any) -> None:
+        add: Any = cast(Any, super())._add_callback
+
+        def add_with_more(each: Any) -> None:
+            add(each, *more, **options)
+
+        self._add_known(handle, add_with_more)
+
+    if _ADD_TAKES_MORE:
+        _add_callback = _add_with_more
+
+    # CPython 3.15 runs all callbacks of a connection in one context, which it passes to these two.
+
+    def _add_reader(
+        self, fd: Any, callback: Any, *args: Any, context: Context | None = None, **options: Any
+    ) -> events.Handle:
+        if callback == self._take_posts:  # it starts what was posted, and is no stream
+            return cast(Any, super())._add_reader(fd, callback, *args, **options)  # type: ignore[no-any-return]
+        handle = ReaderHandle(callback, args, self, _number(fd), context)
+        if options:
+            return self._add_with(options, cast(Any, super())._add_reader, fd, handle)
+        return self._add(fd, handle)
+
+    def _add_writer(
+        self, fd: Any, callback: Any, *args: Any, context: Context | None = None, **options: Any
+    ) -> events.Handle:
+        handle = WriterHandle(callback, args, self, _number(fd), context)
+        if options:
+            return self._add_with(options, cast(Any, super())._add_writer, fd, handle)
+        return self._add(fd, handle)
+
+    def _add(self, fd: Any, handle: WatchHandle) -> events.Handle:
+        if self.is_shut:
+            raise RuntimeError("Event loop is closed")
+        if self._streams.paused:
+            self._restore(fd)
+        selector = self._streams.selector
+        key = selector.get_map().get(fd)  # get_key() raises for a new one, which takes longer than all this
+        if key is None:
+            selector.register(fd, handle.event, handle.beside((None, None)))
+        else:
+            before = handle.before(key.data)
+            selector.modify(fd, key.events | handle.event, handle.beside(key.data))
+            if before is not None:
+                before.cancel()
+        return handle
+
+    def _add_with(self, options: dict[str, Any], add: Any, fd: Any, handle: WatchHandle) -> events.Handle:
+        """Let asyncio add the callback, by a function that takes options which we do not know; then put ours there."""
+        assert handle.stream is not None
+        callback, args = handle.stream
+        if self._streams.paused:
+            self._restore(fd)
+        add(fd, callback, *args, **options)
+        return self._add(fd, handle)
+
+    def _remove_reader(self, fd: Any, *more: Any, **options: Any) -> bool:
+        if self._streams.paused:
+            self._restore(fd)
+        return bool(super()._remove_reader(fd, *more, **options))  # type: ignore[misc]
+
+    def _remove_writer(self, fd: Any, *more: Any, **options: Any) -> bool:
+        if self._streams.paused:
+            self._restore(fd)
+        return bool(super()._remove_writer(fd, *more, **options))  # type: ignore[misc]
+
+
+class WatchHandle(events.Handle):
+    """The callback of a descriptor."""
+
+    __slots__ = ("fd", "is_queued", "loop", "stream")
+    event: ClassVar[int]
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: StreamLoop,
+        fd: int,
+        context: Context | None = None,
+    ) -> None:
+        super().__init__(callback, args, loop, context)
+        self.loop = loop
+        self.fd = fd
+        # Of these cancel() robs the handle, which may be compared with another one for as long as it is held.
+        self.stream: tuple[Callable[..., object], tuple[Any, ...]] | None = (callback, args)
+        self.is_queued = False
+
+    def cancel(self) -> None:
+        """Let the callback go, with what it refers to; while it runs, and may block in there, as it returns."""
+        super().cancel()
+        streams = self.loop._streams
+        if streams.watch is not self and self not in streams.held.get(self.fd, ()):
+            self.stream = None
+
+    def continues(self, other: WatchHandle) -> bool:
+        """Return whether this is called for the same stream and event as the other."""
+        raise NotImplementedError
+
+    def beside(self, data: tuple[Any, Any]) -> tuple[Any, Any]:
+        """Return a selector's data, a reader and a writer, with this handle in its place."""
+        raise NotImplementedError
+
+    def before(self, data: tuple[Any, Any]) -> Any:
+        """Return the handle that has this one's place in a selector's data, or None."""
+        raise NotImplementedError
+
+    def _run(self, run: Any = _run_handle) -> None:
+        self.is_queued = False
+        loop = self.loop
+        streams = loop._streams
+        if streams.held and loop.is_held(self):  # since it was queued
+            loop.pause(self)
+            return
+        before, streams.watch = streams.watch, self
+        try:
+            run(self)
+        finally:
+            streams.watch = before
+            if streams.paused:
+                loop.resume(self)
+            if self._cancelled and not streams.held:
+                self.stream = None
+
+    _run_known = _run
+
+    def _run_with_more(self, *more: Any, **options: Any) -> None:
+        def run(handle: Any) -> None:
+            _run_handle(handle, *more, **options)
+
+        self._run_known(run)
+
+    if _RUN_TAKES_MORE:
+        _run = _run_with_more
+
+
+class ReaderHandle(WatchHandle):
+    """The callback of a reader."""
+
+    __slots__ = ()
+    event = EVENT_READ
+
+    def continues(self, other: WatchHandle) -> bool:
+        """Return whether the two read the same stream."""
+        return self is other or (other.event == EVENT_READ and self.stream == other.stream)
+
+    def beside(self, data: tuple[Any, Any]) -> tuple[Any, Any]:
+        """Return the data with this reader."""
+        return self, data[1]
+
+    def before(self, data: tuple[Any, Any]) -> Any:
+        """Return the reader in the data."""
+        return data[0]
+
+
+class WriterHandle(WatchHandle):
+    """The callback of a writer."""
+
+    __slots__ = ()
+    event = EVENT_WRITE
+
+    def continues(self, other: WatchHandle) -> bool:
+        """Return whether the two are the same registration."""
+        return self is other
+
+    def beside(self, data: tuple[Any, Any]) -> tuple[Any, Any]:
+        """Return the data with this writer."""
+        return data[0], self
+
+    def before(self, data: tuple[Any, Any]) -> Any:
+        """Return the writer in the data."""
+        return data[1]
+
+
+def _number(fd: Any) -> int:
+    """Return the number of a descriptor, -1 if it has none any more."""
+    if isinstance(fd, int):
+        return fd
+    try:
+        return int(fd.fileno())
+    except (AttributeError, TypeError, ValueError):
+        return -1
+
+
+def _is_listening(fd: int) -> bool:
+    try:
+        borrowed = socket.socket(fileno=fd)
+    except OSError:  # no socket
+        return False
+    try:
+        return bool(borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:
+        return False
+    finally:
+        borrowed.detach()

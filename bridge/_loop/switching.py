@@ -1,0 +1,251 @@
+"""SwitchingLoop: a loop that goes on in another greenlet while a stack on its own thread is blocked.
+
+The stack that runs the loop's ``run_forever()`` is the *root*. It runs no callback itself: it starts *runners*,
+greenlets that iterate the loop. A callback that blocks stays where it is, on its runner's stack, and switches to a
+runner that is parked or, where there is none, to the root, which starts a new one. When a wait is over, its callback
+(:class:`~bridge._loop.stacks.Wait` itself) parks the runner that it stands in and switches to the blocked stack: the
+stack goes on in the very place in the queue where a task would take its next step, and becomes the runner. So every
+runner is started by the root, stacks never nest, however many are blocked, and they end in any order.
+
+This module starts and ends runners and closes the loop. ``blocking`` has how one stack blocks and goes on, ``stacks``
+the record of all stacks, ``held_contexts`` what comes of contexts that blocked stacks are inside, and ``forwarding``
+what is due to greenlets that are not ours.
+
+While nobody is blocked one runner iterates the loop, and an iteration costs what the standard library's costs.
+
+Where asyncio lacks a private name that this needs, :func:`new_event_loop` makes a loop that cannot be blocked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import selectors
+import threading
+from asyncio import events
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+from greenlet import getcurrent, greenlet
+
+from .._private.abilities import lost
+from .._private.cpython import get_running_loop, set_running_loop
+from .._private.rows import SWITCHING
+from .._threads.native import get_ident
+from .._values.deferreds import deferreds
+from .._watch.watchdog import watchdog
+from .base import BridgeLoop
+from .blocking import BlockingLoop
+from .forwarding import Retired, start_runner, throw
+from .held_contexts import is_held, run_in_copy, take_updates
+from .stacks import Stacks, Wait
+
+# Runners that are kept for the next blocked call, once several calls were blocked at a time.
+_POOL = 4
+
+_run_handle: Any = getattr(events.Handle, "_run", None)
+
+
+class SwitchingLoop(BlockingLoop):
+    """A BridgeLoop on whose own thread one can block: from a task, a callback, any frame that it runs.
+
+    ``asyncio.Runner(loop_factory=bridge.new_event_loop)`` runs one.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
+        self._stacks = Stacks(self, super()._run_once, self._iterate)  # type: ignore[misc]
+        super().__init__(selector)
+        self._ours.self_cancels = {}
+
+    @property
+    def interrupted(self) -> Any:
+        """The task whose wait Ctrl-C has cancelled, of a program that shares the thread; None if there is none."""
+        return self._stacks.interrupted
+
+    @interrupted.setter
+    def interrupted(self, task: Any) -> None:
+        self._stacks.interrupted = task
+
+    @property
+    def waits(self) -> dict[greenlet, Wait]:
+        """The waits of the stacks that are blocked."""
+        return self._streams.waits
+
+    @property
+    def stacks(self) -> Stacks:
+        """The stacks, as the watchdog sees them."""
+        return self._stacks
+
+    # The stacks.
+
+    def _run_once(self, *more: Any, **options: Any) -> None:
+        """Iterate the loop until it is stopped. This is the root."""
+        if not self.is_running():  # called by hand, as by tests of asyncio's own
+            super()._run_once(*more, **options)  # type: ignore[misc]
+            return
+        if more or options:
+            self._stacks.run_once = functools.partial(super()._run_once, *more, **options)  # type: ignore[misc]
+        root = getcurrent()
+        self._adopt_stacks(root)
+        stacks = self._stacks
+        stacks.root = root
+        if deferreds.tracker is not None:
+            stacks.tracker = deferreds.tracker()
+        watchdog.add(stacks)
+        try:
+            has_blocked: Any = True
+            while has_blocked is not False:  # that is what a runner returns; a stack that blocks passes nothing
+                runner = start_runner(stacks, stacks.iterate, stacks.context)
+                has_blocked = stacks.give(root, runner, runner)
+        finally:
+            stacks.active = root
+            watchdog.remove(stacks)
+            self._retire(0)
+            stacks.root = None
+            stacks.inside.intersection_update(self._streams.waits)  # Ctrl-C may have cut off come_out()
+            stacks.trace_no_more()
+
+    def _adopt_stacks(self, root: greenlet) -> None:
+        """Let the stacks that are blocked since an earlier run end in this one's root."""
+        thread = threading.current_thread()
+        stacks, waits = self._stacks, self._streams.waits
+        if waits and thread is not stacks.thread:
+            raise RuntimeError(
+                f"{len(waits)} calls are blocked on the stack of {stacks.thread!r}, where this loop ran before; "
+                "run it there again, or close it there"
+            )
+        if waits and root is not stacks.last_root:
+            stacks.adopt(root)
+            for wait in waits.values():
+                wait.base.parent = root
+        stacks.thread = thread
+        stacks.ident = get_ident()
+        stacks.last_root = stacks.active = root
+
+    def _iterate(self) -> bool:
+        """Iterate the loop: what a runner does."""
+        stacks = self._stacks
+        iterate = stacks.run_once
+        switches = stacks.switches
+        while True:
+            try:
+                iterate()
+            except IndexError as error:
+                # While a callback was blocked another runner has taken the rest of this iteration's handles, and the
+                # iteration itself has met the empty queue.
+                if switches == stacks.switches or not _raised_by_callee(error):
+                    raise
+            if switches != stacks.switches:
+                switches = stacks.switches
+                if len(stacks.parked) > _POOL:
+                    self._retire(_POOL)
+                if stacks.context_updates:
+                    take_updates(stacks.context_updates)
+            if self._stopping:
+                return False
+
+    def _retire(self, keep: int) -> None:
+        """End parked runners, so that no more than so many are left."""
+        stacks = self._stacks
+        parked, here = stacks.parked, getcurrent()
+        while len(parked) > keep:
+            runner = parked.pop()
+            runner.parent = here
+            throw(runner, Retired)
+            runner.parent = stacks.root or here  # where others end whose parent it is
+
+    def end_waits(self, error: Callable[[], BaseException]) -> None:
+        """Raise a new error in every stack that is blocked now, and at the loop's end in every stack that is then.
+
+        Called on the loop's thread, before a last run that cancels all tasks. A task gets the error in the place of
+        that cancellation, and may block as it cleans up.
+        """
+        self._stacks.closed_error = error
+        for wait in self._streams.waits.values():
+            wait.error = error()
+            if wait.task is None:
+                self.call_soon(wait)
+
+    def close(self) -> None:
+        """Close the loop. What is still blocked gets BridgeClosed, and its stack ends."""
+        if self._streams.waits and not self.is_running() and not self.is_closed():
+            self._end_stacks()
+        super().close()
+        if self.is_closed():
+            # The main greenlet of a thread: left to the garbage collector of another thread after this one's end, as
+            # part of the cycle that loop and stacks are, it crashes the process.
+            self._stacks.last_root = self._stacks.root = self._stacks.active = None
+
+    def _end_stacks(self) -> None:
+        if threading.current_thread() is not self._stacks.thread:
+            self._stacks.active = None
+            self._streams.waits.clear()  # their own thread ends them as soon as it sees that nobody refers to them
+            return
+        root = getcurrent()
+        self._adopt_stacks(root)
+        self._stacks.root = root
+        self._stacks.refusals = {}
+        self._stopping = True
+        self._ready = _Nothing()  # each runs nothing but its own end
+        running = get_running_loop()
+        set_running_loop(self)  # for what they call
+        exits: list[BaseException] = []
+        try:
+            for stack, wait in list(self._streams.waits.items()):
+                wait.stacks = None
+                wait.error = self._stacks.closed_error()
+                try:
+                    self._stacks.give(root, wait.base, stack)
+                except BaseException as error:  # SystemExit, as out of any callback
+                    exits.append(error)
+            self._streams.waits.clear()
+            self._retire(0)
+        finally:
+            set_running_loop(running)
+            self._stacks.root = None
+            self._stopping = False
+        if exits:
+            super().close()
+            raise exits[0]
+
+    # Contexts. One that a blocked stack is inside cannot be entered again.
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Handle an error; where a callback could not enter its context, run it in a copy.
+
+        That is so where tasks share a context by ``context=``, and one of them is blocked. What the callback sets in
+        the copy is set in the context when the stack that holds it goes on.
+        """
+        handle: Any = context.get("handle")
+        for wait in (handle, getattr(handle, "_callback", None)):
+            if isinstance(wait, Wait):
+                self._try_again(wait)
+        is_handle = isinstance(handle, events.Handle)
+        if self._streams.waits and type(context.get("exception")) is RuntimeError and is_handle:
+            held: Context = handle._context
+            if is_held(held):
+                updates = self._stacks.context_updates.setdefault(id(held), (held, {}))[1]
+                args = (updates, handle._callback, handle._args)
+                _run_handle(events.Handle(run_in_copy, args, self, context=held.copy()))
+                return
+        super().call_exception_handler(context)
+
+
+class _Nothing(deque[Any]):
+    """The queue of a loop that is closing: what is put into it is dropped."""
+
+    def append(self, item: Any) -> None:
+        """Drop it."""
+
+
+def _raised_by_callee(error: BaseException) -> bool:
+    """Return whether the error was raised by the very function that was called, not by what that has called."""
+    called = error.__traceback__ and error.__traceback__.tb_next
+    return called is not None and called.tb_next is None
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return a new loop of ours; :func:`bridge.new_event_loop` has the contract."""
+    return BridgeLoop() if lost(SWITCHING) else SwitchingLoop()

@@ -1,0 +1,234 @@
+"""The private names of CPython's standard library, and functions by which the package reaches those of its modules.
+
+Attributes of a loop, a task or a handle are read where they are needed, since one more call would cost each iteration
+of the loop. The functions of modules are looked up here, by :func:`__getattr__`, when a module of ours imports them;
+one that is gone is None, and what needs it asks :func:`~bridge._private.abilities.lost` first.
+"""
+
+from __future__ import annotations
+
+import importlib
+import select
+from typing import TYPE_CHECKING, Any
+
+from .rows import (
+    DEADLOCKS,
+    EVENTS,
+    EXIT,
+    FOREIGN_REACTORS,
+    FORK,
+    FUTURES,
+    GEVENT,
+    GUIS,
+    INTERRUPTS,
+    REPORTS,
+    SWITCHING,
+    TASKS,
+    WAKE_UPS,
+    Name,
+)
+
+_LOOP, _SELECTOR_LOOP = "asyncio.base_events:BaseEventLoop", "asyncio.selector_events:BaseSelectorEventLoop"
+_HANDLE, _TIMER, _TASK = "asyncio.events:Handle", "asyncio.events:TimerHandle", "asyncio:Task"
+_FUTURE, _POOL = "concurrent.futures:Future", "concurrent.futures.thread:ThreadPoolExecutor"
+_ALL = "CPython 3.11 to 3.15"
+
+NAMES: tuple[Name, ...] = (
+    # A loop whose stacks switch.
+    Name(_LOOP, "_run_once", "overrides", SWITCHING, "runners iterate the loop in its place", 1, _ALL),
+    Name(_LOOP, "_ready", "sets", SWITCHING, "a stack that waits stands in the loop's queue", 0, _ALL),
+    Name(_LOOP, "_stopping", "sets", SWITCHING, "a runner ends when the loop is to stop", 0, _ALL),
+    Name(_LOOP, "_scheduled", "reads", SWITCHING, "a turn passes in place while no timer is due", 0, _ALL),
+    Name(_SELECTOR_LOOP, "_process_events", "calls", SWITCHING, "a turn passes in place", 2, _ALL),
+    Name(_LOOP, "_add_callback", "overrides", SWITCHING, "a busy stream is not read", 2, _ALL),
+    Name(_SELECTOR_LOOP, "_add_reader", "overrides", SWITCHING, "a reader's handle knows its stream", 3, _ALL),
+    Name(_SELECTOR_LOOP, "_add_writer", "overrides", SWITCHING, "a writer's handle knows its stream", 3, _ALL),
+    Name(_SELECTOR_LOOP, "_remove_reader", "overrides", SWITCHING, "a paused stream is watched again", 2, _ALL),
+    Name(_SELECTOR_LOOP, "_remove_writer", "overrides", SWITCHING, "a paused stream is watched again", 2, _ALL),
+    Name(_HANDLE, "_run", "overrides", SWITCHING, "a handle knows the stack that stands in it", 1, _ALL),
+    Name(_HANDLE, "_context", "sets", SWITCHING, "a context that a blocked stack is in is copied", 0, _ALL),
+    Name(_HANDLE, "_callback", "reads", SWITCHING, "what could not enter its context runs in a copy", 0, _ALL),
+    Name(_HANDLE, "_args", "reads", SWITCHING, "the arguments of that callback", 0, _ALL),
+    Name(_HANDLE, "_cancelled", "reads", SWITCHING, "a cancelled handle is not queued", 0, _ALL),
+    Name(_HANDLE, "_source_traceback", "reads", SWITCHING, "a stack in the queue has this of a handle", 0, _ALL),
+    Name(_TIMER, "_when", "reads", SWITCHING, "a turn passes in place while no timer is due", 0, _ALL),
+    Name("asyncio.tasks", "_enter_task", "calls", SWITCHING, "a blocked task is the current one again", 2, _ALL),
+    Name("asyncio.tasks", "_leave_task", "calls", SWITCHING, "a blocked task is not the current one", 2, _ALL),
+    Name("asyncio.events", "_set_running_loop", "calls", SWITCHING, "a closed loop's stacks end in it", 1, _ALL),
+    Name(_TASK, "_must_cancel", "reads", SWITCHING, "a foreign task was cancelled before it blocks", 0, _ALL),
+    Name(_TASK, "_cancel_message", "sets", SWITCHING, "the message of that cancellation", 0, _ALL),
+    Name(_TASK, "_fut_waiter", "reads", SWITCHING, "a cancellation comes down from a waiting task", 0, _ALL),
+    Name(_TASK, "_asyncio_future_blocking", "sets", SWITCHING, "a Future that is awaited in a stack", 0, _ALL),
+    # Tasks.
+    Name(_TASK, "_coro", "overrides", TASKS, "a task's repr and greenback see the user's coroutine", 0, _ALL),
+    Name(_TASK, "_fut_waiter", "overrides", TASKS, "anyio sees what a blocked task waits for", 0, _ALL),
+    Name(_TASK, "_must_cancel", "overrides", TASKS, "anyio sees a blocked task's cancellation", 0, _ALL),
+    # Futures of concurrent.futures.
+    Name(_FUTURE, "_condition", "sets", FUTURES, "who waits for a Future of ours waits as block_on does", 0, _ALL),
+    Name(_FUTURE, "_waiters", "reads", FUTURES, "bridge.wait stands among the waiters of a Future", 0, _ALL),
+    Name(_FUTURE, "_state", "reads", FUTURES, "bridge.wait reads it without the lock", 0, _ALL),
+    Name(_FUTURE, "_exception", "reads", FUTURES, "bridge.wait reads it without the lock", 0, _ALL),
+    Name(
+        *(_FUTURE, "_get_snapshot", "overrides", FUTURES, "asyncio takes the outcome by it, so it was seen", 1),
+        *("CPython 3.15", (3, 15)),
+    ),
+    Name("_thread:RLock", "_is_owned", "calls", INTERRUPTS, "a wait needs the lock", 1, _ALL),
+    Name("_thread:RLock", "_release_save", "calls", INTERRUPTS, "a wait lets the lock go in one call of C", 1, _ALL),
+    Name("_thread:RLock", "_acquire_restore", "calls", INTERRUPTS, "a wait takes the lock back", 2, _ALL),
+    Name(
+        *("_thread:RLock", "_recursion_count", "calls", INTERRUPTS, "an acquisition that is cut off is undone", 1),
+        *("CPython 3.14", (3, 14), (3, 15)),
+    ),
+    # The exit of the process.
+    Name("threading", "_register_atexit", "calls", EXIT, "our part comes before threads are joined", 1, _ALL),
+    Name("concurrent.futures.thread", "_threads_queues", "reads", EXIT, "workers end by themselves", 0, _ALL),
+    Name(_POOL, "_adjust_thread_count", "overrides", EXIT, "the loop ends its workers, not Python", 1, _ALL),
+    Name(_POOL, "_threads", "reads", EXIT, "the workers that the loop waits for", 0, _ALL),
+    # A process that gevent has patched.
+    Name(_POOL, "_adjust_thread_count", "overrides", GEVENT, "a worker is a thread", 1, _ALL),
+    Name(_POOL, "_threads", "sets", GEVENT, "the workers of a pool", 0, _ALL),
+    Name(_POOL, "_work_queue", "sets", GEVENT, "a queue for threads is the pool's", 0, _ALL),
+    Name(_POOL, "_shutdown_lock", "sets", GEVENT, "a lock for threads is the pool's", 0, _ALL),
+    Name(_POOL, "_idle_semaphore", "reads", GEVENT, "a worker is added where none is idle", 0, _ALL),
+    Name(_POOL, "_max_workers", "reads", GEVENT, "a worker is added where there may be more", 0, _ALL),
+    Name(_POOL, "_thread_name_prefix", "reads", GEVENT, "the name of a worker", 0, _ALL),
+    Name("threading:Semaphore", "_cond", "sets", GEVENT, "the semaphore of a pool has a lock for threads", 0, _ALL),
+    Name(
+        *("concurrent.futures.thread", "_worker", "calls", GEVENT, "what a worker runs", 4),
+        *("CPython 3.11 to 3.13", (0, 0), (3, 14)),
+    ),
+    Name(
+        *("concurrent.futures.thread", "_worker", "calls", GEVENT, "what a worker runs", 3),
+        *("CPython 3.14 to 3.15", (3, 14)),
+    ),
+    Name(
+        *(_POOL, "_create_worker_context", "reads", GEVENT, "an argument of what a worker runs", 0),
+        *("CPython 3.14 to 3.15", (3, 14)),
+    ),
+    Name(_LOOP, "_executor_shutdown_called", "sets", GEVENT, "a loop whose executor has ended takes no work", 0, _ALL),
+    # A forked child.
+    Name(_LOOP, "_thread_id", "sets", FORK, "the parent's loop does not run in the child", 0, _ALL),
+    Name(_LOOP, "_closed", "sets", FORK, "the parent's loop is closed in the child", 0, _ALL),
+    Name(_LOOP, "_ready", "sets", FORK, "nothing of the parent's runs in the child", 0, _ALL),
+    Name(_SELECTOR_LOOP, "_selector", "reads", FORK, "the child's copy of the poller is closed", 0, _ALL),
+    Name(_SELECTOR_LOOP, "_ssock", "reads", FORK, "the child's copy is closed", 0, _ALL),
+    Name(_SELECTOR_LOOP, "_csock", "reads", FORK, "the child's copy is closed", 0, _ALL),
+    Name(
+        *("asyncio.selector_events:_SelectorTransport", "_sock", "reads", FORK, "a connection's copy is closed"),
+        *(0, _ALL),
+    ),
+    Name(_HANDLE, "_callback", "reads", FORK, "a transport is known by its reader", 0, _ALL),
+    Name(_TASK, "_log_destroy_pending", "sets", FORK, "a task of the parent's is not reported", 0, _ALL),
+    Name(_FUTURE, "_done_callbacks", "sets", FORK, "nothing of the parent's is called in the child", 0, _ALL),
+    # Calls that cannot end, and reports of what is waited for.
+    Name(_LOOP, "_thread_id", "reads", DEADLOCKS, "the thread that a loop runs in", 0, _ALL),
+    Name(_LOOP, "_scheduled", "reads", DEADLOCKS, "a time limit may end what waits", 0, _ALL),
+    Name(_LOOP, "_ready", "reads", DEADLOCKS, "a time limit may have come just now", 0, _ALL),
+    Name(_HANDLE, "_callback", "reads", DEADLOCKS, "the task that a time limit cancels", 0, _ALL),
+    Name(_HANDLE, "_cancelled", "reads", DEADLOCKS, "a time limit that is over cancels nothing", 0, _ALL),
+    Name("asyncio.timeouts:Timeout", "_task", "reads", DEADLOCKS, "the task that a time limit cancels", 0, _ALL),
+    Name(_TASK, "_fut_waiter", "reads", DEADLOCKS, "what a task waits for", 0, _ALL),
+    Name(_TASK, "_fut_waiter", "reads", REPORTS, "what a task waits for", 0, _ALL),
+    Name("asyncio.tasks:_GatheringFuture", "_children", "reads", REPORTS, "what gather() waits for", 0, _ALL),
+    Name("asyncio:Future", "_callbacks", "reads", REPORTS, "what shield() waits for", 0, _ALL),
+    Name("asyncio.tasks", "_wait", "reads", REPORTS, "what asyncio.wait() waits for", 0, _ALL),
+    Name("asyncio.taskgroups:TaskGroup", "_tasks", "reads", REPORTS, "what a TaskGroup waits for", 0, _ALL),
+    Name(_LOOP, "_thread_id", "reads", REPORTS, "the thread that a loop runs in", 0, _ALL),
+    Name(_LOOP, "_default_executor", "reads", REPORTS, "a pool whose threads are all blocked", 0, _ALL),
+    Name(_POOL, "_threads", "reads", REPORTS, "a pool whose threads are all blocked", 0, _ALL),
+    Name(_POOL, "_max_workers", "reads", REPORTS, "a pool whose threads are all blocked", 0, _ALL),
+    Name(_POOL, "_work_queue", "reads", REPORTS, "the work that waits for a thread", 0, _ALL),
+    Name(_FUTURE, "_waiters", "reads", REPORTS, "whether a thread waits for a Future", 0, _ALL),
+    Name(_FUTURE, "_condition", "reads", REPORTS, "whether a thread stands still for a Future", 0, _ALL),
+    # The rest.
+    *(
+        [Name("selectors:EpollSelector", "_selector", "reads", WAKE_UPS, "the alarm is edge-triggered", 0, _ALL)]
+        if hasattr(select, "epoll")
+        else []
+    ),
+    Name("threading:Event", "_cond", "reads", EVENTS, "a lock of ours stands among the event's waiters", 0, _ALL),
+    Name("threading:Condition", "_waiters", "sets", EVENTS, "a lock of ours stands among them", 0, _ALL),
+    Name("_signal", "signal", "calls", GUIS, "signal.signal takes longer than a wake-up", 2, _ALL),
+    Name("_signal", "getsignal", "calls", GUIS, "signal.getsignal takes longer than a wake-up", 1, _ALL),
+    Name("tkinter", "_default_root", "reads", GUIS, "the root window of a program", 0, _ALL, of_loaded=True),
+    Name(
+        *("prompt_toolkit.eventloop.inputhook:InputHookSelector", "_r", "reads", GUIS, "the pipe of IPython's prompt"),
+        *(0, "prompt_toolkit 3.0.41 to 3.0.52"),
+        of_loaded=True,
+    ),
+    Name(_SELECTOR_LOOP, "_selector", "reads", GUIS, "the selector of IPython's prompt", 0, _ALL),
+    Name(
+        *("asyncio.events:AbstractEventLoop", "_timer_handle_cancelled", "overrides", FOREIGN_REACTORS),
+        *("what stands in for a loop counts no timers", 2, _ALL),
+    ),
+    Name(_HANDLE, "_run", "calls", FOREIGN_REACTORS, "a reactor without a loop calls what is due", 1, _ALL),
+    Name(
+        *("asyncio.tasks", "_PyTask", "reads", FOREIGN_REACTORS, "it takes a step where no loop runs"),
+        *(0, "CPython 3.14 to 3.15", (3, 14)),
+    ),
+)
+
+# What is imported from here, and where it is.
+_FUNCTIONS = {
+    "enter_task": ("asyncio.tasks", "_enter_task"),
+    "leave_task": ("asyncio.tasks", "_leave_task"),
+    "set_running_loop": ("asyncio.events", "_set_running_loop"),
+    "register_atexit": ("threading", "_register_atexit"),
+    "worker": ("concurrent.futures.thread", "_worker"),
+    "PyTask": ("asyncio.tasks", "_PyTask"),
+}
+
+if TYPE_CHECKING:
+    import asyncio
+
+    enter_task: Any
+    leave_task: Any
+    set_running_loop: Any
+    register_atexit: Any
+    worker: Any
+    PyTask: Any
+
+    def get_running_loop() -> asyncio.AbstractEventLoop | None:
+        """Return the loop that runs in this thread, None if there is none."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "get_running_loop":
+        return _get_running_loop()
+    try:
+        module, private = _FUNCTIONS[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(importlib.import_module(module), private, None)
+
+
+def _get_running_loop() -> Any:
+    """Return what tells the loop that runs in this thread, or None. Without C's function it is the public one."""
+    asyncio: Any = importlib.import_module("asyncio")
+    try:
+        return asyncio._get_running_loop
+    except AttributeError:
+        get_running_loop = asyncio.get_running_loop
+
+        def running_or_none() -> Any:
+            try:
+                return get_running_loop()
+            except RuntimeError:
+                return None
+
+        return running_or_none
+
+
+def signal_functions() -> Any:
+    """Return the module whose ``signal`` and ``getsignal`` are C's, or the public one."""
+    try:
+        functions = importlib.import_module("_signal")
+    except ImportError:
+        functions = importlib.import_module("signal")
+    has_both = hasattr(functions, "signal") and hasattr(functions, "getsignal")
+    return functions if has_both else importlib.import_module("signal")
+
+
+def idle_workers() -> Any:
+    """Return the worker threads of executors that Python joins as it exits, with their queues; empty where unknown."""
+    return getattr(importlib.import_module("concurrent.futures.thread"), "_threads_queues", {})

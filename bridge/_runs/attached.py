@@ -1,0 +1,329 @@
+"""A reactor of any kind that someone else runs, such as twistd's or a GUI toolkit's, and what stands in for its loop.
+
+Such a reactor has no asyncio loop. Coroutines that await Deferreds need none; they run in tasks all the same, for the
+sake of cancellation and context variables, on a stand-in that only knows how to call something soon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from types import FrameType
+from typing import TYPE_CHECKING, Any, cast
+
+from .._errors import BridgeError, StrategyUnavailable
+from .._loop.task import BridgeTask, driven_by, is_task
+from .._private.abilities import lost, unavailable
+from .._private.cpython import PyTask
+from .._private.rows import FOREIGN_REACTORS
+from .._threads import native
+from .._values.kinds import describe
+from .run import Run
+
+# From CPython 3.14 on a task of C takes a step only where its loop is the thread's running one, and a stand-in never
+# is. The class of Python has no such rule; it lets a coroutine see no current task, as there is no running loop.
+if TYPE_CHECKING or sys.version_info < (3, 14):
+    _Task = BridgeTask
+else:
+    _Task = PyTask or BridgeTask
+
+log = logging.getLogger("bridge")
+
+# How often a bridge looks whether the reactor still runs, in seconds: one that crashes fires no shutdown trigger.
+_CHECK = 0.05
+# By which asyncio and anyio say that no asyncio loop runs.
+_NO_LOOP = ("no running event loop", "There is no current event loop", "attached to a different loop")
+_NO_LOOP_TYPES = frozenset({"AsyncLibraryNotFoundError", "NoEventLoopError"})
+
+
+class ReactorLoop(asyncio.AbstractEventLoop):
+    """Stands in for an asyncio loop on a reactor that has none: as much of one as a task needs to take its steps.
+
+    It never is the running loop of its thread, so that a coroutine that needs asyncio itself fails at its first step
+    instead of later, at what a stand-in lacks.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self.reactor = reactor
+        self.has_ended = False
+        self._ready: deque[asyncio.Handle] = deque()
+        self._is_scheduled = False
+
+    def __repr__(self) -> str:
+        return f"<the {type(self.reactor).__name__} without an asyncio loop>"
+
+    def is_running(self) -> bool:
+        """Return whether the reactor runs."""
+        return bool(self.reactor.running) and not self.has_ended
+
+    def is_closed(self) -> bool:
+        """Return whether the reactor has stopped for good."""
+        return self.has_ended
+
+    def get_debug(self) -> bool:
+        """Return False."""
+        return False
+
+    def time(self) -> float:
+        """Return the reactor's time, in seconds."""
+        return float(self.reactor.seconds())
+
+    def get_task_factory(self) -> Any:
+        """Return what makes a task on the stand-in."""
+        return _make_task
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """Return a new Future on the stand-in."""
+        return asyncio.Future(loop=self)
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Call a function in one of the reactor's next turns. Called on its thread."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        self._schedule()
+        return handle
+
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Call a function on the reactor's thread, soon. Any thread may call this."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self.reactor.callFromThread(_run, handle)
+        return handle
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Call a function after so many seconds. Called on the reactor's thread."""
+        handle = asyncio.TimerHandle(self.time() + delay, callback, args, self, context)
+        self.reactor.callLater(max(0.0, delay), _run, handle)
+        return handle
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Log an error that nobody else takes."""
+        log.error("%s on %r", context.get("message"), self, exc_info=context.get("exception"))
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle, *more: Any, **options: Any) -> None:
+        pass
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self.reactor.callLater(0, self._run_ready)
+
+    def _run_ready(self) -> None:
+        # Timers of a reactor that are due at the same time come in any order, so the queue is ours.
+        self._is_scheduled = False
+        try:
+            for _ in range(len(self._ready)):
+                _run(self._ready.popleft())
+        finally:
+            if self._ready:
+                self._schedule()
+
+
+def stand_in(reactor: Any) -> ReactorLoop:
+    """Return what stands in for the asyncio loop that the reactor lacks.
+
+    :raises StrategyUnavailable: this Python lacks a private name that it needs.
+    """
+    if lost(FOREIGN_REACTORS):
+        raise unavailable(FOREIGN_REACTORS, "run the program's reactor on a loop: bridge.install()")
+    # typeshed calls abstract what only raises NotImplementedError.
+    make: Any = ReactorLoop
+    loop: ReactorLoop = make(reactor)
+    return loop
+
+
+class _ReactorTask(_Task):
+    """A task on a :class:`ReactorLoop`; what asyncio raises for the lack of a loop comes out with the reason."""
+
+    def get_coro(self) -> Any:
+        """Return the coroutine that the user passed."""
+        try:
+            return self.user_coro
+        except AttributeError:  # during an eager first step
+            return driven_by(super().get_coro())
+
+    def result(self) -> Any:
+        """Return the result of the coroutine or raise its error."""
+        try:
+            return super().result()
+        except RuntimeError as error:
+            if not _misses_a_loop(error):
+                raise
+            raise _without_a_loop(self.get_coro(), self.get_loop().reactor) from error  # type: ignore[attr-defined]
+
+
+def _without_a_loop(x: Any, reactor: Any) -> BridgeError:
+    return BridgeError(
+        f"{describe(x)} needs asyncio, and the {type(reactor).__name__} that the bridge is attached to has no asyncio "
+        "loop: only Deferreds can be awaited there; call the plain block_on(), which has a loop of its own beside that "
+        "reactor (bridge.configure(install_reactor=False)), or run the program on Twisted's asyncioreactor or "
+        "bridge.install()"
+    )
+
+
+def _make_task(loop: Any, driver: Any, *, context: Context | None = None) -> _ReactorTask:
+    coro = driven_by(driver)
+    if sys.version_info >= (3, 12):
+        task = _ReactorTask(driver, loop=loop, context=context, eager_start=True)
+    else:
+        task = _ReactorTask(driver, loop=loop, context=context)
+    task.user_coro = coro
+    return task
+
+
+def _misses_a_loop(error: RuntimeError) -> bool:
+    return type(error).__name__ in _NO_LOOP_TYPES or (
+        type(error) is RuntimeError and any(text in str(error) for text in _NO_LOOP)
+    )
+
+
+def _run(handle: asyncio.Handle) -> None:
+    if not handle.cancelled():
+        handle._run()
+
+
+class AttachedReactor(Run):
+    """A reactor without an asyncio loop that someone else runs. Detaching leaves it as it is."""
+
+    calls_here = True
+
+    def __init__(self, loop: ReactorLoop, shutdown_timeout: float) -> None:
+        super().__init__(shutdown_timeout)
+        self.loop = loop
+        self.reactor = loop.reactor
+        self.post = self.reactor.callFromThread
+        self.is_ready = self.accepts = True
+        self._process: int | None = None  # that the reactor runs in
+        self._trigger: Any = None
+        self._reason = f"the {type(self.reactor).__name__} that the bridge is attached to has stopped"
+        self._is_watched = False
+        if runs_here(self.reactor):
+            self._begin()
+        else:
+            if self.reactor.running:  # though it may be stopping, and not come to what it is posted
+                self._watch_the_end()
+            else:  # before what others do at its start, and though it may crash there
+                self.reactor.addSystemEventTrigger("after", "startup", self._begin)
+            self.reactor.callFromThread(self._begin)
+
+    @property
+    def name(self) -> str:
+        """What to call the reactor's thread in a log."""
+        return f"of the {type(self.reactor).__name__}"
+
+    def check(self) -> None:
+        """Look where the caller stands, before each call."""
+        if self.ident is None and runs_here(self.reactor):  # before the reactor came to what it was posted
+            self.ident = native.get_ident()
+
+    def explained(self, error: BaseException, x: Any) -> BaseException:
+        """Return the error for the caller; one that asyncio raised for the lack of a loop gets the reason."""
+        if isinstance(error, RuntimeError) and _misses_a_loop(error):
+            explained = _without_a_loop(x, self.reactor)
+            explained.__cause__ = error
+            return explained
+        return error
+
+    def refusal_here(self, call: str) -> BridgeError:
+        """Return the error for a call on the reactor's own thread."""
+        return StrategyUnavailable(
+            f"{call} was called on the thread of the {type(self.reactor).__name__} that the bridge is "
+            "attached to, and only on a loop of ours can a stack be put aside; await the Deferred or return it, or "
+            "call the blocking code in a thread: deferToThread(function)"
+        )
+
+    def detach(self, reason: str) -> None:
+        """Fail the open calls and take no more."""
+        self.end(reason)
+        if self._trigger is not None and self.reactor.running and self._process == os.getpid():
+            self.reactor.callFromThread(self._forget)
+
+    def _begin(self) -> None:
+        """Note the thread, and see that the end is noticed. Called on the reactor's thread, once it runs."""
+        if self._process is not None:
+            return
+        self.ident = native.get_ident()
+        self._process = os.getpid()
+        if self.over is None:
+            # Before anything that the shutdown waits for, such as the threads that are blocked here.
+            self._trigger = self.reactor.addSystemEventTrigger("before", "shutdown", self._stopped)
+            self._watch_the_end()
+
+    def _forget(self) -> None:
+        trigger, self._trigger = self._trigger, None
+        if trigger is not None:
+            try:
+                self.reactor.removeSystemEventTrigger(trigger)
+            except (KeyError, ValueError, TypeError):  # it fires just now
+                pass
+
+    def _stopped(self) -> Any:
+        """Fail the open calls as the reactor stops, and give their tasks time to clean up."""
+        self._trigger = None
+        self.loop.has_ended = True  # type: ignore[attr-defined]
+        self.end(self._reason)
+        works = [*self._orphans, *(call.work for call in list(self.left))]
+        tasks: set[Any] = {work for work in works if _is_pending_task(work)}
+        self._orphans.clear()
+        if not tasks:
+            return None
+        from .._twisted.deferreds import Deferred
+
+        ended: Deferred[None] = Deferred()
+
+        def one_ended(task: asyncio.Task[Any]) -> None:
+            tasks.discard(task)
+            if not tasks and not ended.called:
+                limit.cancel()
+                ended.callback(None)
+
+        def out_of_time() -> None:
+            log.warning("%r ended after %s seconds without: %s", self.loop, self.shutdown_timeout, list(tasks))
+            ended.callback(None)
+
+        limit = self.reactor.callLater(self.shutdown_timeout, out_of_time)
+        for task in list(tasks):
+            task.add_done_callback(one_ended)
+            task.cancel()
+        return ended
+
+    def _watch_the_end(self) -> None:
+        if not self._is_watched:
+            self._is_watched = True
+            native.Thread(target=self._watch, name="bridge-watch", daemon=True).start()
+
+    def _watch(self) -> None:
+        pause = native.allocate_lock()  # not an Event, which gevent makes one of its own: this is a real thread
+        pause.acquire()
+        while self.over is None and self.reactor.running:
+            pause.acquire(True, _CHECK)
+        if self.over is None:
+            self.end(self._reason)
+
+
+def _is_pending_task(work: Any) -> bool:
+    return is_task(work) and not work.done()
+
+
+def runs_here(reactor: Any) -> bool:
+    """Return whether the caller stands below the reactor's main loop, in the thread that it runs in."""
+    if not reactor.running:
+        return False
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        code = frame.f_code
+        method: Any = getattr(cast(object, type(reactor)), code.co_name, None)
+        if getattr(method, "__code__", None) is code and frame.f_locals.get(code.co_varnames[0]) is reactor:
+            return True
+        frame = frame.f_back
+    return False

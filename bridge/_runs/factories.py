@@ -1,0 +1,213 @@
+"""How the next run of a bridge comes to be: in a thread of ours, or on a loop that somebody else runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._errors import BridgeClosed, BridgeError
+from .._threads.condition import new_lock
+from .exit import process_exit
+from .runs import Runs, engine
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from .attached import AttachedReactor
+    from .options import Options
+    from .owned import LoopThread
+    from .program import AttachedLoop
+    from .run import Owner, Run
+
+
+class OwnedRuns(Runs):
+    """Starts a loop in a thread of its own when a call comes and none runs."""
+
+    last: LoopThread | None
+
+    def __init__(self, owner: Owner, options: Options) -> None:
+        super().__init__(owner, options)
+        self._parents: LoopThread | None = None  # in a forked child: the last run of the parent
+
+    def current(self) -> Run:
+        """Return the loop thread that runs; start one if none does.
+
+        :raises BridgeClosed: the bridge is closed, or the loop ended as it started.
+        :raises BaseException: what kept the loop from starting.
+        """
+        run = self.last
+        if run is not None and run.accepts:
+            return run
+        return self._start()
+
+    def _start(self) -> Run:
+        engine.load()
+        if process_exit.has_begun:
+            return process_exit.run_of(self.last)
+        from .._loop.worker_threads import loop_here
+
+        run = self.last
+        if run is not None and run.over is not None and run.has(loop_here()):
+            # The loop's own thread, or a worker that it waits for, while it is shutting down.
+            raise run.closed_error()
+        with self.starting:
+            if self.is_closed:
+                raise BridgeClosed(f"{self.owner!r} takes no more calls; make a new Bridge()")
+            run = self.last
+            started = self._new_after(run) if run is None or run.over is not None else run
+            process_exit.watch_child()
+            # Here, and not only after it was made: a signal handler may block between the two, or raise.
+            started.start()
+        if self.is_closed:  # meanwhile; close() may have looked for a run before there was one
+            started.begin_to_close(self._closed(), final=True)
+        started.wait_ready()
+        if started.over is not None:
+            if started.was_interrupted:
+                return self._start()
+            raise started.closed_error()
+        return started
+
+    def _new_after(self, run: LoopThread | None) -> LoopThread:
+        """Make the next run, unless a signal handler has made one meanwhile. Return the one that is noted."""
+        from .owned import LoopThread
+
+        if run is not None:
+            run.wait_ended()
+        options = self.options
+        new = LoopThread(
+            name=options.name or "bridge",
+            loop_factory=options.loop_factory,
+            install_reactor=options.install_reactor,
+            owner=self.owner,
+            previous=run or self._parents,
+            shutdown_timeout=options.shutdown_timeout,
+        )
+        if self.last is run:
+            new.watch(options.stall_after, self.meter)
+            self.last = new
+            process_exit.check(new)
+        return self.last or new
+
+    def begin_to_close(self) -> LoopThread | None:
+        """Begin, and return what is being closed: another thread may start the next run before this one has ended."""
+        self.is_closed = True
+        run = self.last
+        if run is not None:
+            run.begin_to_close(self._closed(), final=True)
+        return run
+
+    def _closed(self) -> str:
+        return f"{self.owner!r} was closed"
+
+    def drop(self) -> bool:
+        """Let the loop end. Return whether it ran."""
+        run = self.last
+        if run is None or run.over is not None:
+            return False
+        run.begin_to_close("its Bridge was dropped without close()")
+        return True
+
+    def forget(self) -> None:
+        """Begin anew in a forked child: the loop is the parent's."""
+        run = self._parents = self.last
+        self.last = None
+        self.starting = new_lock()
+        if run is not None:
+            run.forget()
+
+
+class DefaultRuns(OwnedRuns):
+    """The runs of the default bridge: after a close the next call starts another one."""
+
+    def begin_to_close(self) -> LoopThread | None:
+        """Begin, and return what is being closed."""
+        run = self.last
+        if run is not None:
+            run.begin_to_close("the default bridge was closed")
+        return run
+
+    def drop(self) -> bool:
+        """Do nothing: it lives as long as the process."""
+        return False
+
+
+class AttachedRuns(Runs):
+    """Follows a loop or a reactor that somebody else runs: each time that it runs is a run."""
+
+    is_attached = True
+
+    def __init__(self, owner: Owner, options: Options, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(owner, options)
+        self._loop = loop
+        self._is_parents = False  # it ran when this process was forked
+        self.last = self._attach()
+
+    def take_options(self, options: Options) -> None:
+        """Take over those of the options that have a meaning for a loop of somebody else's."""
+        self.options = options
+        self.last.watch(options.stall_after, self.meter)
+
+    def _attach(self) -> AttachedLoop | AttachedReactor:
+        from .program import attach
+
+        process_exit.check()
+        run = attach(self._loop, self.options.shutdown_timeout)
+        process_exit.check(run)
+        run.watch(self.options.stall_after, self.meter)
+        return run
+
+    def current(self) -> Run:
+        """Return the run of the loop, which has to run.
+
+        :raises BridgeClosed: the bridge is closed.
+        :raises BridgeError: the loop does not run.
+        """
+        run: AttachedLoop | AttachedReactor = self.last
+        if run.accepts and self._loop.is_running():
+            run.check()
+            return run
+        if process_exit.has_begun:
+            return process_exit.run_of(run)
+        with self.starting:
+            self._check_open()
+            run = self.last
+            if run.calls_here and run.over is not None and self._loop.is_closed():
+                raise run.closed_error()  # a reactor that has stopped never runs again
+            if not self._loop.is_running():
+                state = "is closed" if self._loop.is_closed() else "does not run"
+                raise BridgeError(
+                    f"the loop that {self.owner!r} is attached to, {self._loop!r}, {state}; run it, or use a Bridge() "
+                    "of its own"
+                )
+            if run.over is not None:
+                self.last = run = self._attach()
+                if not self._loop.is_running():  # it has stopped meanwhile, and told nobody
+                    run.end("the loop that the bridge is attached to has stopped")
+            run.check()
+            return run
+
+    def _check_open(self) -> None:
+        if self._is_parents:
+            raise BridgeClosed(
+                f"the loop that {self.owner!r} is attached to runs in the process that this one was forked from; "
+                "attach to a loop of this one, or use a Bridge()"
+            )
+        if self.is_closed:
+            raise BridgeClosed(f"{self.owner!r} takes no more calls; attach another: Bridge.attach(loop)")
+
+    def begin_to_close(self) -> None:
+        """Detach from the loop, which goes on."""
+        self.is_closed = True
+        self.last.detach(f"{self.owner!r} was closed")
+
+    def drop(self) -> bool:
+        """Detach from the loop. Nobody need have closed the bridge: it has nothing of its own."""
+        if self.last is not None:  # attaching has not failed
+            self.last.detach("its Bridge was dropped")
+        return False
+
+    def forget(self) -> None:
+        """Begin anew in a forked child, where the loop runs no more if it ran; one that did not may be run there."""
+        self.starting = new_lock()
+        self._is_parents = self._loop.is_running()
+        if self.last is not None:  # else another thread is attaching
+            self.last.forget()

@@ -1,0 +1,227 @@
+"""Loops that the program runs itself, in a thread of its choice: their reactor, and calls from other threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from typing import Any
+
+from .._errors import BridgeError
+from .._loop.base import BridgeLoop
+from .._loop.switching import SwitchingLoop
+from .._private.abilities import lost
+from .._private.cpython import get_running_loop
+from .._private.rows import REACTOR, SWITCHING
+from .._threads import native
+from .._twisted import arrival
+from .attached import AttachedReactor, ReactorLoop, runs_here, stand_in
+from .run import Run
+
+log = logging.getLogger("bridge")
+
+# How often a bridge that is attached to a loop of someone else's looks whether that loop still runs, in seconds.
+_CHECK = 0.05
+# Seconds that the reactor's shutdown triggers are given as the loop closes.
+_SHUTDOWN = 5.0
+
+
+class _WithReactor(BridgeLoop):
+    """A loop that has its reactor when it first runs, if Twisted is loaded, else as soon as somebody needs one.
+
+    It shuts the reactor down as it closes.
+    """
+
+    _shutdown_fired = False
+
+    @property
+    def reactor(self) -> Any:
+        """The reactor on the loop, None while there is none."""
+        return self._ours.reactor
+
+    @property
+    def place(self) -> arrival.Place | None:
+        """Where a reactor comes onto the loop, None before the loop has run."""
+        place: arrival.Place | None = self._ours.place
+        return place
+
+    def run_forever(self) -> None:
+        """Run until stop() is called."""
+        if self.is_running():
+            super().run_forever()  # which refuses
+            return
+        if self._ours.reactor is None:
+            self._look_for_twisted()
+        else:
+            self._ours.reactor.loop_thread = native.get_ident()  # it may have run in another before
+        try:
+            super().run_forever()
+        finally:
+            if self._ours.place is not None:
+                self._ours.place.leave()
+
+    def _look_for_twisted(self) -> None:
+        place = self._ours.place
+        if place is None:
+            # A program that runs its own reactor beside this loop needs none here.
+            place = self._ours.place = arrival.Place(self, None, self, self._take_reactor, gives_way=True)
+        if not arrival.is_loaded():
+            place.wait()  # which sees what is imported from now on; it may have been imported just before
+        if arrival.is_loaded() and not lost(REACTOR):
+            place.build()
+            # In the loop, because what the reactor calls as it starts may block; and before anything else in the loop.
+            self.call_soon(place.start)
+            self.run_first()
+
+    def _take_reactor(self, reactor: Any) -> None:
+        self._ours.reactor = reactor
+        reactor.addSystemEventTrigger("before", "shutdown", self._shutdown_begins)
+        self.before_block = reactor.keep_time
+
+    def _shutdown_begins(self) -> None:
+        self._shutdown_fired = True
+
+    def close(self) -> None:
+        """Close the loop, after the shutdown triggers of its reactor have run."""
+        reactor = self._ours.reactor
+        # One that was never closed is, by its finalizer, as the interpreter ends; nothing can run then.
+        if reactor is not None and not self.is_closed() and not self.is_running() and not sys.is_finalizing():
+            from .._twisted import reactor as reactors
+
+            self._ours.place.end()
+            reactor.on_crash = _nothing  # the loop is needed until the shutdown has ended
+            deadline = self.time() + _SHUTDOWN
+            if not self.run_until_complete(reactors.shut_down(reactor, self._shutdown_fired, deadline)):
+                log.warning("a loop was closed without shutdown triggers of its reactor, after %s seconds", _SHUTDOWN)
+            self._ours.reactor = None
+            super().close()
+            reactors.release(reactor, self)
+        else:
+            super().close()
+
+
+class ProgramLoop(_WithReactor, SwitchingLoop):
+    """The loop that :func:`bridge.new_event_loop` makes."""
+
+
+def _nothing() -> None:
+    pass
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop for the program to run; :func:`bridge.new_event_loop` has the contract."""
+    return _WithReactor() if lost(SWITCHING) else ProgramLoop()
+
+
+def install() -> Any:
+    """Put the reactor on a new loop of ours, for the program to run; :func:`bridge.install` has the contract."""
+    from .._twisted import reactor as reactors
+
+    arrival.tell()
+    loop = BridgeLoop() if lost(SWITCHING) else SwitchingLoop()
+    try:
+        reactor = reactors.build(loop, True, loop)
+    except BaseException:
+        loop.close()
+        raise
+    loop.before_block = reactor.keep_time
+    asyncio.set_event_loop(loop)
+    return reactor
+
+
+class AttachedLoop(Run):
+    """A loop that someone else runs. Detaching leaves it as it is."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, shutdown_timeout: float) -> None:
+        super().__init__(shutdown_timeout)
+        self.loop = loop
+        self.post = loop.post if isinstance(loop, BridgeLoop) else loop.call_soon_threadsafe
+        self.is_ready = self.accepts = True
+        if isinstance(loop, BridgeLoop):
+            loop.at_stop.append(self._stopped)
+        else:
+            native.Thread(target=self._watch, name="bridge-watch", daemon=True).start()
+
+    @property
+    def name(self) -> str:
+        """What to call the loop's thread in a log."""
+        return f"of {self.loop!r}"
+
+    @property
+    def reactor(self) -> Any:
+        """The Twisted reactor that stands on the loop, None where there is none."""
+        if isinstance(self.loop, _WithReactor):
+            return self.loop.reactor
+        installed: Any = sys.modules.get("twisted.internet.reactor")
+        return installed if getattr(installed, "_asyncioEventloop", None) is self.loop else None
+
+    def needed_reactor(self) -> Any:
+        """Return the reactor on the loop; a loop of ours makes one, if it has none."""
+        place = self.loop.place if isinstance(self.loop, _WithReactor) else None
+        return self.reactor if place is None else place.get(lambda: self.over is not None)
+
+    def detach(self, reason: str) -> None:
+        """Fail the open calls and take no more."""
+        self.end(reason)
+        if isinstance(self.loop, BridgeLoop):
+            with contextlib.suppress(ValueError):
+                self.loop.at_stop.remove(self._stopped)
+
+    def forget(self) -> None:
+        """Let go of the calls in a forked child, and leave the loop as it is: whoever runs it may go on there."""
+        super().forget()
+        if isinstance(self.loop, BridgeLoop):
+            self.loop.bridge = None
+
+    def end_at_exit(self) -> None:
+        """Detach, as the process exits."""
+        self.detach("the process is exiting")
+
+    def _stopped(self) -> None:
+        self.detach("the loop that the bridge is attached to has stopped")
+
+    def _watch(self) -> None:
+        """Look whether a foreign loop still runs. Nothing tells us when it stops."""
+        pause = native.allocate_lock()  # not an Event, which gevent makes one of its own: this is a real thread
+        pause.acquire()
+        while self.over is None and self.loop.is_running():
+            pause.acquire(True, _CHECK)
+        self._stopped()
+
+
+def attach(loop: asyncio.AbstractEventLoop, shutdown_timeout: float) -> AttachedLoop | AttachedReactor:
+    """Return a run of a loop from :func:`loop_of`."""
+    if isinstance(loop, ReactorLoop):
+        return AttachedReactor(loop, shutdown_timeout)
+    return AttachedLoop(loop, shutdown_timeout)
+
+
+def loop_of(loop_or_reactor: Any) -> asyncio.AbstractEventLoop:
+    """Return the loop to attach to; for a reactor that has none, what stands in for it.
+
+    :raises BridgeError: None was given and no loop runs here, or the loop is closed.
+    :raises TypeError: it is neither a loop nor a reactor.
+    """
+    if loop_or_reactor is None:
+        running = get_running_loop()
+        installed: Any = sys.modules.get("twisted.internet.reactor")
+        if running is None and installed is not None and runs_here(installed):
+            return stand_in(installed)
+        if running is None:
+            raise BridgeError(
+                "no loop and no reactor runs in this thread to attach to; write Bridge.attach(loop) or "
+                "Bridge.attach(reactor), or call it in a coroutine or a callback there"
+            )
+        return running
+    loop: Any = loop_or_reactor
+    if not isinstance(loop, asyncio.AbstractEventLoop):
+        if not hasattr(loop, "callFromThread") or not hasattr(loop, "addSystemEventTrigger"):
+            raise TypeError(f"Bridge.attach takes an asyncio loop or a Twisted reactor, not {loop!r}")
+        loop = getattr(loop, "_asyncioEventloop", None)
+        if loop is None:
+            return stand_in(loop_or_reactor)
+    if loop.is_closed():
+        raise BridgeError(f"{loop!r} is closed; attach to a loop that runs")
+    attached: asyncio.AbstractEventLoop = loop
+    return attached

@@ -1,0 +1,42 @@
+"""A pool of real threads for a reactor in a process that gevent has patched.
+
+There the queues and locks of Twisted's own pool are gevent's, which need a hub that runs in every thread; the loop's
+thread runs none.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from twisted.python import log
+
+from .._private.abilities import lost
+from .._private.rows import GEVENT
+from .._threads import native
+
+
+def make_real(pool: Any) -> None:
+    """Let an idle pool of Twisted's use real threads, queues and locks, if the process is patched."""
+    if native.is_patched() and not lost(GEVENT, "twisted"):
+        pool._pool = _team
+        pool.__init__(pool.min, pool.max, pool.name)
+
+
+def _team(limit: Callable[[], int], factory: Callable[..., Any]) -> Any:
+    threads: Any = importlib.import_module("twisted._threads")
+    new_queue = importlib.import_module("_queue").SimpleQueue
+
+    def start(target: Callable[[], None]) -> None:
+        factory(target=target).start()
+
+    def create() -> Any:
+        statistics = team.statistics()
+        if statistics.busyWorkerCount + statistics.idleWorkerCount >= limit():
+            return None
+        return threads.ThreadWorker(start, new_queue())
+
+    coordinator = threads.LockWorker(native.allocate_lock(), native.original("_thread", "_local")())
+    team = threads.Team(coordinator, createWorker=create, logException=log.err)
+    return team

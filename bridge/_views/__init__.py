@@ -1,0 +1,1 @@
+"""Sync views of async objects: blocking(), iterate() and enter()."""

@@ -1,0 +1,1 @@
+"""The watchdog, which reports calls that wait too long; statistics of calls; and the thread for log records."""

@@ -1,0 +1,54 @@
+"""The interface of a strategy: a way in which a caller's thread waits for one notification."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Waiter(Protocol):
+    """Lets one thread wait for one notification.
+
+    A caller may give up: at a second Ctrl-C, or if the work ignores its cancellation. The waiter is then dropped, and a
+    late ``notify()`` must do no harm. A notified waiter is not used again. A call that has to wait on, after the thread
+    has run a function for ``in_caller``, gets a new waiter. A waiter that lets other greenlets of its thread run has an
+    attribute ``owner``, the greenlet that waits.
+    """
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until notified. Called in the thread that made the waiter; again if it has returned False or raised.
+
+        :param timeout: seconds, at most ``threading.TIMEOUT_MAX``; None waits for ever.
+        :returns: True once notified, also before the wait; False on time-out.
+        :raises BaseException: what a signal handler of this thread raises, such as KeyboardInterrupt. So signals must
+            be able to interrupt the wait.
+        """
+        ...
+
+    def notify(self) -> None:
+        """End the wait. Called once, from any thread, mostly the loop's; maybe before ``wait()``.
+
+        It must not block, and must not raise.
+        """
+        ...
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """A way to wait. One object serves every thread and every bridge.
+
+    Three attributes are optional. ``special()``, of a strategy that picks among others, returns a waiter that runs what
+    else the thread has to run, or None if it has nothing else to run. ``switches_stacks``: users may name the strategy
+    on a loop's own thread, where the stack switches instead. ``runs_hub``: the strategy lets other greenlets of its
+    thread run, which it cannot do in a loop's thread.
+    """
+
+    name: str
+
+    def unavailable(self) -> str | None:
+        """Return why this thread cannot use the strategy now, or None if it can. Called before every wait."""
+        ...
+
+    def waiter(self) -> Waiter:
+        """Return a new waiter. Called in the thread that is about to wait; must not block."""
+        ...
