@@ -74,6 +74,7 @@ class Place:
         self.loop = loop
         self.reactor: Any = None
         self.has_started = False
+        self._is_starting = False
         self.is_over = False  # the loop ends: it gets no reactor any more, and none is started
         self.ident: int | None = None  # of the loop's thread
         self._install = install
@@ -157,9 +158,10 @@ class Place:
 
     def start(self) -> None:
         """Start the reactor, once. Called on the loop's thread, in the loop."""
-        if not self.has_started and not self.is_over:
-            self.has_started = True
+        if not self._is_starting and not self.is_over:
+            self._is_starting = True  # what is called as it starts may come here again
             self.reactor.start_late()
+            self.has_started = True  # and only then: another thread takes it for running
 
     def get(self, is_over: Callable[[], bool]) -> Any:
         """Return the reactor, which is built and started if there is none; None if the loop ends first.

@@ -245,6 +245,7 @@ def test_a_thread_may_use_the_pool_right_after_the_import() -> None:
 @isolated
 def test_the_import_while_the_loop_stands_still_does_not_wait_for_it() -> None:
     import threading
+    import time
 
     import bridge
 
@@ -253,6 +254,8 @@ def test_the_import_while_the_loop_stands_still_does_not_wait_for_it() -> None:
     def stand_still() -> None:
         standing.set()
         assert go_on.wait(30)
+        # Another thread that asks for the reactor waits until it has started.
+        reactor.addSystemEventTrigger("before", "startup", time.sleep, 0.2)  # type: ignore[attr-defined]
 
     future = bridge.submit(stand_still)
     assert standing.wait(30)
