@@ -106,7 +106,7 @@ class BlockingLoop(StreamLoop):
             self.check_wait()
         if task is None and base.own_context is stacks.context:
             # A signal handler or a finalizer blocks a runner between two callbacks. The runner may hold events that the
-            # selector has reported and nobody has handled; the alarm's is reported only once.
+            # selector has reported and that are not handled yet. The alarm's event is reported only once.
             self.ring_again()
 
     def _leave_unusual(self, task: asyncio.Task[Any], wait: Wait) -> None:

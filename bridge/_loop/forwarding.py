@@ -18,8 +18,8 @@ A value sent to any greenlet of ours belongs to the one in charge. Three mechani
    :meth:`Charge.adopt`.
 
 Before a greenlet of ours switches to another one it puts that in charge, with no call between the two lines. A signal
-handler could run there, and an exception of the handler would be taken for one that a greenlet has sent. Where CPython
-runs signal handlers stands in :mod:`bridge._threads`.
+handler could run there, and an exception of the handler would be taken for one that a greenlet has sent. "Interrupts"
+in :mod:`bridge._threads` says where CPython runs signal handlers.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class Charge:
 
 
 class Runner(greenlet):
-    """A greenlet of ours that iterates the loop. For foreign code it stands for the greenlet in charge."""
+    """A greenlet of ours that iterates the loop. For foreign code it represents the greenlet in charge."""
 
     __slots__ = ("charge",)
     charge: Charge

@@ -44,7 +44,7 @@ def run_in_copy(updates: dict[Any, Any], callback: Callable[..., object], args: 
 
 
 def take_updates(all_updates: dict[int, tuple[Context, dict[Any, Any]]]) -> None:
-    """Copy the recorded updates into their contexts, where no stack holds those any more."""
+    """Set the recorded variables in each context that no other stack holds any more."""
     current = getcurrent().gr_context
     for key, (held, updates) in list(all_updates.items()):
         if held is current:

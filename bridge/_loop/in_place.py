@@ -1,7 +1,7 @@
 """block_on on the loop's own thread, where the stack switches.
 
 In a task it drives the coroutine in place, as ``await`` does. Outside any task it starts a task and blocks until that
-is done. Why locals are deleted, and why user code is not called inside ``except``, stands at the head of ``task.py``.
+is done. ``task.py`` says why locals are deleted here and why user code is not called inside ``except``.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def block_coroutine(loop: SwitchingLoop, coro: CoroutineType[Any, Any, Any]) -> 
             raise
         return _drive(loop, coro, task, waited)
     finally:
-        del task, waited, coro  # see block()
+        del task, waited, coro  # see the head of task.py
         if loop._stacks.interrupted:
             raise_interrupt(loop)
 
@@ -91,7 +91,7 @@ def block_future(loop: SwitchingLoop, future: asyncio.Future[Any]) -> Any:
             loop.wait(future, task, None)
         return future.result()
     finally:
-        del task, future  # see block()
+        del task, future  # see the head of task.py
         if loop._stacks.interrupted:
             raise_interrupt(loop)
 
@@ -114,7 +114,7 @@ def _was_raised_by_send(error: BaseException) -> bool:
 
 
 def _drive(loop: SwitchingLoop, coro: Any, task: asyncio.Task[Any], waited: Any) -> Any:
-    """Run a suspended coroutine to its end in the current task and stack. The stack blocks where it would await."""
+    """Run a suspended coroutine to its end in the current task and stack. The stack blocks instead of suspending."""
     send = coro.send
     error: BaseException | None = None
     overtaken: Any = None  # the Future of a Deferred
@@ -157,7 +157,7 @@ def _drive(loop: SwitchingLoop, coro: Any, task: asyncio.Task[Any], waited: Any)
             except StopIteration as stop:
                 return stop.value
     finally:
-        del task, waited, coro, send  # see block()
+        del task, waited, coro, send  # see the head of task.py
 
 
 def _check_yielded(loop: SwitchingLoop, waited: Any, task: asyncio.Task[Any]) -> None:

@@ -1,6 +1,6 @@
 """The stacks of a loop: which of them are blocked, what they wait for, and which one runs.
 
-Why no call stands between two lines that put a greenlet in charge and switch to it is said in ``forwarding.py``.
+``forwarding.py`` says why there is no call between the line that puts a greenlet in charge and the switch to it.
 """
 
 from __future__ import annotations

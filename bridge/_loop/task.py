@@ -4,12 +4,12 @@ asyncio's task expects its coroutine to yield Futures and fails with "Task got b
 (twisted/twisted#9806). So the task gets a coroutine of ours, the *driver*. It drives the user's coroutine, passes
 Futures on, and yields a Future for every Deferred.
 
-Two rules hold wherever this room calls the user's code; the places refer to this section.
+Two rules hold wherever the loop calls the user's code. The places refer to this section.
 
 * **Not inside** ``except``. An exception that the user's code raises there would get ours as its ``__context__``, and
   code that waits there would keep ours alive for as long.
-* **Locals that an error could reach are deleted.** An error's traceback holds the frames that it passed through. If
-  such a frame holds the error, or the task whose result it becomes, they form a reference cycle.
+* **Delete the locals.** An error's traceback holds the frames that it passed through. If such a frame holds the error
+  itself, or a task that ended with the error, they form a reference cycle.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ class BridgeTask(asyncio.Task[Any]):
 class EagerTask(BridgeTask):
     """A task whose first step runs in its constructor, most often within the step of another task.
 
-    If that first step blocks, the other task stands still below it, and a cancellation of the other task has to reach
-    this one. :mod:`bridge._loop.asyncio_tasks` does that, as for tasks of other classes.
+    If that first step blocks, the other task cannot continue below it. A cancellation of the other task then has to
+    reach this one. :mod:`bridge._loop.asyncio_tasks` does that, as for tasks of other classes.
     """
 
 
@@ -158,7 +158,7 @@ class _Replaced(Exception):
 
 
 def _replaced(task: object) -> Any:
-    """Return the key of a loop's notes under which a running task's new coroutine stands."""
+    """Return the key in a loop's notes for the new coroutine of a running task."""
     return "coro", task
 
 
