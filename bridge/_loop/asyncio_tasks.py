@@ -1,7 +1,7 @@
 """Cancel a blocked task that is not a BridgeTask.
 
 Such a task comes from a task factory of the user, or from a library that calls ``asyncio.Task`` itself instead of
-``loop.create_task``, as aiohttp 3.14 does. Its class cannot be chosen beforehand. But a C task takes attributes, though
+``loop.create_task``, as aiohttp 3.14 does. So it cannot be prepared beforehand. But a C task takes attributes, though
 it shows no ``__dict__``, and asyncio, anyio and the C code look ``cancel`` and the like up on the object. So while the
 task is blocked, its instance has methods of ours.
 

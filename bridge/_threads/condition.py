@@ -4,10 +4,9 @@ In CPython 3.14, and in no other version, ``with lock:`` handles signals between
 the block (python/cpython#148874, fixed in 3.15). A handler that raises there leaves a lock of the standard library
 held for ever. On 3.14 our locks have an ``__enter__`` in Python, which undoes the acquisition.
 
-``threading.Condition`` enters its lock in a method written in Python. If a signal handler raises between that and the
-first line of the ``with`` block, the lock stays held for ever. If it raises just after ``wait()`` has released the
-lock, the release that follows fails. The thread that settles the Future then blocks; for our Futures that is the loop's
-thread.
+``threading.Condition`` enters its lock in a method written in Python. A signal handler may raise between that and the
+first line of the ``with`` block, or just after ``wait()`` has released the lock. Then the lock stays held for ever, or
+its release fails. The thread that settles the Future then blocks; for our Futures that is the loop's thread.
 """
 
 from __future__ import annotations
