@@ -1,1 +1,1 @@
-"""What runs on the loop's thread. Nothing here imports the strategies, the calls or the bridge."""
+"""The event loop of a bridge: its tasks, its stacks and its worker threads. Imports no strategy, call or bridge."""

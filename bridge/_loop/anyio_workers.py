@@ -1,7 +1,8 @@
-"""anyio's worker threads as real ones, for one loop, in a process that gevent has patched.
+"""Native worker threads for anyio on one loop, in a process that gevent has patched.
 
-anyio keeps the idle workers of a loop in a variable of that loop's, and starts a new one where there is none. So a loop
-of ours gets a list that always has one: what it makes are threads. Nothing is patched, and other loops are as ever.
+anyio keeps a loop's idle workers in a loop-local variable, and starts a worker if the list there is empty. So a loop of
+ours gets a list that is never empty: it makes a worker, a native thread, on demand. anyio is not patched, and other
+loops are unchanged.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from . import worker_threads
 
 _backend: Any = importlib.import_module("anyio._backends._asyncio")
 _WorkerThread: Any = _backend.WorkerThread
-_SimpleQueue: Any = importlib.import_module("_queue").SimpleQueue  # the real one
+_SimpleQueue: Any = importlib.import_module("_queue").SimpleQueue  # the C class, which gevent does not patch
 
 
 class _Queue(_SimpleQueue):  # type: ignore[misc]
     def task_done(self) -> None:
-        """Do nothing: nobody joins the queue of a worker."""
+        """Do nothing: anyio never joins a worker's queue."""
 
 
 class _Worker(native.Thread, _WorkerThread):  # type: ignore[misc]
@@ -31,15 +32,16 @@ class _Worker(native.Thread, _WorkerThread):  # type: ignore[misc]
         self.queue = _Queue()
 
     def run(self) -> None:
-        """Do what comes until the loop's main task has ended."""
+        """Run work until the loop's root task has ended."""
         worker_threads.come_from(self.loop)
         super().run()
 
 
 class _Idle(deque[Any]):
-    """The idle workers, the last one of which is taken; where there is none it makes one."""
+    """The idle workers. anyio takes the last one; if there is none, :meth:`pop` starts one."""
 
-    idle_since = math.inf  # of what is looked at in place of the first when it is empty: it has not been idle for long
+    # anyio reads this from the first worker, which is this object itself while the list is empty: never idle too long.
+    idle_since = math.inf
 
     def __init__(self, workers: set[Any]) -> None:
         super().__init__()
@@ -52,7 +54,7 @@ class _Idle(deque[Any]):
         return super().__getitem__(index) if len(self) else self
 
     def pop(self) -> Any:  # type: ignore[override]
-        """Return a worker."""
+        """Return an idle worker, or a new one."""
         if len(self):
             return super().pop()
         root_task = _backend.find_root_task()
@@ -64,7 +66,7 @@ class _Idle(deque[Any]):
 
 
 def use_here() -> None:
-    """Give the loop that runs here real workers."""
+    """Make anyio use native threads as workers of the running loop."""
     workers: set[Any] = set()
     _backend._threadpool_workers.set(workers)
     _backend._threadpool_idle_workers.set(_Idle(workers))

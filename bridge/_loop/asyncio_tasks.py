@@ -1,12 +1,12 @@
-"""Tasks that are not ours, and how they are cancelled while they are blocked.
+"""Cancel a blocked task that is not a BridgeTask.
 
-A task factory of the user's makes them, or a library that calls ``asyncio.Task`` itself, past ``loop.create_task``: so
-aiohttp 3.14 does. Nothing can be built into such a task beforehand. But a task of C's own class takes attributes,
-though it shows no ``__dict__``, and asyncio, anyio and C's own code look ``cancel`` and the like up on the object. So
-while it is blocked it has methods of ours.
+Such a task comes from a task factory of the user, or from a library that calls ``asyncio.Task`` itself instead of
+``loop.create_task``, as aiohttp 3.14 does. So it cannot be prepared beforehand. But a C task takes attributes, though
+it shows no ``__dict__``, and asyncio, anyio and the C code look ``cancel`` and the like up on the object. So while the
+task is blocked, its instance has methods of ours.
 
-What has no place there remains, and docs/blocking.md says so: ``_fut_waiter`` is None, and a cancellation that C's task
-has taken before the stack blocks, which it means for the next step, cannot be taken from it before CPython 3.13.
+Two limits remain, and docs/blocking.md states them. ``_fut_waiter`` is None. And before CPython 3.13 a cancellation
+that the C task accepted before the stack blocks, to be raised in the next step, cannot be taken from it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import types
 from asyncio import events
 from typing import Any, cast
 
-# In the place of the message of a cancellation that was raised out of a blocked call, as long as C's task still has it.
-# Where it is raised for the second time, it says why.
+# Replaces the message of a cancellation that a blocked call has raised, while the C task still has it. If the C task
+# raises it a second time, the message says why.
 _RAISED = (
     "this cancellation was raised by block_on already; before CPython 3.13 asyncio cannot take it from a task that it "
     "has not made by loop.create_task"
@@ -26,7 +26,7 @@ _RAISED = (
 
 
 def blocked(task: Any, wait: Any) -> None:
-    """Let the task be cancelled while it is blocked in the wait; its first moment is now."""
+    """Redirect ``cancel()``, ``cancelling()`` and ``uncancel()`` to the wait. Call just before the stack switches."""
     below = _task_below(task, wait)
     task._bridge_wait = wait
     for name, function in _METHODS.items():
@@ -42,7 +42,7 @@ def blocked(task: Any, wait: Any) -> None:
 
 
 def unblocked(task: Any) -> None:
-    """Undo :func:`blocked`, as far as all cancellations were taken back."""
+    """Undo :func:`blocked`. The methods stay while a cancellation is not taken back."""
     task._bridge_wait = None
     below = getattr(task, "_bridge_below", None)
     if below is not None:
@@ -56,12 +56,13 @@ def unblocked(task: Any) -> None:
 
 
 def _task_below(task: Any, wait: Any) -> Any:
-    """Return the task in whose step the first step of the given one runs, as it was started eagerly; else None.
+    """Return the task in whose step the first step of an eager task runs; None if the task was not started eagerly.
 
-    It stands still for as long as that blocks, and cannot be cancelled by what it awaits, for it has not come so far.
+    The task below stands still while the eager one is blocked. It awaits nothing yet through which it could be
+    cancelled.
     """
     frame: types.FrameType | None = sys._getframe(2)
-    stacks = wait.greenlets()[:-1]  # that this one runs under, if it is a greenlet of somebody else's
+    stacks = wait.greenlets()[:-1]  # the greenlets below this one, if this is a foreign greenlet
     while frame is not None:
         if frame.f_code is events.Handle._run.__code__:
             below: Any = getattr(frame.f_locals["self"]._callback, "__self__", None)
@@ -74,15 +75,15 @@ def _task_below(task: Any, wait: Any) -> Any:
 
 
 def _take_cancels(task: Any) -> None:
-    """Take over the count of cancellations from C's task, and the order to cancel its next step."""
-    kind = _kind(task)
-    task._bridge_cancels = _cancels_of(task) + kind.cancelling(task)
+    """Take the cancellation count over from the C task, and with it the pending cancellation of its next step."""
+    task_class = _class_of(task)
+    task._bridge_cancels = _cancels_of(task) + task_class.cancelling(task)
     task._cancel_message = _RAISED
-    while kind.uncancel(task):  # the one that comes to zero takes the order back, from CPython 3.13 on
+    while task_class.uncancel(task):  # from CPython 3.13 on, a count of 0 revokes the pending cancellation
         pass
 
 
-def _kind(task: Any) -> Any:
+def _class_of(task: Any) -> Any:
     return cast(object, type(task))
 
 
@@ -96,30 +97,30 @@ def _cancel(task: Any, msg: Any = None) -> bool:
         if below is not None:
             task._bridge_cancelled_with = None
             if below._fut_waiter is task and below._must_cancel:
-                return True  # it comes to await this one only now, and hands on a cancellation that has been here
-        return bool(_kind(task).cancel(task, msg))
+                return True  # `below` begins to await this task and passes on a cancellation that has arrived before
+        return bool(_class_of(task).cancel(task, msg))
     task._bridge_cancels = _cancels_of(task) + 1
     task._bridge_wait.cancel(msg)
     return True
 
 
 def _cancel_below(task: Any, msg: Any = None) -> bool:
-    """Cancel a task that stands still under one that is blocked: that one too, which it will most likely await."""
+    """Cancel a task that stands still below a blocked one, and the blocked one, which it will most likely await."""
     above = task._bridge_above
-    cancelled = bool(_kind(task).cancel(task, msg))
+    cancelled = bool(_class_of(task).cancel(task, msg))
     above.cancel(msg)
     above._bridge_cancelled_with = task
     return cancelled
 
 
 def _cancelling(task: Any) -> int:
-    return int(_kind(task).cancelling(task)) + _cancels_of(task)
+    return int(_class_of(task).cancelling(task)) + _cancels_of(task)
 
 
 def _uncancel(task: Any) -> int:
     own = _cancels_of(task)
     if not own:
-        return int(_kind(task).uncancel(task))
+        return int(_class_of(task).uncancel(task))
     task._bridge_cancels = own - 1
     return _cancelling(task)
 

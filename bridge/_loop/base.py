@@ -1,4 +1,4 @@
-"""BridgeLoop: the selector loop that a bridge runs, and how a task on it takes its first step at once.
+"""BridgeLoop: the selector loop that a bridge runs. start_task(): a task that takes its first step at once.
 
 On CPython 3.11, and only there, :func:`start_task` relies on a task's constructor to schedule the first step by
 ``loop.call_soon`` (test_names.py::test_first_step_runs_at_once).
@@ -28,11 +28,11 @@ from .workers import has_real_threads, load_executors, pool_for, prepare, shut_d
 
 
 class BridgeLoop(asyncio.SelectorEventLoop):
-    """A selector event loop whose tasks await Deferreds, whatever task factory its user sets."""
+    """A selector event loop whose tasks await Deferreds, also with a task factory of the user."""
 
     is_ending = False
-    is_shut = False  # what is_closed() returns, without a call
-    killed_by: BaseException | None = None  # what was raised in code of ours that raises nothing itself
+    is_shut = False  # the result of is_closed(), without a call
+    killed_by: BaseException | None = None  # an asynchronous exception that hit one of our own callbacks
     _first_step: Callable[[], object] | None = None
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
@@ -45,12 +45,12 @@ class BridgeLoop(asyncio.SelectorEventLoop):
 
     @property
     def at_stop(self) -> list[Callable[[], object]]:
-        """What is called when the loop stops running, and then forgotten."""
+        """The functions to call once, when the loop stops running."""
         return self._ours.at_stop
 
     @property
     def before_block(self) -> Callable[[], object] | None:
-        """What is called as a stack is about to block, where stacks can."""
+        """The function to call before a stack blocks, on a loop that switches stacks."""
         return self._ours.before_block
 
     @before_block.setter
@@ -59,7 +59,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
 
     @property
     def bridge(self) -> object:
-        """The bridge that was attached for the sake of this loop's worker threads."""
+        """The bridge that was attached to serve this loop's worker threads."""
         return self._ours.bridge
 
     @bridge.setter
@@ -75,40 +75,40 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         try:
             super().run_forever()
         finally:
-            # Another thread may run the loop again before this is done, and what is added then is for that run.
+            # Another thread may run the loop again before this ends. A function added then belongs to that run.
             at_stop, self._ours.at_stop = self._ours.at_stop, []
             while at_stop:
                 at_stop.pop()()
 
     def run_first(self) -> None:
-        """Put what was scheduled last before anything else in the loop, where that is not closed to us."""
+        """Move the callback that was scheduled last to the head of the queue, if this Python's loop has ``_ready``."""
         ready: Any = getattr(self, "_ready", None)
         if ready is not None:
             ready.rotate(1)
 
     def post(self, callback: Callable[[], object]) -> None:
-        """Call a function on the loop's thread, soon. Any thread may post.
+        """Schedule a function on the loop's thread. Any thread may call this.
 
-        It is ``call_soon_threadsafe`` without a Handle and a context of its own, and wakes a sleeping loop once however
-        many posts there are. The callback runs in the loop's context and must not raise.
+        Like ``call_soon_threadsafe``, but without a Handle and a context, and any number of posts wake a sleeping loop
+        once. The callback runs in the loop's context and must not raise.
 
         :raises RuntimeError: the loop is closed.
         """
         ours = self._ours
         ours.posts.append(callback)
         if not ours.is_rung:
-            # No Python code may come between these two lines: a signal handler would run there, and if it blocked or
-            # raised, everybody would take the alarm for rung.
+            # No call may come between these two lines: a signal handler that blocked or raised there would leave
+            # is_rung set without a ring, and later posts would not wake the loop.
             ours.is_rung = True
             try:
                 os.write(ours.alarm.write_end, _ONE)
-            except BlockingIOError:  # it rings already, thousands of times over
+            except BlockingIOError:  # the alarm is full of rings already
                 pass
             except OSError:
                 raise RuntimeError("Event loop is closed") from None
 
     def ring_again(self) -> None:
-        """Ring for the posts that wait: what an exception has kept from hearing the alarm, hears it now."""
+        """Ring again if an edge-triggered ring may be lost, as an exception cut off the handling of events."""
         ours = self._ours
         if ours.is_rung and ours.alarm.rings_once:
             ours.is_rung = False
@@ -118,12 +118,12 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         ours = self._ours
         if not ours.alarm.rings_once:
             ours.alarm.silence()
-        # Before the first post is taken: one that comes from now on rings again, for nothing at the worst.
+        # Before the first post is taken: a later post rings again, at worst for nothing.
         ours.is_rung = False
         posts = ours.posts
-        # Not those that come meanwhile: what a callback has made ready goes before what its caller posts next.
+        # Posts that arrive during this loop wait: callbacks that one post has made ready run before the next post.
         for _ in range(len(posts)):
-            if not posts:  # a stack that was blocked in one of them has left the others to the loop
+            if not posts:  # a post blocked, and the loop took the others meanwhile
                 break
             posts.popleft()()
 
@@ -139,13 +139,13 @@ class BridgeLoop(asyncio.SelectorEventLoop):
             self._ours.default_executor = None
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Handle an error; if it arose in a callback of ours, stop the loop.
+        """Handle an error. If one of our own callbacks raised it, stop the loop.
 
-        These raise nothing: it was raised in this thread from outside (PyThreadState_SetAsyncExc), and has ended a
-        callback that somebody waits for. Who it was cannot be told, so that all are told.
+        Our callbacks never raise. So the exception was raised in this thread from outside (PyThreadState_SetAsyncExc),
+        and has ended a callback that a call waits for. That call is not known, so all calls fail.
         """
         if self.is_ending and isinstance(context.get("exception"), BridgeClosed):
-            return  # of a call that the end has failed, in a worker that a task waits for; it is no news
+            return  # from a worker thread whose call has failed because the loop ends: expected, so not logged
         super().call_exception_handler(context)
         callback = getattr(context.get("handle"), "_callback", None)
         error = context.get("exception")
@@ -154,7 +154,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
             self.stop()
 
     def abandon_alarm(self) -> None:
-        """Drop what was posted and close the alarm, in a forked child."""
+        """After a fork, in the child: drop all posts and close the alarm."""
         self.is_shut = True
         self._ours.posts = deque()
         self._ours.alarm.close()
@@ -162,21 +162,21 @@ class BridgeLoop(asyncio.SelectorEventLoop):
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         """Schedule a coroutine and return its task.
 
-        A task factory that was set by :meth:`set_task_factory` gets a coroutine of ours with the given one inside.
+        A task factory that was set by :meth:`set_task_factory` gets a driver of the coroutine.
 
-        :param options: ``name`` and ``context``, and what this Python's tasks take besides.
+        :param options: ``name``, ``context`` and whatever else this Python's tasks take.
         """
         if self.is_shut:
             raise RuntimeError("Event loop is closed")
         if coro.__class__ is not CoroutineType and not asyncio.iscoroutine(coro):
             raise TypeError(f"a coroutine was expected, got {coro!r}")
-        # What drive() does, without the call and the look-up, which were three hundredths of a task's time.
+        # drive() inlined: its call and look-up took 3% of a task's time.
         ours = self._ours
         driver = _driver(_steps(coro, self, False, ours.self_cancels))
         driver.send(None)
         if ours.has_factory:
             return super().create_task(_named(driver, coro), **options)
-        # Without the mapping that comes to nothing, which would take a tenth of the time.
+        # No `**options` where it is empty: it would take a tenth of the time.
         if not options:
             task = BridgeTask(driver, loop=self)
         else:
@@ -186,12 +186,12 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         return task
 
     def set_task_factory(self, factory: Any) -> None:
-        """Set what makes the tasks of :meth:`create_task`; None for the tasks of the loop's own."""
+        """Set the factory of the tasks that :meth:`create_task` returns; None restores the loop's own."""
         super().set_task_factory(factory)
         self._ours.has_factory = factory is not None
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
-        """Run func in the executor; a worker thread knows this loop as the one that it came from."""
+        """Run func in the executor. Calls that block in its worker thread go to this loop."""
         if native.is_patched():
             default = self._ours.default_executor
             pool = pool_for(executor, default)
@@ -199,21 +199,24 @@ class BridgeLoop(asyncio.SelectorEventLoop):
                 self.set_default_executor(pool)
         if executor is None or isinstance(executor, ThreadPoolExecutor):
             if self.get_debug() and inspect.iscoroutinefunction(func):
-                raise TypeError("coroutines cannot be used with run_in_executor()")  # which the base class cannot see
+                raise TypeError("coroutines cannot be used with run_in_executor()")  # the base class sees call_for only
             job = worker_threads.Job(self)
             job.future = super().run_in_executor(executor, worker_threads.call_for, job, func, *args)
             return job.future
         return super().run_in_executor(executor, func, *args)
 
     def set_default_executor(self, executor: Any) -> None:
-        """Set the executor of :meth:`run_in_executor`."""
+        """Set the default executor of :meth:`run_in_executor`."""
         super().set_default_executor(executor)
         self._ours.default_executor = executor
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Shut the default executor down and wait for its threads, so many seconds at the most; None waits for ever."""
+        """Shut the default executor down and wait for its threads.
+
+        :param timeout: seconds; None waits for ever.
+        """
         executor = self._ours.default_executor
-        if native.is_patched() and executor is not None:  # the base class would wait in a thread of its own
+        if native.is_patched() and executor is not None:  # the base class would start a thread to wait in
             self._executor_shutdown_called = True
             await shut_down_executor(executor, math.inf if timeout is None else self.time() + timeout)
         elif sys.version_info >= (3, 12):
@@ -224,9 +227,9 @@ class BridgeLoop(asyncio.SelectorEventLoop):
     if sys.version_info < (3, 12):
 
         def start_task_now(self, coro: Any, context: Context) -> BridgeTask:
-            """Create a task whose first step runs before this returns, as an eager task's does from 3.12 on."""
-            # The constructor hands its first step to call_soon. Nobody else can call it meanwhile: other threads
-            # use call_soon_threadsafe, which does not come by here.
+            """Create a task and run its first step, as ``eager_start`` does from 3.12 on."""
+            # The constructor passes the first step to call_soon. No other code can call it meanwhile: other threads
+            # use call_soon_threadsafe, which does not call this attribute.
             self.call_soon = self._catch_first_step  # type: ignore[assignment, method-assign]
             try:
                 task = BridgeTask(coro, loop=self, context=context)
@@ -245,16 +248,16 @@ def _nothing() -> None:
     pass
 
 
-# Methods that as callbacks of a loop raise nothing.
+# Methods that never raise when they run as callbacks of a loop.
 never_raise: set[Any] = {BridgeLoop._take_posts}
 
 
 class Ours:
-    """What a loop of ours keeps beside asyncio's own attributes.
+    """The attributes that BridgeLoop adds to those of asyncio's loop.
 
-    It stands in an object of its own, as do :class:`~bridge._loop.streams.Streams` and
-    :class:`~bridge._loop.stacks.Stacks`: CPython 3.11 to 3.13 finds the attributes of an object faster while there
-    are 30 of them at the most, and asyncio's loop has 26. With ours among them every iteration took 1.2 times as long.
+    They stand in a separate object, as do :class:`~bridge._loop.streams.Streams` and
+    :class:`~bridge._loop.stacks.Stacks`: CPython 3.11 to 3.13 finds attributes faster on an object with at most 30 of
+    them, and asyncio's loop has 26. With ours on the loop itself an iteration took 1.2 times as long.
     """
 
     __slots__ = (
@@ -274,25 +277,25 @@ class Ours:
     def __init__(self) -> None:
         self.posts: deque[Callable[[], object]] = deque()
         self.alarm = Alarm()
-        self.has_factory = False  # a task factory was set
-        self.default_executor: Any = None  # that was set
-        self.is_rung = False  # the alarm has been rung and not been heard
+        self.has_factory = False  # whether a task factory is set
+        self.default_executor: Any = None  # the executor set by set_default_executor()
+        self.is_rung = False  # the alarm was rung, and the loop has not taken the posts yet
         self.at_stop: list[Callable[[], object]] = []
         self.before_block: Callable[[], object] | None = None
         self.bridge: object = None
-        self.reactor: Any = None  # of a loop that has made one itself
-        self.place: Any = None  # where that stands, or will; see _twisted.arrival
-        # What tasks have cancelled themselves, with the message; see BridgeTask.cancel.
+        self.reactor: Any = None  # the reactor that this loop has made itself
+        self.place: Any = None  # the place of that reactor, made or not yet; see _twisted.arrival
+        # The tasks that have cancelled themselves, with the message; see BridgeTask.cancel.
         self.self_cancels: dict[Any, Any] = NO_CANCELS
 
 
 class Alarm:
     """Wakes a loop that waits for a descriptor: an eventfd where the system has it, else a pipe.
 
-    Eight bytes written to ``write_end``, by any thread, make the descriptor readable.
+    Any thread writes eight bytes to ``write_end``, which makes the descriptor readable.
 
-    ``rings_once``: whether the loop is told of each ring once, so that there is nothing to silence. It saves a call of
-    the system, and with it the giving up and taking back of the GIL, which a waiting thread makes two switches of.
+    ``rings_once``: whether the selector reports each ring once (edge-triggered), so that no read is needed. That saves
+    a system call, for which the GIL would be released and taken again: two thread switches if a thread waits for it.
     """
 
     def __init__(self) -> None:
@@ -310,10 +313,10 @@ class Alarm:
         return self._read_end
 
     def silence(self) -> None:
-        """Make the descriptor unreadable until it is rung again."""
+        """Make the descriptor unreadable until the next ring."""
         try:
             os.read(self._read_end, 4096)
-        except BlockingIOError:  # a drained alarm may still be reported once
+        except BlockingIOError:  # a drained alarm may be reported once more
             pass
 
     def close(self) -> None:
@@ -325,9 +328,9 @@ class Alarm:
 
 
 def _edge_triggered(selector: Any, alarm: Alarm) -> bool:
-    """Have epoll report each ring of the alarm once, if that can be done.
+    """Register the alarm edge-triggered. Return False where the selector is not epoll or the alarm not an eventfd.
 
-    An eventfd that is never read goes on counting; it would be full after 2**64 rings.
+    The eventfd is then never read and its count grows; it would be full after 2**64 rings.
     """
     epoll: Any = getattr(selector, "_selector", None)
     if not alarm.is_eventfd or not hasattr(select, "epoll") or type(epoll) is not select.epoll:
@@ -336,11 +339,11 @@ def _edge_triggered(selector: Any, alarm: Alarm) -> bool:
     return True
 
 
-_ONE = (1).to_bytes(8, sys.byteorder)  # what an eventfd takes; to a pipe it is eight bytes like any other
+_ONE = (1).to_bytes(8, sys.byteorder)  # an eventfd takes a number of eight bytes; a pipe takes any bytes
 
 
 def is_ours(loop: asyncio.AbstractEventLoop) -> bool:
-    """Return whether that is a loop of ours that runs."""
+    """Return whether the loop is a BridgeLoop that runs."""
     return isinstance(loop, BridgeLoop) and loop.is_running()
 
 
@@ -349,11 +352,11 @@ def start_task(
 ) -> asyncio.Task[Any]:
     """Start coro as a task in the context, on the loop that runs in this thread.
 
-    A SystemExit or KeyboardInterrupt that ends it is its result, as :class:`~bridge._loop.task.Contained`.
+    If SystemExit or KeyboardInterrupt ends coro, the result is a :class:`~bridge._loop.task.Contained`.
 
-    :param now: take the first step before this returns, wherever that can be done: from CPython 3.12 on, and on a loop
-        of ours before. Not for a caller that stands in a task.
-    :raises BaseException: what a task factory of the user raised.
+    :param now: take the first step before this returns, where possible: on any loop from CPython 3.12 on, on a
+        BridgeLoop before. A caller inside a task must pass False.
+    :raises BaseException: whatever a task factory of the user raised.
     """
     driver = contained(coro, loop)
     factory = loop.get_task_factory()
@@ -371,13 +374,11 @@ def start_task(
     try:
         return task
     finally:
-        # An error of the first step has a traceback whose frames stand on this one: with the task in it, the task,
-        # its error and this frame would be a reference cycle.
-        del task
+        del task  # an error of the first step has this frame in its traceback; see the head of task.py
 
 
 def deferring_factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
-    """Task factory for a loop that is not a BridgeLoop, such as uvloop's: its tasks await Deferreds too.
+    """Make tasks that await Deferreds, as the task factory of a loop that is not a BridgeLoop, such as uvloop's.
 
     A task factory that the user sets replaces this one.
     """
@@ -387,7 +388,7 @@ def deferring_factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any
 
 
 def _named(driver: Any, coro: Any) -> Any:
-    """Give the driver its coroutine's name, for tasks that show what they are given."""
+    """Give the driver its coroutine's name, for task classes that show the name of what they run."""
     driver.__name__ = getattr(coro, "__name__", driver.__name__)
     driver.__qualname__ = getattr(coro, "__qualname__", driver.__qualname__)
     return driver

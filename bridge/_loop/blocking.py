@@ -1,4 +1,7 @@
-"""BlockingLoop: how one stack of a loop's thread blocks, and goes on."""
+"""BlockingLoop: how one stack of a loop's thread blocks and resumes.
+
+A signal handler may raise at any line here; see "Interrupts" in :mod:`bridge._threads`.
+"""
 
 from __future__ import annotations
 
@@ -19,27 +22,27 @@ from .stacks import Stacks, Wait
 from .streams import StreamLoop, WatchHandle
 from .task import BridgeTask
 
-# How often one stack may go on blocking while the loop closes; see SwitchingLoop._refuse.
+# How often one stack may try to block while the loop closes; see BlockingLoop._refuse.
 _REFUSALS = 1000
 
-# Stacks that no error has ended as their loop was closed. They are kept for good: what they stand in is executing, and
-# can be neither closed nor collected.
+# Stacks that went on blocking while their loop was closing. They are kept for ever: their coroutines and generators are
+# executing, and can be neither closed nor collected.
 _forsaken: list[greenlet] = []
 
 
 class BlockingLoop(StreamLoop):
-    """A loop with :meth:`wait`; its subclass starts the runners that iterate it meanwhile."""
+    """A loop with :meth:`wait`. Its subclass starts the runners that iterate the loop meanwhile."""
 
     _stacks: Stacks
     _stopping: bool
 
     def wait(self, future: asyncio.Future[Any] | None, task: asyncio.Task[Any] | None, coro: Any) -> None:
-        """Block the calling stack until the Future is done; None for one turn of the loop.
+        """Block the calling stack until the Future is done; None blocks it for one iteration of the loop.
 
-        :param task: the current one.
-        :param coro: the coroutine that is driven in the stack; for those who look.
+        :param task: the current task.
+        :param coro: the coroutine that is driven in the stack, for reports.
         :raises DeadlockError: called on the root stack, outside any callback.
-        :raises asyncio.CancelledError: the task that is blocked here was cancelled when the Future was done already.
+        :raises asyncio.CancelledError: the blocked task was cancelled after the Future was done.
         :raises BridgeClosed: the loop was stopped for good or closed.
         """
         stacks, streams, ours = self._stacks, self._streams, self._ours
@@ -68,7 +71,7 @@ class BlockingLoop(StreamLoop):
             streams.waits[stack] = wait
             if watch is not None or ours.posts or stacks.unwatched:
                 self._tell_others(watch)
-        except BaseException:  # that a signal handler has raised
+        except BaseException:  # raised by a signal handler
             self._take_back(wait, watch, contexts)
             raise
         stacks.switches += 1
@@ -84,7 +87,7 @@ class BlockingLoop(StreamLoop):
                 if stacks.active is not base:
                     stacks.hand_on(base, value, None)
         finally:
-            wait.stacks = None  # should a signal handler have raised before the switch
+            wait.stacks = None  # in case a signal handler raised before the switch
             del streams.waits[stack]
             if own is not None:
                 _enter_task(self, task)
@@ -94,20 +97,20 @@ class BlockingLoop(StreamLoop):
         if wait.error is not None:
             wait.raise_error()
 
-    # What a wait rarely has to do; to do it there would make every wait slower.
+    # The rare parts of a wait. Inlined in wait() they would slow every wait down.
 
     def _check_unusual(self, base: Any, task: asyncio.Task[Any] | None) -> None:
-        """Check a stack that is no task's, or whose loop does not run or is closing, before it blocks."""
+        """Check a stack without a task, or one whose loop does not run or is closing, before it blocks."""
         stacks = self._stacks
-        if base is stacks.last_root or stacks.refusals is not None:  # None as well, of a loop that has not run
+        if base is stacks.last_root or stacks.refusals is not None:  # both are None on a loop that has not run
             self.check_wait()
         if task is None and base.own_context is stacks.context:
-            # A signal handler or a finalizer blocks a runner between two callbacks, which may hold what the selector
-            # has reported and it has not looked at: the alarm, that is reported once.
+            # A signal handler or a finalizer blocks a runner between two callbacks. The runner may hold events that the
+            # selector has reported and that are not handled yet. The alarm's event is reported only once.
             self.ring_again()
 
     def _leave_unusual(self, task: asyncio.Task[Any], wait: Wait) -> None:
-        """Leave a task that is not of our class, or one while tasks have cancelled themselves."""
+        """Leave a task of another class, or any task while a task's cancellation of itself is noted."""
         if type(task) is BridgeTask:
             task.wait = wait
         else:
@@ -118,9 +121,9 @@ class BlockingLoop(StreamLoop):
         _leave_task(self, task)
 
     def _tell_others(self, watch: WatchHandle | None) -> None:
-        """Keep the callback back that the stack stands in, schedule the posts that it leaves, and wake the watchdog."""
+        """Hold the stream's callback in which the stack blocks, reschedule posts left over, and wake the watchdog."""
         ours = self._ours
-        if ours.posts and not ours.is_rung:  # this very stack has taken the posts' turn, and leaves some behind
+        if ours.posts and not ours.is_rung:  # this stack blocks inside _take_posts() and leaves some posts there
             self.call_soon(self._take_posts, context=Context())
         if watch is not None:
             self._hold(watch)
@@ -128,7 +131,7 @@ class BlockingLoop(StreamLoop):
             watchdog.wake(self._stacks)
 
     def _give_back(self, wait: Wait, watch: WatchHandle | None, contexts: Any) -> None:
-        """Give back to a stack that goes on what it has left as it blocked, but for a task of our class."""
+        """Restore the state of a stack that resumes, except a BridgeTask, which wait() itself enters."""
         stacks, task = self._stacks, wait.task
         base: Any = wait.base
         if task is not None and type(task) is not BridgeTask:
@@ -141,14 +144,14 @@ class BlockingLoop(StreamLoop):
         if stacks.context_updates:
             take_updates(stacks.context_updates)
         if task is None and base.own_context is stacks.context:
-            # A signal handler or a finalizer has blocked a runner between two callbacks: it sleeps for a time that was
-            # computed before.
+            # A signal handler or a finalizer has blocked a runner between two callbacks. The runner is about to sleep
+            # for a time that was computed before the wait.
             self.post(_nothing)
         if wait.stack is not base:
             stacks.come_out(wait.stack)
 
     def _try_again(self, wait: Wait) -> None:
-        """Let a stack go on in the next turn, should an error have kept it from going on in this one."""
+        """Resume a stack in the next iteration, if an error has prevented it in this one."""
         if self._streams.waits.get(wait.stack) is not wait:
             return
         parked = self._stacks.parked
@@ -158,9 +161,9 @@ class BlockingLoop(StreamLoop):
         self.call_soon(wait)
 
     def _take_back(self, wait: Wait, watch: WatchHandle | None, contexts: Any) -> None:
-        """Undo what :meth:`wait` has done so far, for a stack that does not block after all."""
+        """Undo what :meth:`wait` has done so far, as the stack does not block after all."""
         streams, task = self._streams, wait.task
-        wait.stacks = None  # what was to end it may come yet, when the stack is blocked for something else
+        wait.stacks = None  # the Future may still call the wait, while the stack is blocked in another one
         streams.waits.pop(wait.stack, None)
         if task is not None:
             if asyncio.current_task(self) is not task:
@@ -175,9 +178,9 @@ class BlockingLoop(StreamLoop):
             self._stacks.tracker.contexts = contexts
 
     def _take_turn(self) -> bool:
-        """Let one turn of the loop pass in the calling stack itself, as nothing is ready; return whether it could be.
+        """Fast path: nothing is ready, so poll for events here instead of switching. Return False to switch.
 
-        All that the loop would do is to look for events, and to queue up their callbacks behind this stack.
+        An iteration of the loop would do no more than that: poll, and queue the events' callbacks behind this stack.
         """
         stacks, ours = self._stacks, self._ours
         if self._stopping or ours.self_cancels or self._streams.watch is not None or ours.posts:
@@ -190,7 +193,7 @@ class BlockingLoop(StreamLoop):
         stacks.switches += 1
         try:
             self._process_events(self._streams.selector.select(0))  # type: ignore[attr-defined]
-        except BaseException:  # that a signal handler has raised
+        except BaseException:  # raised by a signal handler
             self.ring_again()
             raise
         return True
@@ -213,8 +216,8 @@ class BlockingLoop(StreamLoop):
     def _refuse(self, stack: greenlet, refusals: dict[greenlet, int]) -> None:
         """Raise the error of a closed loop.
 
-        A stack that goes on blocking all the same, as ``while True: try: block_on(x) except BaseException: pass`` does,
-        is left where it stands after a while, for good, and the loop closes.
+        A stack may ignore it and block again, as ``while True: try: block_on(x) except BaseException: pass`` does.
+        After ``_REFUSALS`` attempts such a stack is abandoned where it stands, and the loop closes.
         """
         refusals[stack] = refusals.get(stack, 0) + 1
         stacks = self._stacks

@@ -1,4 +1,4 @@
-"""On the loop: any awaitable as a Future, and to a worker thread and back, :func:`bridge.in_thread`."""
+"""Functions to call on the loop's thread: as_future(), in_thread() and open_portal()."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def as_future(x: Any) -> asyncio.Future[Any]:
         if kind is Kind.CONCURRENT:
             return asyncio.wrap_future(x, loop=loop)
         coro = x if kind is Kind.COROUTINE else awaiting(x)
-        # On a loop of ours create_task does this; here it may be any asyncio loop, with any task factory.
+        # create_task() of a BridgeLoop adds a driver itself; this may be any asyncio loop, with any task factory.
         return loop.create_task(drive(coro, loop))
     except BaseException:
         discard(x)
@@ -54,7 +54,7 @@ def future_result(function: Callable[..., Any], args: Any, kwargs: Any) -> async
 
 
 async def in_thread(function: Callable[[], T]) -> T:
-    """Run a function in a worker thread of anyio's; :func:`bridge.in_thread` has the contract."""
+    """Run a function in an anyio worker thread; :func:`bridge.in_thread` has the contract."""
     import anyio
     import anyio.to_thread
 
@@ -73,15 +73,15 @@ async def in_thread(function: Callable[[], T]) -> T:
             if isinstance(error, asyncio.CancelledError):
                 raise
 
-    # A group, because a plain task.cancel() ends the wait for anyio's worker at once and tells the worker nothing. Of
-    # the group it cancels the scope, in which the calls stand that the function blocks on; and the group waits.
+    # Without a task group, task.cancel() would end the wait for anyio's worker at once and not reach the worker. With
+    # one it cancels the group's scope, and with it the calls that the function blocks on; and the group waits for them.
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(work)
     except asyncio.CancelledError:
         if not outcome or type(outcome[0]) is not Contained or isinstance(outcome[0].error, asyncio.CancelledError):
             raise
-        # Else the cleanup has failed, and its error goes on, as around any await.
+        # Otherwise the cleanup failed. Its error is raised below, as an await would.
     result = outcome.pop()
     if type(result) is Contained:
         try:
@@ -100,7 +100,7 @@ async def open_portal() -> BlockingPortal:
 
     async def serve() -> None:
         async with anyio.from_thread.BlockingPortal() as portal:
-            if not opened.done():  # else Ctrl-C came first, and nobody has the portal
+            if not opened.done():  # done: Ctrl-C cancelled the caller, which will not get the portal
                 opened.set_result(portal)
                 await portal.sleep_until_stopped()
 

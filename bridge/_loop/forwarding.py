@@ -1,24 +1,25 @@
-"""Greenlets of others beside ours: what they send to a greenlet of ours goes to the one that is in charge.
+"""Foreign greenlets beside ours: what they send to any greenlet of ours goes to the one that is in charge.
 
-SQLAlchemy, greenback, Playwright and pytest-twisted run sync code in a greenlet of their own. It gives control back by
-``getcurrent().parent.switch(value)``, by a ``switch()`` of a greenlet that they have kept, or by ending. On asyncio's
-own loop that is always the same greenlet, the one that runs the loop, and it gets the value where it stands: in the
-``switch()`` by which it has resumed the other one. Here several greenlets share that part. One is *in charge*: the
-runner that iterates the loop, or the stack that goes on, and it stays in charge while it is in a ``switch()`` to a
-greenlet of somebody else's. The others are parked or blocked. Whatever is sent to any of ours belongs to the one in
-charge. Three things see to it:
+SQLAlchemy, greenback, Playwright and pytest-twisted run sync code in a greenlet of their own, called *foreign* here. It
+gives control back by ``getcurrent().parent.switch(value)``, by a ``switch()`` of a greenlet that the library has kept,
+or by ending. On asyncio's own loop the target is always the same greenlet: the one that runs the loop. It gets the
+value in the ``switch()`` by which it has resumed the foreign greenlet.
 
-1. :class:`Runner` has a ``switch()`` and a ``throw()`` of its own, and a ``gr_context``, that are those of the greenlet
-   in charge.
-2. A greenlet that ends is followed by its parent, without a call of ``switch()``. So each greenlet of ours that is
-   switched to looks whether it is in charge, and if not hands on what it has got: see :meth:`Charge.hand_on`.
-3. A greenlet of somebody else's that blocks leaves the runner under it in the middle of a ``switch()``, in code that is
-   not ours and looks at nothing. As long as there is one, a trace function of greenlet's lets every other greenlet of
-   somebody else's that is switched to end in the one in charge: see :meth:`Charge.adopt`.
+Here several greenlets share that role. One of them is *in charge*: the runner that iterates the loop, or the stack that
+has resumed. It stays in charge while it is in a ``switch()`` to a foreign greenlet. The others are parked or blocked.
+A value sent to any greenlet of ours belongs to the one in charge. Three mechanisms deliver it there:
 
-Whoever of ours switches to another one of ours puts that in charge first, with no call between the two lines: a signal
-handler would run there, and what it raised would be taken for something that somebody has sent. CPython handles signals
-where a function is entered, where a call returns, and where a loop goes round.
+1. :class:`Runner` has its own ``switch()``, ``throw()`` and ``gr_context``, which act on the greenlet in charge.
+2. When a greenlet ends, its parent resumes without a call of ``switch()``. So each greenlet of ours that resumes checks
+   whether it is in charge, and if not hands on what it was sent: see :meth:`Charge.hand_on`.
+3. A foreign greenlet that blocks leaves the runner under it in the middle of a ``switch()``. The code around that is
+   foreign and checks nothing. So while a foreign greenlet is blocked, a trace function (``greenlet.settrace``) changes
+   the parent of every other foreign greenlet that is switched to: it will end in the one in charge. See
+   :meth:`Charge.adopt`.
+
+Before a greenlet of ours switches to another one it puts that in charge, with no call between the two lines. A signal
+handler could run there, and an exception of the handler would be taken for one that a greenlet has sent. "Interrupts"
+in :mod:`bridge._threads` says where CPython runs signal handlers.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from greenlet import GreenletExit, getcurrent, gettrace, greenlet, settrace
 
 from .._threads.native import get_ident
 
-# The methods of greenlet itself, by which ours are switched to: those of a Runner are for others.
+# The methods of greenlet itself, by which our code switches. Those of a Runner are for foreign code.
 switch: Callable[..., Any] = greenlet.switch
 throw: Callable[..., Any] = greenlet.throw
 
 
 class Retired(SystemExit, GreenletExit):
-    """Ends a runner that is parked in a callback: asyncio lets a SystemExit pass, a greenlet ends by a GreenletExit."""
+    """Ends a runner that is parked in a callback. asyncio lets SystemExit pass, and GreenletExit ends the greenlet."""
 
 
 class Charge:
@@ -46,25 +47,25 @@ class Charge:
     __slots__ = ("_before", "_tracer", "active", "ident", "inside", "parked", "root")
 
     def __init__(self) -> None:
-        # In charge. While the loop does not run that is the greenlet that has run it last; None: it is closed, or has
-        # not run yet.
-        self.active: Any = None  # a greenlet
-        self.root: greenlet | None = None  # that runs the loop, while the loop runs
-        self.ident: int | None = None  # of the thread that ours belong to
-        self.parked: list[greenlet] = []  # runners that have nothing to do
-        self.inside: set[greenlet] = set()  # those of others that are blocked
+        # The greenlet in charge. While the loop does not run: the greenlet that has run it last. None if the loop is
+        # closed or has not run yet.
+        self.active: Any = None
+        self.root: greenlet | None = None  # the greenlet that runs the loop, while the loop runs
+        self.ident: int | None = None  # the identifier of the thread that our greenlets belong to
+        self.parked: list[greenlet] = []  # idle runners
+        self.inside: set[greenlet] = set()  # the foreign greenlets that are blocked
         self._tracer = self._trace
-        self._before: Callable[[str, Any], object] | None = None  # the trace function that somebody else has set
+        self._before: Callable[[str, Any], object] | None = None  # the foreign trace function that was set before ours
 
     def is_kept(self, each: greenlet) -> bool:
-        """Return whether somebody is going to switch to this one of ours; if not, it is thrown away."""
+        """Return whether this greenlet of ours will be switched to again. If not, it may be collected."""
         return each in self.parked or each is self.root
 
     def give(self, me: greenlet, heir: greenlet, target: greenlet) -> Any:
-        """Put an heir in charge and switch to the target; return when the caller is in charge again.
+        """Put an heir in charge and switch to the target. Return when the caller is in charge again.
 
-        :param me: the caller. It is in charge again if the one in charge ends.
-        :param target: the heir, or what is blocked above it.
+        :param me: the caller. If the greenlet in charge ends, the caller is in charge again.
+        :param target: the heir, or the foreign greenlet that is blocked above it.
         """
         value = error = None
         self.active = heir
@@ -77,12 +78,13 @@ class Charge:
         return value
 
     def hand_on(self, me: greenlet, value: Any, error: BaseException | None) -> Any:
-        """Give what the caller was sent to the one in charge, until the caller is in charge itself.
+        """Hand a value or an error that the caller was sent on to the greenlet in charge, until that is the caller.
 
-        It returns, or raises, what the caller was sent last. That is its own if it ends: as its loop is closed, as it
-        is retired, or as nobody keeps it any more.
+        Return or raise what the caller was sent last. What ends the caller itself is not handed on: its loop is closed,
+        it is retired, or no reference to it is left.
 
-        :param me: what is in charge when the caller may go on: the caller, or the runner that it is blocked above.
+        :param me: the greenlet that must be in charge before this returns: the caller, or the runner that it is blocked
+            above.
         """
         sent: Any = None
         thrown: BaseException | None = None
@@ -94,13 +96,13 @@ class Charge:
                     if owner.dead and getcurrent() is self.root:
                         self.active = me
                         break
-                    # Not in an except block, where the greenlet would keep the exception for as long as it waits.
+                    # Outside `except`, or the greenlet would keep the exception during its wait.
                     sent, thrown, value, error = value, error, None, None
                     if thrown is None:
                         value = switch(owner, sent)
                     else:
-                        value = throw(owner, type(thrown), thrown, _above(thrown))
-                except BaseException as raised:  # sent by somebody, or raised by a signal handler
+                        value = throw(owner, type(thrown), thrown, _traceback_above(thrown))
+                except BaseException as raised:  # sent by a greenlet, or raised by a signal handler
                     error = raised
                 sent = thrown = None
             if error is not None:
@@ -113,9 +115,9 @@ class Charge:
         return type(error) is Retired or not self.is_kept(getcurrent())
 
     def adopt(self, each: greenlet) -> None:
-        """Let a greenlet of somebody else's, that is about to go on, end in the one in charge if it is to end in ours.
+        """If a foreign greenlet would end in one of ours, make it end in the one in charge. Call before it resumes.
 
-        If its parent is somebody else's as well, that one is meant.
+        If its parent is foreign as well, this applies to the outermost foreign greenlet.
         """
         active = self.active
         parent = each.parent
@@ -125,11 +127,11 @@ class Charge:
             return
         try:
             each.parent = active
-        except ValueError:  # it has the loop itself run, and ours end in it
+        except ValueError:  # the loop runs inside the foreign greenlet, so ours are its descendants
             pass
 
     def go_inside(self, stack: greenlet) -> None:
-        """Note that a greenlet of somebody else's is about to block."""
+        """Note that a foreign greenlet is about to block."""
         self.adopt(stack)
         self.inside.add(stack)
         before: Any = gettrace()
@@ -143,13 +145,13 @@ class Charge:
         self.trace_no_more()
 
     def trace_no_more(self) -> None:
-        """Put back the trace function that was there before, if no greenlet of somebody else's is blocked."""
+        """Restore the foreign trace function if no foreign greenlet is blocked."""
         if not self.inside and gettrace() == self._tracer:
             before, self._before = self._before, None
             settrace(before)
 
     def _trace(self, event: str, args: Any) -> None:
-        """Adopt each greenlet of the thread that is switched to. Called there, before it goes on."""
+        """Adopt each greenlet of the thread that is switched to. Called in that greenlet, before it resumes."""
         if self._before is not None:
             self._before(event, args)
         target = args[1]
@@ -158,11 +160,11 @@ class Charge:
 
 
 class Runner(greenlet):
-    """A greenlet of ours that iterates the loop. To others it is the one that runs the loop, whichever that is now."""
+    """A greenlet of ours that iterates the loop. For foreign code it represents the greenlet in charge."""
 
     __slots__ = ("charge",)
     charge: Charge
-    own_context: Any = greenlet.gr_context  # the attribute of greenlet itself
+    own_context: Any = greenlet.gr_context  # the context of this greenlet itself
 
     def switch(self, *args: Any, **kwargs: Any) -> Any:
         """Switch to the greenlet in charge."""
@@ -170,7 +172,7 @@ class Runner(greenlet):
         try:
             return switch(charge.active if self._is_here() else self, *args, **kwargs)
         finally:
-            charge.adopt(getcurrent())  # who has resumed it may be another one than before
+            charge.adopt(getcurrent())  # another greenlet may be in charge now
 
     def throw(self, *args: Any) -> Any:
         """Throw an exception into the greenlet in charge."""
@@ -182,7 +184,7 @@ class Runner(greenlet):
 
     @property
     def gr_context(self) -> Any:
-        """The context of the greenlet in charge: greenback hands on that of the greenlet that its portal began in."""
+        """The context of the greenlet in charge. greenback passes on that of the greenlet in which its portal began."""
         active = self.charge.active if self._is_here() else self
         return active.own_context if isinstance(active, Runner) else active.gr_context
 
@@ -199,13 +201,13 @@ class Runner(greenlet):
 
 
 def start_runner(charge: Charge, run: Callable[[], object], context: Any) -> Runner:
-    """Return a new runner, that has not begun."""
+    """Return a new runner that has not started."""
     runner = Runner(run)
     runner.charge = charge
     runner.own_context = context
     return runner
 
 
-def _above(error: BaseException) -> TracebackType | None:
-    """Return the traceback of an exception that was caught by the calling function, without that one's frame."""
+def _traceback_above(error: BaseException) -> TracebackType | None:
+    """Return the traceback of an exception that the calling function has caught, without the frame of that function."""
     return error.__traceback__ and error.__traceback__.tb_next

@@ -1,6 +1,7 @@
-"""Contexts that a blocked stack is inside: they cannot be entered again, so callbacks run in copies of them.
+"""Held contexts: those that a blocked stack has entered.
 
-What a callback sets in the copy is set in the context when the stack that holds it goes on.
+A context cannot be entered twice, so other callbacks run in a copy of a held one. The variables that they set in the
+copy are set in the context itself when the stack that holds it resumes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from greenlet import getcurrent
 
 
 def is_held(context: Context) -> bool:
-    """Return whether a stack is inside the context, so that it cannot be entered."""
+    """Return whether a stack has entered the context, so that it cannot be entered again."""
     try:
         context.run(_nothing)
     except RuntimeError:
@@ -31,8 +32,8 @@ def _set_all(updates: dict[Any, Any]) -> None:
 
 
 def run_in_copy(updates: dict[Any, Any], callback: Callable[..., object], args: tuple[Any, ...]) -> None:
-    """Call a callback in the current context, a copy of a held one, and note the variables that it sets."""
-    _set_all(updates)  # by those who ran in a copy of this context before
+    """Call a callback in the current context, a copy of a held one, and record the variables that it sets."""
+    _set_all(updates)  # set by callbacks in earlier copies
     before = copy_context()
     try:
         callback(*args)
@@ -43,7 +44,7 @@ def run_in_copy(updates: dict[Any, Any], callback: Callable[..., object], args: 
 
 
 def take_updates(all_updates: dict[int, tuple[Context, dict[Any, Any]]]) -> None:
-    """Set in the contexts that stacks have held what others have set in copies meanwhile."""
+    """Set the recorded variables in each context that no other stack holds any more."""
     current = getcurrent().gr_context
     for key, (held, updates) in list(all_updates.items()):
         if held is current:

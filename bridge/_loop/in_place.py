@@ -1,4 +1,8 @@
-"""block_on on the loop's own thread, where the stack switches: in a task the same as ``await``, elsewhere by a task."""
+"""block_on on the loop's own thread, where the stack switches.
+
+In a task it drives the coroutine in place, as ``await`` does. Outside any task it starts a task and blocks until that
+is done. ``task.py`` says why locals are deleted here and why user code is not called inside ``except``.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ from .switching import SwitchingLoop
 from .task import Contained, is_plain, is_task
 
 _current_task = asyncio.current_task
-_Future = asyncio.Future  # at a third of the cost of the attribute
+_Future = asyncio.Future  # a global costs a third of the attribute
 
 
 def block(loop: SwitchingLoop, x: Any, kind: Kind, timeout: float | None) -> Any:
@@ -36,48 +40,47 @@ def block(loop: SwitchingLoop, x: Any, kind: Kind, timeout: float | None) -> Any
     if kind is not Kind.COROUTINE:
         x = _awaiting(loop, x, kind)
     if timeout is not None:
-        x = _limited(x, timeout)
+        x = _with_timeout(x, timeout)
     waited = None
     try:
         if task is None:
-            return _by_task(loop, x)
+            return _in_new_task(loop, x)
         try:
             waited = x.send(None)
         except StopIteration as stop:
             return stop.value
         return _drive(loop, x, task, waited)
     finally:
-        # The frames of an error stand on this one: with these in it, it would be a part of reference cycles.
-        del task, waited, x
+        del task, waited, x  # an error's traceback has this frame; see the head of task.py
 
 
 def block_coroutine(loop: SwitchingLoop, coro: CoroutineType[Any, Any, Any]) -> Any:
-    """Do what :func:`block` does for a coroutine without a time limit, in half the time."""
+    """Do the same as :func:`block` for a coroutine without a time limit, in half the time."""
     task, waited = _current_task(loop), None
     try:
         if task is None or coro.cr_suspended:
-            kind_of(coro)  # raises for one that is awaited already
-            return _by_task(loop, coro)
+            kind_of(coro)  # raises if coro is being awaited already
+            return _in_new_task(loop, coro)
         try:
             waited = coro.send(None)
         except StopIteration as stop:
             return stop.value
         except BaseException as error:
-            if _was_not_entered(error):
+            if _was_raised_by_send(error):
                 try:
-                    kind_of(coro)  # raises for one that has ended or runs; to ask before would cost a sixth of the call
+                    kind_of(coro)  # raises if coro has ended or runs; a check before send() takes 1/6 of the call
                 except BaseException as spent:
                     raise spent from None
             raise
         return _drive(loop, coro, task, waited)
     finally:
-        del task, waited, coro  # see block()
+        del task, waited, coro  # see the head of task.py
         if loop._stacks.interrupted:
             raise_interrupt(loop)
 
 
 def block_future(loop: SwitchingLoop, future: asyncio.Future[Any]) -> Any:
-    """Do what :func:`block` does for a Future without a time limit, without a coroutine for it."""
+    """Do the same as :func:`block` for a Future without a time limit, without a coroutine around it."""
     task = _current_task(loop)
     try:
         if future.get_loop() is not loop:
@@ -88,22 +91,22 @@ def block_future(loop: SwitchingLoop, future: asyncio.Future[Any]) -> Any:
             loop.wait(future, task, None)
         return future.result()
     finally:
-        del task, future  # see block()
+        del task, future  # see the head of task.py
         if loop._stacks.interrupted:
             raise_interrupt(loop)
 
 
 def raise_interrupt(loop: SwitchingLoop) -> None:
-    """Raise the KeyboardInterrupt of a program that shares its thread with the loop: its wait was cancelled."""
+    """Raise KeyboardInterrupt if Ctrl-C has cancelled the current task's wait, in a program on the loop's thread."""
     if _current_task(loop) is loop.interrupted:
         loop.interrupted = None
         raise KeyboardInterrupt
 
 
-def _was_not_entered(error: BaseException) -> bool:
-    """Return whether the caller's ``send()`` raised this itself, as it does for a coroutine that has ended or runs.
+def _was_raised_by_send(error: BaseException) -> bool:
+    """Return whether the caller's ``send()`` raised the error itself, because the coroutine has ended or runs.
 
-    A StopIteration that the coroutine let out becomes a RuntimeError there, too, with that as its cause.
+    ``send()`` also raises a RuntimeError for a StopIteration that came out of the coroutine. That one has a cause.
     """
     traceback = error.__traceback__
     is_of_send = type(error) in (RuntimeError, ValueError) and traceback is not None and traceback.tb_next is None
@@ -111,18 +114,18 @@ def _was_not_entered(error: BaseException) -> bool:
 
 
 def _drive(loop: SwitchingLoop, coro: Any, task: asyncio.Task[Any], waited: Any) -> Any:
-    """Run a coroutine that has suspended, in its task and stack, which blocks until what it waits for is there."""
+    """Run a suspended coroutine to its end in the current task and stack. The stack blocks instead of suspending."""
     send = coro.send
     error: BaseException | None = None
     overtaken: Any = None  # the Future of a Deferred
     try:
         while True:
-            # What the task does with what its coroutine yields, and what the task's driver does with a Deferred.
+            # The same as a task does with a yielded Future, and a task's driver with a Deferred.
             try:
                 if waited is None:
                     loop.wait(None, task, coro)
                 elif is_plain(waited):
-                    _check(loop, waited, task)
+                    _check_yielded(loop, waited, task)
                     waited._asyncio_future_blocking = False
                     loop.wait(waited, task, coro)
                 else:
@@ -139,7 +142,7 @@ def _drive(loop: SwitchingLoop, coro: Any, task: asyncio.Task[Any], waited: Any)
                         del fired
             except BaseException as raised:
                 error = raised.with_traceback(None)
-            # None of this stands in an except block: the user's code would get our exception as its context.
+            # Outside `except`; see the head of task.py.
             try:
                 if error is not None:
                     try:
@@ -154,11 +157,11 @@ def _drive(loop: SwitchingLoop, coro: Any, task: asyncio.Task[Any], waited: Any)
             except StopIteration as stop:
                 return stop.value
     finally:
-        del task, waited, coro, send  # see block()
+        del task, waited, coro, send  # see the head of task.py
 
 
-def _check(loop: SwitchingLoop, waited: Any, task: asyncio.Task[Any]) -> None:
-    """Raise what a task raises in a coroutine that yields something else than a Future of its loop, by ``await``."""
+def _check_yielded(loop: SwitchingLoop, waited: Any, task: asyncio.Task[Any]) -> None:
+    """Raise what a task raises in its coroutine when that yields anything but an awaited Future of the task's loop."""
     blocking = getattr(waited, "_asyncio_future_blocking", None)
     if blocking is None:
         raise RuntimeError(f"Task got bad yield: {waited!r}")
@@ -171,12 +174,12 @@ def _check(loop: SwitchingLoop, waited: Any, task: asyncio.Task[Any]) -> None:
 
 
 def _check_cycle(waited: Any, task: asyncio.Task[Any]) -> None:
-    """Refuse to wait for a task that waits for this one, by any number of tasks between.
+    """Refuse to wait for a task that waits for this one, directly or through other tasks.
 
-    A task waits for one thing at a time, and ends by nothing else than its own code. So the cycle has no result. Nor
-    does a time-out end it, or a cancellation: that goes from task to task, round and round, up to a RecursionError.
+    A task waits for one object at a time, and only its own code ends it. So such a cycle never has a result. Neither a
+    time-out nor a cancellation ends it: ``cancel()`` recurses round the cycle up to a RecursionError.
 
-    :raises DeadlockError: a task waits for itself.
+    :raises DeadlockError: the tasks form a cycle.
     """
     tasks: list[Any] = []
     each: Any = waited
@@ -195,8 +198,8 @@ def _check_cycle(waited: Any, task: asyncio.Task[Any]) -> None:
     )
 
 
-def _by_task(loop: SwitchingLoop, coro: Any) -> Any:
-    """Run a coroutine as a task of its own, as none is current, and block until it is done."""
+def _in_new_task(loop: SwitchingLoop, coro: Any) -> Any:
+    """Run a coroutine in a new task, as no task is current, and block until it is done."""
     try:
         loop.check_wait()
     except BaseException:
@@ -219,20 +222,20 @@ def _by_task(loop: SwitchingLoop, coro: Any) -> Any:
 
 
 def _wait(loop: SwitchingLoop, future: asyncio.Future[Any]) -> Any:
-    """Block until the Future is done, as no task is current, and return its result."""
+    """Block outside any task until the Future is done, and return its result."""
     try:
         if not future.done():
             try:
                 loop.wait(future, None, None)
             except BaseException:
-                future.cancel()  # the wait was ended from outside: nobody will take the result
+                future.cancel()  # the wait was ended from outside, so the result is not wanted
                 raise
         return future.result()
     finally:
         del future
 
 
-async def _limited(coro: Any, seconds: float) -> Any:
+async def _with_timeout(coro: Any, seconds: float) -> Any:
     async with asyncio.timeout(seconds):
         return await coro
 
@@ -255,7 +258,10 @@ def _awaiting(loop: SwitchingLoop, x: Any, kind: Kind) -> Any:
 
 
 async def _after_callbacks(loop: SwitchingLoop, deferred: Any) -> Any:
-    """Await a Deferred in whose callback another stack is blocked; itself it would give the result of the last one."""
+    """Await a Deferred in whose callback another stack is blocked.
+
+    Awaiting the Deferred itself would give the result of the last callback.
+    """
     fired = deferreds.future(deferred, loop)
     await fired
     error = fired.error()

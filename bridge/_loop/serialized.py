@@ -1,10 +1,12 @@
-"""Whose turn it is: the queue of calls to one instance, for :func:`bridge.serialized`.
+"""The fair, re-entrant lock of one instance, for :func:`bridge.serialized`.
 
-An instance has a queue only while a call to it is going on. That call's frame keeps the instance, and so its ``id``,
-alive; which is why the instance needs neither a weak reference nor a hash, and nothing is ever left behind.
+The calls to an instance stand in a queue. The first one owns the instance. An instance has a queue only during a call
+to it. The call's frame keeps the instance, and so its ``id``, alive. So the instance needs neither a weak reference nor
+a hash, and no queue is ever left behind.
 
-The turn is handed on, not freed: when its owner leaves, the first in the queue is the owner before it knows. So nobody
-can overtake the queue, and who gives up waiting passes on what was handed to it meanwhile.
+Ownership is handed over directly, never released in between: when the owner leaves, the next call in the queue is the
+owner, even before its thread wakes. So no call overtakes the queue. A call that stops waiting passes on an ownership
+that it was given meanwhile.
 """
 
 from __future__ import annotations
@@ -26,17 +28,17 @@ from .._threads.condition import new_lock
 from .._threads.seconds import wait_looking_up
 from .switching import SwitchingLoop
 
-# Of every queue, and held for a few lines only, never while a stack blocks. Re-entrant, for a finalizer or a signal
-# handler may run in these lines.
+# Guards all queues. Held for a few lines only, never while a stack blocks. Re-entrant: a finalizer or a signal handler
+# may run in these lines and make a serialized call.
 _guard = new_lock()
 _queues: dict[int, OrderedDict[Entry, None]] = {}  # by the id of the instance; the first is the owner
 
 
 class Entry:
-    """The right to run a serialized method of one instance, or a place in the queue for it.
+    """A call's place in the queue of one instance. The first place owns the instance.
 
-    The owner's stack may have further turns inside its own. Ctrl-C may come at any line: :meth:`leave` undoes whatever
-    has been done until then, and may be called again.
+    The owner may call the instance again, with an entry inside its own. Ctrl-C may come at any line: :meth:`leave`
+    undoes whatever was done until then, and may be called again.
     """
 
     __slots__ = ("_future", "_inside", "_is_in", "_key", "_lock", "_loop", "_owner", "_stack", "_thread")
@@ -44,11 +46,11 @@ class Entry:
     def __init__(self, instance: object) -> None:
         self._key = id(instance)
         self._is_in = True
-        self._owner: Entry | None = None  # whose turn this one is inside of
+        self._owner: Entry | None = None  # the entry that this one is inside of
         self._inside: set[Entry] = set()
-        self._lock: Any = None  # what grants the turn: to a thread that stands still,
-        self._future: concurrent.futures.Future[None] | None = None  # and to whom block_on() waits for
-        # Weak, or a stack that is dropped while it is blocked could not end, and so not leave.
+        self._lock: Any = None  # a thread that simply waits is woken by this lock
+        self._future: concurrent.futures.Future[None] | None = None  # a caller in block_on() is woken by this Future
+        # Weak: a strong reference would keep a stack that is dropped while blocked from ending, and so from leaving.
         self._stack: weakref.ref[greenlet] = weakref.ref(getcurrent())
         self._thread = native.get_ident()
         self._loop = get_running_loop()
@@ -59,12 +61,12 @@ class Entry:
         calls_for: Callable[[int, greenlet], bool],
         refuse: Callable[[int], object],
     ) -> None:
-        """Wait until it is the caller's turn. :meth:`leave` has to follow, whatever this raises.
+        """Wait until the caller owns the instance. Call :meth:`leave` afterwards, whatever this raises.
 
-        :param block_on: waits for a Future where the caller's thread must not simply stand still.
-        :param calls_for: tells whether the caller, who stands on a loop, works for a greenlet of a thread that waits
-            for it.
-        :param refuse: raises an error if that thread waits for what this very thread has to run.
+        :param block_on: waits for a Future where the caller's thread must not simply block.
+        :param calls_for: returns whether the caller, on a loop, works for the given greenlet of the given thread, which
+            waits for that work.
+        :param refuse: raises an error if the given thread waits for work that the current thread has to run.
         """
         with _guard:
             queue = _queues.get(self._key)
@@ -93,7 +95,7 @@ class Entry:
             self._lock.acquire()
 
     def leave(self) -> None:
-        """End one call; the last one hands the turn on."""
+        """End one call. The last call of the owner hands the ownership over."""
         with _guard:
             self._is_in = False
             owner = self._owner or self
@@ -112,9 +114,10 @@ class Entry:
             del _queues[self._key]
 
     def _grant(self) -> None:
-        """Let the first in the queue go on. It may have been told already."""
+        """Wake the first call in the queue. It may have been woken before."""
         if self._future is not None:
-            # It may be cancelled: by the stack that waits, which will then find itself the owner, and quit.
+            # The Future may be cancelled, by the stack that waits. That stack's leave() then finds it the owner and
+            # hands over.
             with contextlib.suppress(concurrent.futures.InvalidStateError):
                 self._future.set_result(None)
         elif self._lock is not None:
@@ -122,7 +125,7 @@ class Entry:
                 self._lock.release()
 
     def _is_callers(self, calls_for: Callable[[int, greenlet], bool]) -> bool:
-        """Return whether the caller has this turn, or is what the stack that has it waits for."""
+        """Return whether the caller is this owner, or runs the work that this owner's stack waits for."""
         stack = self._stack()
         if stack is getcurrent():
             return True
@@ -130,19 +133,19 @@ class Entry:
         if stack is None or loop is None:
             return False
         if isinstance(loop, SwitchingLoop) and stack is loop.stacks.active:
-            return True  # the caller is a greenlet of somebody else's, which the stack runs
+            return True  # the caller is a foreign greenlet, which the stack runs
         if self._thread != native.get_ident():
             return calls_for(self._thread, stack)
         return isinstance(loop, SwitchingLoop) and _waits_for(loop, stack, asyncio.current_task(loop))
 
     def _is_abandoned(self) -> bool:
-        """Return whether nobody can ever leave: the stack has ended, or its loop was closed before it had."""
+        """Return whether leave() will never be called: the stack has ended, or its loop was closed before that."""
         stack = self._stack()
         return stack is None or stack.dead or (self._loop is not None and self._loop.is_closed())
 
 
 def _waits_for(loop: SwitchingLoop, stack: greenlet, task: Any) -> bool:
-    """Return whether a blocked stack waits for the task, or for a task that does."""
+    """Return whether a blocked stack waits for the task, directly or through other tasks."""
     waits = loop._streams.waits
     wait = waits.get(stack) or next((each for each in waits.values() if each.base is stack), None)
     waited: Any = None if wait is None else wait.future

@@ -1,4 +1,7 @@
-"""The stacks of a loop: which of them wait, for what, and which one runs."""
+"""The stacks of a loop: which of them are blocked, what they wait for, and which one runs.
+
+``forwarding.py`` says why there is no call between the line that puts a greenlet in charge and the switch to it.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,14 @@ from .streams import StreamLoop
 
 
 class Wait:
-    """One stack that waits: for a Future, or for one turn of the loop.
+    """The wait of one blocked stack: for a Future, or for one iteration of the loop.
 
-    In the latter case it stands in the loop's queue itself, at a third of the cost of a Handle for a callback.
+    In the latter case the wait itself stands in the loop's queue, at a third of the cost of a Handle.
     """
 
     __slots__ = ("base", "coro", "error", "future", "stack", "stacks", "task")
-    # What the loop reads of a Handle, in its debug mode as well. To be one would take half as much memory again.
+    # The attributes of a Handle that the loop reads, also in debug mode. A subclass of Handle would take 1.5 times the
+    # memory.
     _cancelled = False
     _callback = _source_traceback = None
     _args = ()
@@ -34,15 +38,15 @@ class Wait:
         self, stack: greenlet, base: Any, future: asyncio.Future[Any] | None, task: Any, stacks: Stacks, coro: Any
     ) -> None:
         self.stack = stack
-        self.base: greenlet = base  # the runner that the stack is, or that a greenlet of somebody else's runs under
+        self.base: greenlet = base  # the runner: the stack itself, or the one under a foreign greenlet
         self.future = future
         self.task = task
-        self.stacks: Stacks | None = stacks  # None: it is over
-        self.coro = coro  # that is driven in the stack, None if it waits for the Future
+        self.stacks: Stacks | None = stacks  # None once the wait is over
+        self.coro = coro  # the coroutine that is driven in the stack; None if the stack waits for the Future itself
         self.error: BaseException | None = None
 
     def __call__(self, _: object = None) -> None:
-        """Let the stack go on. A callback of the loop: the runner that it stands in is parked here."""
+        """Resume the stack. This is a callback of the loop; the runner in which it runs is parked here."""
         stacks = self.stacks
         if stacks is not None:
             self.stacks = None
@@ -54,7 +58,7 @@ class Wait:
             except BaseException as error:
                 try:
                     stacks.hand_on(runner, None, error)
-                except GreenletExit:  # it was thrown away as a signal handler has cut off the line that would use it
+                except GreenletExit:  # a signal handler raised before the parked runner was used, so it was dropped
                     raise Retired from None
             else:
                 if stacks.active is not runner:
@@ -68,7 +72,7 @@ class Wait:
             self()
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as error:  # that a signal handler has raised
+        except BaseException as error:  # raised by a signal handler
             context = {"message": "error as a blocked stack was to go on", "exception": error, "handle": self}
             asyncio.get_running_loop().call_exception_handler(context)
 
@@ -81,19 +85,19 @@ class Wait:
         _run = _run_with_more
 
     def cancelled(self) -> bool:
-        """Return False: it does not leave the loop's queue."""
+        """Return False: a wait never leaves the loop's queue."""
         return False
 
     def cancel(self, message: Any = None) -> None:
-        """Cancel what is waited for; if that is over, raise CancelledError in the stack, as a task does."""
+        """Cancel the Future. If it is done already, raise CancelledError in the stack, as a task does."""
         future = self.future
         if future is not None and (future.cancel(message) or future.cancelled()):
-            return  # the first cancellation comes out of the Future, with its own message
+            return  # the Future raises the first cancellation, with its message
         if self.error is None:
             self.error = asyncio.CancelledError() if message is None else asyncio.CancelledError(message)
 
     def raise_error(self) -> None:
-        """Raise the error in the stack, which has gone on."""
+        """Raise the wait's error. Called in the stack, after it has resumed."""
         assert self.error is not None
         try:
             raise self.error
@@ -101,9 +105,9 @@ class Wait:
             self.error = None
 
     def greenlets(self) -> list[greenlet]:
-        """Return the runner and those of others that run under it, up to the one that is blocked; for those who look.
+        """Return the runner and the foreign greenlets above it, up to the one that is blocked; for reports.
 
-        Two greenlets of others are seen to stand on each other if one is the other one's parent.
+        A foreign greenlet counts as above another one if that is its parent.
         """
         found: list[greenlet] = []
         each: greenlet | None = self.stack
@@ -114,14 +118,14 @@ class Wait:
 
 
 class OnLoopCall:
-    """A call that a stack is blocked in, for those who look at it."""
+    """A call in which a stack is blocked, for the watchdog and reports."""
 
     waits = True
 
     def __init__(self, wait: Wait, first_seen: dict[Hashable, float]) -> None:
         self.work = wait.future if wait.coro is None else wait.coro
-        # Not of the wait, of which there is one for each time that the call suspends. Another object may come to have
-        # this address, and then it is another call in another stack.
+        # Not the id of the wait: a call has a new one each time that it suspends. If another object gets the address of
+        # the work, it is another call, in another stack.
         self.key = id(self.work), id(wait.stack)
         self.seen = first_seen.get(self.key)
         self.started: float = monotonic() if self.seen is None else self.seen
@@ -130,13 +134,13 @@ class OnLoopCall:
 
 
 class _NoTracker:
-    """In the place of the thread's tracker of ``twisted.python.context``, while that is not imported: no context."""
+    """Replaces the thread's tracker of ``twisted.python.context`` while that is not imported. It has no context."""
 
     contexts: tuple[Any, ...] = ({},)
 
 
 class Stacks(Charge, Watched):
-    """The stacks of a loop; apart from the loop for the reason that ``base.Ours`` is."""
+    """The stacks of a loop; a separate object for the reason given in ``base.Ours``."""
 
     __slots__ = (
         "closed_error", "context", "context_updates", "first_seen", "interrupted", "iterate", "last_root",
@@ -147,31 +151,31 @@ class Stacks(Charge, Watched):
     def __init__(self, loop: StreamLoop, run_once: Callable[[], None], iterate: Callable[[], bool]) -> None:
         super().__init__()
         self.loop = loop
-        # Methods of the loop's that are bound once, not for each runner.
+        # Methods of the loop, bound once instead of for each runner.
         self.run_once = run_once
         self.iterate = iterate
-        self.stall_after = None  # until a bridge is on the loop: then only is there a second thread, which may look
+        self.stall_after = None  # until a bridge uses the loop: only then is there a watchdog thread that checks it
         self.unwatched = False
         self.first_seen: dict[Hashable, float] = {}
         self.last_root: greenlet | None = None
-        self.thread: threading.Thread | None = None  # that the stacks belong to
-        self.context = Context()  # of runners, outside any callback
+        self.thread: threading.Thread | None = None  # the thread that the stacks belong to
+        self.context = Context()  # the context of runners outside any callback
         self.switches = 0
         self.closed_error: Callable[[], BaseException] = _closed
         self.refusals: dict[greenlet, int] | None = None  # how often each stack was refused, while the loop closes
-        self.tracker: Any = _NoTracker  # Twisted's, of the thread
+        self.tracker: Any = _NoTracker  # Twisted's context tracker of the thread
         self.context_updates: dict[int, tuple[Context, dict[Any, Any]]] = {}
-        self.interrupted: Any = None  # the task whose wait Ctrl-C has cancelled, of a program that shares the thread
+        self.interrupted: Any = None  # the task whose wait Ctrl-C has cancelled, in a program on the loop's thread
 
     def is_kept(self, each: greenlet) -> bool:
-        """Return whether somebody is going to switch to this one, also because it is blocked."""
+        """Return whether this greenlet of ours will be switched to again: also if it is blocked."""
         return super().is_kept(each) or each in self.loop._streams.waits
 
     def calls(self) -> list[OnLoopCall]:
-        """Return the calls that stacks of the loop's thread are blocked in, of several in one stack the innermost.
+        """Return the calls in which the loop's stacks are blocked, of several calls in one stack the innermost.
 
-        None of them has noted when it began, which would make it slower by one per cent: it counts from when somebody
-        first saw it here.
+        A call does not record when it began, which would make it 1 % slower. Its start is when this method first
+        returned it.
         """
         calls = [OnLoopCall(wait, self.first_seen) for wait in list(self.loop._streams.waits.values())]
         self.first_seen = {call.key: call.started for call in calls}

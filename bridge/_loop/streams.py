@@ -1,16 +1,17 @@
-"""Streams stay whole: the callback of a descriptor is not called again while a stack is blocked inside it.
+"""StreamLoop: the callback of a descriptor is not called again while a stack is blocked inside it.
 
-A protocol that is given more data while it is still busy with the last loses its place: ``IntNStringReceiver`` parses
-a message twice, AMP runs a responder twice. So while a stack is blocked inside a reader's callback, that descriptor is
-not read. The event that comes meanwhile is not handed on, and the descriptor is not watched from then on, until the
-callback has returned; so it costs nothing where nobody blocks. The same holds for a writer.
+A protocol that gets more data while it still handles the last data loses its place: ``IntNStringReceiver`` parses a
+message twice, AMP runs a responder twice. So while a stack is blocked inside a reader's callback, that descriptor is
+not read; the callback is *held*. The first event that arrives meanwhile is dropped and *pauses* the descriptor: it is
+not watched again until the callback has returned. So this costs nothing where no callback blocks. The same holds for
+writers.
 
 A reader that is removed and added again meanwhile, as by ``pause_reading()`` and ``resume_reading()``, reads the same
-stream and is kept back too. A reader of the same number and another stream, after the first was closed, is not. Nor is
-a writer that is added anew: it is how a protocol writes while it is blocked in ``connectionMade``, which Twisted calls
-in the writer's callback.
+stream and is held too. A reader with the same descriptor number but another stream, after the first stream was closed,
+is not held. Nor is a writer that is added again: that is how a protocol writes while it is blocked in
+``connectionMade``, which Twisted calls in the writer's callback.
 
-A listening socket is no stream. Each connection that it accepts stands for itself, so it goes on accepting.
+A listening socket is not a stream. The connections that it accepts are independent, so it goes on accepting.
 """
 
 from __future__ import annotations
@@ -27,26 +28,26 @@ from .._threads import native
 from .base import BridgeLoop
 
 _run_handle: Any = getattr(events.Handle, "_run", None)
-# Whether this Python's functions have parameters that ours do not know, and so pass on.
+# Whether these functions have parameters in this Python that ours do not know. Ours then pass them on.
 _RUN_TAKES_MORE = takes_more("asyncio.events:Handle", "_run", 1)
 _ADD_TAKES_MORE = takes_more("asyncio.base_events:BaseEventLoop", "_add_callback", 2)
 
 
 class Streams:
-    """What is known of the descriptors of a loop; apart from the loop for the reason that ``base.Ours`` is."""
+    """The state of a loop's descriptors; a separate object for the reason given in ``base.Ours``."""
 
     __slots__ = ("held", "paused", "selector", "waits", "watch")
 
     def __init__(self, selector: BaseSelector) -> None:
         self.selector: Any = selector
-        self.waits: dict[Any, Any] = {}  # the stacks that are blocked
-        self.watch: WatchHandle | None = None  # the callback that the running stack stands in
-        self.held: dict[int, list[WatchHandle]] = {}  # by descriptor: the callbacks that stacks are blocked in
-        self.paused: dict[tuple[int, int], WatchHandle] = {}  # by descriptor and event: what is not watched now
+        self.waits: dict[Any, Any] = {}  # by blocked stack: its wait
+        self.watch: WatchHandle | None = None  # the callback in which the current stack runs
+        self.held: dict[int, list[WatchHandle]] = {}  # by descriptor: the callbacks in which stacks are blocked
+        self.paused: dict[tuple[int, int], WatchHandle] = {}  # by descriptor and event: the callbacks not watched now
 
 
 class StreamLoop(BridgeLoop):
-    """A loop whose descriptors can be kept back, by a stack that blocks in the callback of one."""
+    """A loop that holds the callback of a descriptor while a stack is blocked in it."""
 
     _ready: Any
 
@@ -56,13 +57,13 @@ class StreamLoop(BridgeLoop):
         super().__init__(watched)
 
     def _hold(self, watch: WatchHandle) -> None:
-        """Keep a callback back, as the stack that stands in it is about to block."""
+        """Hold a callback. Called before the stack in it blocks."""
         streams = self._streams
         streams.watch = None
         streams.held.setdefault(watch.fd, []).append(watch)
 
     def _let_go(self, watch: WatchHandle) -> None:
-        """Undo :meth:`_hold`, as the stack goes on. Its descriptor stays paused until the callback has returned."""
+        """Undo :meth:`_hold` as the stack resumes. The descriptor stays paused until the callback has returned."""
         streams = self._streams
         streams.watch = watch
         held = streams.held[watch.fd]
@@ -71,12 +72,12 @@ class StreamLoop(BridgeLoop):
             del streams.held[watch.fd]
 
     def is_held(self, handle: WatchHandle) -> bool:
-        """Return whether a stack is blocked in this callback, or in one of the same stream."""
+        """Return whether a stack is blocked in this callback, or in another callback of the same stream."""
         held = self._streams.held.get(handle.fd)
         return held is not None and any(map(handle.continues, held)) and not _is_listening(handle.fd)
 
     def pause(self, handle: WatchHandle) -> None:
-        """Stop watching for the event of a callback that is held."""
+        """Stop watching for the event of a held callback."""
         if (handle.fd, handle.event) in self._streams.paused:
             return
         try:
@@ -90,11 +91,11 @@ class StreamLoop(BridgeLoop):
                 self._streams.selector.modify(handle.fd, left, key.data)
             else:
                 self._streams.selector.unregister(handle.fd)
-        except OSError:  # it was closed without being removed
+        except OSError:  # the descriptor was closed without being removed
             pass
 
     def resume(self, handle: WatchHandle) -> None:
-        """Watch again, as the callback has returned."""
+        """Watch the descriptor again. Called when the callback has returned."""
         paused = self._streams.paused.get((handle.fd, handle.event))
         if paused is not None and paused.continues(handle):
             self._resume(handle.fd, handle.event)
@@ -111,16 +112,16 @@ class StreamLoop(BridgeLoop):
                 selector.register(fd, event, handle.beside((None, None)))
             else:
                 selector.modify(fd, key.events | event, handle.beside(key.data))
-        except OSError:  # it was closed without being removed
+        except OSError:  # the descriptor was closed without being removed
             pass
 
     def _restore(self, fd: Any) -> None:
-        """Undo the pauses of a descriptor whose registration is about to change; the next event pauses it again."""
+        """Undo the pauses of a descriptor before its registration changes. The next event pauses it again."""
         number = _number(fd)
         self._resume(number, EVENT_READ)
         self._resume(number, EVENT_WRITE)
 
-    # What asyncio calls.
+    # Overridden methods of asyncio's loop.
 
     def _add_callback(self, handle: Any, add: Any = None) -> None:
         if handle._cancelled:
@@ -129,12 +130,12 @@ class StreamLoop(BridgeLoop):
             if self._streams.held and self.is_held(handle):
                 self.pause(handle)
                 return
-            if handle.is_queued:  # since an iteration that another runner has begun, while a callback was blocked
+            if handle.is_queued:  # by an iteration of another runner, while a callback of this one was blocked
                 return
             handle.is_queued = True
         if self._streams.waits:
-            # The handle of a listening socket or of a signal runs at each event in its own context, which one of the
-            # blocked stacks may have entered.
+            # The handle of a listening socket or a signal runs at each event in the same context, which a blocked stack
+            # may have entered.
             handle._context = handle._context.copy()
         if add is None:
             self._ready.append(handle)
@@ -154,12 +155,12 @@ class StreamLoop(BridgeLoop):
     if _ADD_TAKES_MORE:
         _add_callback = _add_with_more
 
-    # CPython 3.15 runs all callbacks of a connection in one context, which it passes to these two.
+    # CPython 3.15 runs all callbacks of a connection in one context and passes that to these two methods.
 
     def _add_reader(
         self, fd: Any, callback: Any, *args: Any, context: Context | None = None, **options: Any
     ) -> events.Handle:
-        if callback == self._take_posts:  # it starts what was posted, and is no stream
+        if callback == self._take_posts:  # the alarm is not a stream: it must ring while a post blocks
             return cast(Any, super())._add_reader(fd, callback, *args, **options)  # type: ignore[no-any-return]
         handle = ReaderHandle(callback, args, self, _number(fd), context)
         if options:
@@ -180,7 +181,7 @@ class StreamLoop(BridgeLoop):
         if self._streams.paused:
             self._restore(fd)
         selector = self._streams.selector
-        key = selector.get_map().get(fd)  # get_key() raises for a new one, which takes longer than all this
+        key = selector.get_map().get(fd)  # get_key() raises for a new descriptor, which takes longer than this method
         if key is None:
             selector.register(fd, handle.event, handle.beside((None, None)))
         else:
@@ -191,7 +192,7 @@ class StreamLoop(BridgeLoop):
         return handle
 
     def _add_with(self, options: dict[str, Any], add: Any, fd: Any, handle: WatchHandle) -> events.Handle:
-        """Let asyncio add the callback, by a function that takes options which we do not know; then put ours there."""
+        """Add the callback by asyncio's method, which takes options that we do not know. Then put our handle there."""
         assert handle.stream is not None
         callback, args = handle.stream
         if self._streams.paused:
@@ -227,34 +228,35 @@ class WatchHandle(events.Handle):
         super().__init__(callback, args, loop, context)
         self.loop = loop
         self.fd = fd
-        # Of these cancel() robs the handle, which may be compared with another one for as long as it is held.
+        # Handle.cancel() deletes the callback and its arguments. A held handle may be compared after that, so they are
+        # kept here too.
         self.stream: tuple[Callable[..., object], tuple[Any, ...]] | None = (callback, args)
         self.is_queued = False
 
     def cancel(self) -> None:
-        """Let the callback go, with what it refers to; while it runs, and may block in there, as it returns."""
+        """Cancel the handle and release the callback's objects: at once, or when a callback that runs has returned."""
         super().cancel()
         streams = self.loop._streams
         if streams.watch is not self and self not in streams.held.get(self.fd, ()):
             self.stream = None
 
     def continues(self, other: WatchHandle) -> bool:
-        """Return whether this is called for the same stream and event as the other."""
+        """Return whether this handle is for the same stream and event as the other."""
         raise NotImplementedError
 
     def beside(self, data: tuple[Any, Any]) -> tuple[Any, Any]:
-        """Return a selector's data, a reader and a writer, with this handle in its place."""
+        """Return a selector's data, a pair of reader and writer, with this handle in its place."""
         raise NotImplementedError
 
     def before(self, data: tuple[Any, Any]) -> Any:
-        """Return the handle that has this one's place in a selector's data, or None."""
+        """Return the handle that is in this one's place in a selector's data, or None."""
         raise NotImplementedError
 
     def _run(self, run: Any = _run_handle) -> None:
         self.is_queued = False
         loop = self.loop
         streams = loop._streams
-        if streams.held and loop.is_held(self):  # since it was queued
+        if streams.held and loop.is_held(self):  # held after it was queued
             loop.pause(self)
             return
         before, streams.watch = streams.watch, self
@@ -318,7 +320,7 @@ class WriterHandle(WatchHandle):
 
 
 def _number(fd: Any) -> int:
-    """Return the number of a descriptor, -1 if it has none any more."""
+    """Return the number of a descriptor, or -1 if it has none, as after ``close()``."""
     if isinstance(fd, int):
         return fd
     try:
@@ -330,7 +332,7 @@ def _number(fd: Any) -> int:
 def _is_listening(fd: int) -> bool:
     try:
         borrowed = socket.socket(fileno=fd)
-    except OSError:  # no socket
+    except OSError:  # not a socket
         return False
     try:
         return bool(borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))

@@ -1,17 +1,19 @@
-"""SwitchingLoop: a loop that goes on in another greenlet while a stack on its own thread is blocked.
+"""SwitchingLoop: a loop that runs on in another greenlet while a stack on its own thread is blocked.
 
-The stack that runs the loop's ``run_forever()`` is the *root*. It runs no callback itself: it starts *runners*,
-greenlets that iterate the loop. A callback that blocks stays where it is, on its runner's stack, and switches to a
-runner that is parked or, where there is none, to the root, which starts a new one. When a wait is over, its callback
-(:class:`~bridge._loop.stacks.Wait` itself) parks the runner that it stands in and switches to the blocked stack: the
-stack goes on in the very place in the queue where a task would take its next step, and becomes the runner. So every
-runner is started by the root, stacks never nest, however many are blocked, and they end in any order.
+The stack that runs the loop's ``run_forever()`` is the *root*. It runs no callback itself. It starts *runners*:
+greenlets that iterate the loop. A callback that blocks stays on its runner's stack and switches to a parked runner. If
+there is none, it switches to the root, which starts a new runner.
 
-This module starts and ends runners and closes the loop. ``blocking`` has how one stack blocks and goes on, ``stacks``
-the record of all stacks, ``held_contexts`` what comes of contexts that blocked stacks are inside, and ``forwarding``
-what is due to greenlets that are not ours.
+When a wait is over, its callback (the :class:`~bridge._loop.stacks.Wait` itself) parks the runner in which it runs and
+switches to the blocked stack. The stack resumes at the place in the queue where a task would take its next step, and is
+a runner from then on. So the root starts every runner, any number of blocked stacks never nest, and they end in any
+order.
 
-While nobody is blocked one runner iterates the loop, and an iteration costs what the standard library's costs.
+This module starts and ends runners and closes the loop. ``blocking`` blocks and resumes one stack, ``stacks`` keeps the
+record of all stacks, ``held_contexts`` handles contexts that blocked stacks have entered, and ``forwarding`` handles
+foreign greenlets.
+
+While no stack is blocked one runner iterates the loop, and an iteration costs the same as on the standard loop.
 
 Where asyncio lacks a private name that this needs, :func:`new_event_loop` makes a loop that cannot be blocked.
 """
@@ -42,14 +44,14 @@ from .forwarding import Retired, start_runner, throw
 from .held_contexts import is_held, run_in_copy, take_updates
 from .stacks import Stacks, Wait
 
-# Runners that are kept for the next blocked call, once several calls were blocked at a time.
+# How many parked runners are kept for later blocked calls.
 _POOL = 4
 
 _run_handle: Any = getattr(events.Handle, "_run", None)
 
 
 class SwitchingLoop(BlockingLoop):
-    """A BridgeLoop on whose own thread one can block: from a task, a callback, any frame that it runs.
+    """A BridgeLoop on whose own thread code may block: in a task, a callback, or any frame that they call.
 
     ``asyncio.Runner(loop_factory=bridge.new_event_loop)`` runs one.
     """
@@ -61,7 +63,7 @@ class SwitchingLoop(BlockingLoop):
 
     @property
     def interrupted(self) -> Any:
-        """The task whose wait Ctrl-C has cancelled, of a program that shares the thread; None if there is none."""
+        """The task whose wait Ctrl-C has cancelled, in a program on the loop's thread; None if there is none."""
         return self._stacks.interrupted
 
     @interrupted.setter
@@ -70,19 +72,17 @@ class SwitchingLoop(BlockingLoop):
 
     @property
     def waits(self) -> dict[greenlet, Wait]:
-        """The waits of the stacks that are blocked."""
+        """The wait of each blocked stack."""
         return self._streams.waits
 
     @property
     def stacks(self) -> Stacks:
-        """The stacks, as the watchdog sees them."""
+        """The loop's stacks, which the watchdog checks."""
         return self._stacks
 
-    # The stacks.
-
     def _run_once(self, *more: Any, **options: Any) -> None:
-        """Iterate the loop until it is stopped. This is the root."""
-        if not self.is_running():  # called by hand, as by tests of asyncio's own
+        """Iterate the loop until it is stopped. The caller is the root stack."""
+        if not self.is_running():  # called directly, as asyncio's own tests do
             super()._run_once(*more, **options)  # type: ignore[misc]
             return
         if more or options:
@@ -96,7 +96,7 @@ class SwitchingLoop(BlockingLoop):
         watchdog.add(stacks)
         try:
             has_blocked: Any = True
-            while has_blocked is not False:  # that is what a runner returns; a stack that blocks passes nothing
+            while has_blocked is not False:  # a runner ends by returning False; a stack that blocks sends no value
                 runner = start_runner(stacks, stacks.iterate, stacks.context)
                 has_blocked = stacks.give(root, runner, runner)
         finally:
@@ -108,7 +108,7 @@ class SwitchingLoop(BlockingLoop):
             stacks.trace_no_more()
 
     def _adopt_stacks(self, root: greenlet) -> None:
-        """Let the stacks that are blocked since an earlier run end in this one's root."""
+        """Make this run's root the parent of the stacks that are blocked since an earlier run."""
         thread = threading.current_thread()
         stacks, waits = self._stacks, self._streams.waits
         if waits and thread is not stacks.thread:
@@ -125,7 +125,7 @@ class SwitchingLoop(BlockingLoop):
         stacks.last_root = stacks.active = root
 
     def _iterate(self) -> bool:
-        """Iterate the loop: what a runner does."""
+        """Iterate the loop until it is stopped. A runner runs this."""
         stacks = self._stacks
         iterate = stacks.run_once
         switches = stacks.switches
@@ -133,8 +133,8 @@ class SwitchingLoop(BlockingLoop):
             try:
                 iterate()
             except IndexError as error:
-                # While a callback was blocked another runner has taken the rest of this iteration's handles, and the
-                # iteration itself has met the empty queue.
+                # While a callback of this iteration was blocked, another runner took the remaining handles. Then the
+                # iteration popped from the empty queue.
                 if switches == stacks.switches or not _raised_by_callee(error):
                     raise
             if switches != stacks.switches:
@@ -147,20 +147,20 @@ class SwitchingLoop(BlockingLoop):
                 return False
 
     def _retire(self, keep: int) -> None:
-        """End parked runners, so that no more than so many are left."""
+        """End parked runners until at most `keep` are left."""
         stacks = self._stacks
         parked, here = stacks.parked, getcurrent()
         while len(parked) > keep:
             runner = parked.pop()
             runner.parent = here
             throw(runner, Retired)
-            runner.parent = stacks.root or here  # where others end whose parent it is
+            runner.parent = stacks.root or here  # foreign greenlets whose parent is this runner end there
 
     def end_waits(self, error: Callable[[], BaseException]) -> None:
-        """Raise a new error in every stack that is blocked now, and at the loop's end in every stack that is then.
+        """Raise a new error in every blocked stack, and at the loop's end in every stack that is blocked then.
 
-        Called on the loop's thread, before a last run that cancels all tasks. A task gets the error in the place of
-        that cancellation, and may block as it cleans up.
+        Called on the loop's thread, before a last run that cancels all tasks. A blocked task gets the error instead of
+        that cancellation, and may block again as it cleans up.
         """
         self._stacks.closed_error = error
         for wait in self._streams.waits.values():
@@ -169,28 +169,28 @@ class SwitchingLoop(BlockingLoop):
                 self.call_soon(wait)
 
     def close(self) -> None:
-        """Close the loop. What is still blocked gets BridgeClosed, and its stack ends."""
+        """Close the loop. Each stack that is still blocked gets BridgeClosed and ends."""
         if self._streams.waits and not self.is_running() and not self.is_closed():
             self._end_stacks()
         super().close()
         if self.is_closed():
-            # The main greenlet of a thread: left to the garbage collector of another thread after this one's end, as
-            # part of the cycle that loop and stacks are, it crashes the process.
+            # They may hold the main greenlet of this thread. Loop and stacks form a cycle: if another thread collected
+            # that with the main greenlet in it, after the end of this thread, the process would crash.
             self._stacks.last_root = self._stacks.root = self._stacks.active = None
 
     def _end_stacks(self) -> None:
         if threading.current_thread() is not self._stacks.thread:
             self._stacks.active = None
-            self._streams.waits.clear()  # their own thread ends them as soon as it sees that nobody refers to them
+            self._streams.waits.clear()  # unreferenced greenlets are ended in their own thread, by greenlet itself
             return
         root = getcurrent()
         self._adopt_stacks(root)
         self._stacks.root = root
         self._stacks.refusals = {}
         self._stopping = True
-        self._ready = _Nothing()  # each runs nothing but its own end
+        self._ready = _Nothing()  # the stacks run their own cleanup only, no other callback
         running = get_running_loop()
-        set_running_loop(self)  # for what they call
+        set_running_loop(self)  # for the cleanup
         exits: list[BaseException] = []
         try:
             for stack, wait in list(self._streams.waits.items()):
@@ -210,13 +210,10 @@ class SwitchingLoop(BlockingLoop):
             super().close()
             raise exits[0]
 
-    # Contexts. One that a blocked stack is inside cannot be entered again.
-
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Handle an error; where a callback could not enter its context, run it in a copy.
+        """Handle an error. If a callback could not enter its context, run it in a copy.
 
-        That is so where tasks share a context by ``context=``, and one of them is blocked. What the callback sets in
-        the copy is set in the context when the stack that holds it goes on.
+        That happens where tasks share a context by ``context=`` and one of them is blocked; see ``held_contexts``.
         """
         handle: Any = context.get("handle")
         for wait in (handle, getattr(handle, "_callback", None)):
@@ -234,14 +231,14 @@ class SwitchingLoop(BlockingLoop):
 
 
 class _Nothing(deque[Any]):
-    """The queue of a loop that is closing: what is put into it is dropped."""
+    """The queue of a closing loop. It stays empty."""
 
     def append(self, item: Any) -> None:
-        """Drop it."""
+        """Drop the item."""
 
 
 def _raised_by_callee(error: BaseException) -> bool:
-    """Return whether the error was raised by the very function that was called, not by what that has called."""
+    """Return whether the function that the caller called raised the error itself, not a function further up."""
     called = error.__traceback__ and error.__traceback__.tb_next
     return called is not None and called.tb_next is None
 

@@ -1,8 +1,15 @@
-"""BridgeTask and the coroutine inside it: how a task awaits Deferreds as well as Futures.
+"""BridgeTask and its driver: how a task awaits Deferreds as well as Futures.
 
-asyncio's task takes what its coroutine yields for a Future and fails with "Task got bad yield" on a Deferred
-(twisted/twisted#9806). So the task gets a coroutine of ours, which drives the user's and hands the task a Future
-for every Deferred that comes along.
+asyncio's task expects its coroutine to yield Futures and fails with "Task got bad yield" on a Deferred
+(twisted/twisted#9806). So the task gets a coroutine of ours, the *driver*. It drives the user's coroutine, passes
+Futures on, and yields a Future for every Deferred.
+
+Two rules hold wherever the loop calls the user's code. The places refer to this section.
+
+* **Not inside** ``except``. An exception that the user's code raises there would get ours as its ``__context__``, and
+  code that waits there would keep ours alive for as long.
+* **Delete the locals.** An error's traceback holds the frames that it passed through. If such a frame holds the error
+  itself, or a task that ended with the error, they form a reference cycle.
 """
 
 from __future__ import annotations
@@ -19,10 +26,10 @@ from .._values.deferreds import deferreds, is_deferred_type
 class BridgeTask(asyncio.Task[Any]):
     """A task whose coroutine may await Deferreds, and that can be cancelled while its step is blocked.
 
-    It has no ``__init__`` of its own, which would cost a fifth of the time to make a task, so its attributes are there
-    only once they are set. ``wait``: the wait that the task's step is blocked in, on a loop that switches stacks.
-    ``cancels``: the cancellations that went to a wait and were not taken back. The task of C does not know of them,
-    since what it would do for one is to cancel the next step.
+    It has no ``__init__``, which would cost a fifth of the time to make a task. So an attribute is missing until it is
+    set. ``wait``: the wait that the task's step is blocked in, on a loop that switches stacks. ``cancels``: how many
+    cancellations went to a wait and were not taken back by ``uncancel()``. They are kept from C's task, which would
+    cancel the next step for them.
     """
 
     __slots__ = ("cancels", "user_coro", "wait")
@@ -38,7 +45,7 @@ class BridgeTask(asyncio.Task[Any]):
             return driven_by(super().get_coro())
 
     def get_stack(self, *, limit: int | None = None) -> list[types.FrameType]:
-        """Return the frames of the task; of one that is blocked the outermost, as of one that awaits."""
+        """Return the frames of the task. Of a blocked task that is the outermost frame, as of a task that awaits."""
         if _wait_of(self) is None:
             return super().get_stack(limit=limit)
         frame = getattr(self.get_coro(), "cr_frame", None)
@@ -50,7 +57,7 @@ class BridgeTask(asyncio.Task[Any]):
 
     @_coro.setter
     def _coro(self, coro: Coroutine[Any, Any, Any]) -> None:
-        """Take the next steps in another coroutine, which drives the one before, as greenback's portals do."""
+        """Replace the task's coroutine by one that drives it, as greenback's portals do. The next step runs it."""
         driver: Any = super().get_coro()
         self.user_coro = coro
         if driver.cr_running:
@@ -71,10 +78,10 @@ class BridgeTask(asyncio.Task[Any]):
         return bool(getattr(super(), "_must_cancel", False)) or self in _self_cancels(self)
 
     def cancel(self, msg: Any = None) -> bool:
-        """Cancel the task, also while its step is blocked: then as around an await.
+        """Cancel the task. While its step is blocked, cancel the wait, as if it were an await.
 
-        What cancels itself is cancelled where it next suspends, and nobody knows yet whether it will block there or
-        await. So this is noted, for the wait or for the driver.
+        A task that cancels itself is cancelled where it next suspends. Whether it will block or await there is not
+        known yet, so the cancellation is noted for the wait and for the driver.
         """
         wait = _wait_of(self)
         if wait is not None:
@@ -87,35 +94,35 @@ class BridgeTask(asyncio.Task[Any]):
         return True
 
     def cancelling(self) -> int:
-        """Return how many cancellations have been asked for and not taken back."""
+        """Return the number of cancellation requests, minus those taken back by :meth:`uncancel`."""
         return super().cancelling() + _cancels_of(self)
 
     def uncancel(self) -> int:
-        """Take one cancellation back, and return how many are left."""
+        """Take one cancellation request back and return how many are left."""
         own = _cancels_of(self)
         if not own:
             return super().uncancel()
         self.cancels = own - 1
         left = self.cancelling()
-        if not left and sys.version_info >= (3, 13):  # from there on it does not cancel what it has not cancelled yet
+        if not left and sys.version_info >= (3, 13):  # from 3.13 on, this revokes a cancellation not yet delivered
             _self_cancels(self).pop(self, None)
         return left
 
 
 class EagerTask(BridgeTask):
-    """A task whose first step runs as it is made, most often within the step of another task.
+    """A task whose first step runs in its constructor, most often within the step of another task.
 
-    Where it blocks in there, the other one stands still below it, and a cancellation of that has to reach this one:
-    as for a task that is not ours, see :mod:`bridge._loop.asyncio_tasks`.
+    If that first step blocks, the other task cannot continue below it. A cancellation of the other task then has to
+    reach this one. :mod:`bridge._loop.asyncio_tasks` does that, as for tasks of other classes.
     """
 
 
-# What tasks await most often, and take as it is.
+# The types that tasks await most often and that the driver yields unchanged.
 _PLAIN = frozenset({type(None), asyncio.Future, asyncio.Task, BridgeTask})
 
 
 def is_task(x: object) -> bool:
-    """Return whether x is a task of asyncio's, of the class in C or of the one in Python."""
+    """Return whether x is an asyncio task, in C or in Python."""
     return asyncio.isfuture(x) and hasattr(x, "get_coro")
 
 
@@ -126,7 +133,7 @@ def set_once(future: asyncio.Future[None]) -> None:
 
 
 def cancel_now(loop: asyncio.AbstractEventLoop) -> None:
-    """Hand over to the current task the cancellation that it asked for itself. Called as its step ends."""
+    """Deliver to the current task the cancellation that it requested of itself. Called at the end of its step."""
     task = _current_task(loop)
     noted = _cancels_noted_by(loop)
     if isinstance(task, BridgeTask) and task in noted:
@@ -134,35 +141,35 @@ def cancel_now(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.Task.cancel(task, message)
         if task.cancels:
             task.cancels -= 1
-        else:  # it was taken back, which from CPython 3.13 on undoes it only if it was the last one
+        else:  # uncancel() was called; from CPython 3.13 on that revokes the cancellation only if the count is 0
             asyncio.Task.uncancel(task)
 
 
 class _Replaced(Exception):
-    """Thrown into the driver of a task that is suspended: from now on it drives another coroutine."""
+    """Thrown into the driver of a suspended task, to make it drive another coroutine."""
 
     def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
         self.coro = coro
-        self.waited: Any = None  # what the task waits for
+        self.waited: Any = None  # what the driver yielded last, and the task waits for
 
     def resume(self, send: object) -> Any:
-        """Return what the driver has yielded before, and yields once more, to whom has thrown this."""
+        """Return what the driver yielded last. It yields that again, to the caller of ``throw()``."""
         return self.waited
 
 
 def _replaced(task: object) -> Any:
-    """Return under what the coroutine is noted that replaces the one of a task, which is in a step now."""
+    """Return the key in a loop's notes for the new coroutine of a running task."""
     return "coro", task
 
 
 def _end_step(coro: Any, loop: asyncio.AbstractEventLoop) -> Any:
-    """Do what was noted in the current task's step, and return the coroutine of the next step."""
+    """Carry out what was noted during the current task's step. Return the coroutine of the next step."""
     cancel_now(loop)
     return _cancels_noted_by(loop).pop(_replaced(_current_task(loop)), coro)
 
 
 def _drop_noted(loop: asyncio.AbstractEventLoop) -> None:
-    """Forget what was noted in the current task's step, with which the task fails."""
+    """Drop what was noted during the current task's step, as the task fails."""
     task, noted = _current_task(loop), _cancels_noted_by(loop)
     noted.pop(task, None)
     noted.pop(_replaced(task), None)
@@ -176,8 +183,8 @@ def _cancels_of(task: Any) -> int:
     return getattr(task, "cancels", 0)
 
 
-# Of loops that cannot be blocked, whose tasks note no cancellations. It is empty, but while a task is in the step in
-# which its coroutine was replaced.
+# The notes of all loops that cannot be blocked. Their tasks note no cancellations here. It holds an entry only between
+# the replacement of a running task's coroutine and the end of that step.
 NO_CANCELS: dict[Any, Any] = {}
 
 
@@ -200,7 +207,8 @@ _current_task = asyncio.current_task
 class Contained:
     """The SystemExit or KeyboardInterrupt that ended a contained coroutine, as its result.
 
-    A task that lets one of them out ends the loop. Where somebody waits for the task, the exception is his.
+    A task that raises one of the two ends the loop. Where a caller waits for the task, the exception belongs to the
+    caller instead.
     """
 
     __slots__ = ("error",)
@@ -210,23 +218,23 @@ class Contained:
 
 
 def drive(coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Coroutine[Any, Any, Any]:
-    """Return a coroutine that runs coro and that any asyncio task on the loop can run."""
+    """Return a driver of coro, which any asyncio task on the loop can run."""
     driver = _driver(_steps(coro, loop, False, _cancels_noted_by(loop)))
-    # Up to its first yield, where it stands inside its try. A task that is cancelled before its first step throws
-    # into the driver, which must hand that on, or the user's coroutine would end as "never awaited".
+    # Advance the driver to its first yield, inside its `try`. If the task is cancelled before its first step, it throws
+    # into the driver. The driver must pass that on, or Python would warn that coro was never awaited.
     driver.send(None)
     return driver
 
 
 def contained(coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Coroutine[Any, Any, Any]:
-    """Return a coroutine as from :func:`drive` that returns SystemExit and KeyboardInterrupt as :class:`Contained`."""
+    """Return a driver as from :func:`drive` that returns SystemExit and KeyboardInterrupt as :class:`Contained`."""
     driver = _driver(_steps(coro, loop, True, _cancels_noted_by(loop)))
     driver.send(None)
     return driver
 
 
 def driven_by(driver: Any) -> Coroutine[Any, Any, Any]:
-    """Return the user's coroutine that a coroutine from :func:`drive` runs; another coroutine is returned as it is."""
+    """Return the user's coroutine that a driver runs. Return any other coroutine unchanged."""
     if getattr(driver, "cr_code", None) is not _driver.__code__:
         coroutine: Coroutine[Any, Any, Any] = driver
         return coroutine
@@ -236,7 +244,7 @@ def driven_by(driver: Any) -> Coroutine[Any, Any, Any]:
 
 
 def inner_coroutine(awaited: Any) -> Any:
-    """Return the user's coroutine if that is the driver of one, None if the driver has ended; else what was passed."""
+    """Return the user's coroutine that a driver runs, None if the driver has ended. Return anything else unchanged."""
     if getattr(awaited, "cr_code", None) is not _driver.__code__:
         return awaited
     frame = awaited.cr_frame
@@ -246,12 +254,12 @@ def inner_coroutine(awaited: Any) -> Any:
 
 
 def is_plain(waited: Any) -> bool:
-    """Return whether a task takes this from its coroutine as it is: whether it is no Deferred."""
+    """Return whether a driver yields this to its task unchanged, which it does for everything but a Deferred."""
     return type(waited) in _PLAIN or not is_deferred_type(waited.__class__)
 
 
 async def _driver(steps: Any) -> Any:
-    # From CPython 3.12 on a task takes no generator-based coroutine, so the generator has this one around it.
+    # From CPython 3.12 on a task refuses a generator-based coroutine, so this coroutine wraps it.
     return await steps
 
 
@@ -262,14 +270,14 @@ _EXITS = (SystemExit, KeyboardInterrupt)
 
 @types.coroutine
 def _steps(coro: _Coro, loop: asyncio.AbstractEventLoop, contain: bool, noted: dict[Any, Any]) -> _Yielding:
-    # Few names: a task has this frame, and one that blocks has it twice.
+    # Few locals: every task has this frame, and a task that blocks has it twice.
     value: Any = None
     error: BaseException | None = None
-    overtaken: Any = None  # a Future of a Deferred, or _Replaced
+    overtaken: Any = None  # the Future of a Deferred, or _Replaced
     fired: Any = None
     try:
         yield
-    except GeneratorExit:  # dropped before its first step: Python itself warns of the user's coroutine
+    except GeneratorExit:  # dropped before the first step: Python itself warns that coro was never awaited
         raise
     except _Replaced as raised:
         coro, overtaken = raised.coro, raised
@@ -277,12 +285,12 @@ def _steps(coro: _Coro, loop: asyncio.AbstractEventLoop, contain: bool, noted: d
         error = raised
     while True:
         try:
-            # None of this stands in an except block: the user's code would get our exception as its context.
+            # Outside `except`; see the head of this module.
             if error is not None:
                 try:
                     waited = coro.throw(error)
                 finally:
-                    error = None  # a frame that holds the exception that passes through it is a reference cycle
+                    error = None  # or this frame and the error form a reference cycle
             elif overtaken is not None:
                 waited = overtaken.resume(coro.send)
                 overtaken = None
@@ -320,4 +328,4 @@ def _steps(coro: _Coro, loop: asyncio.AbstractEventLoop, contain: bool, noted: d
             if fired.is_overtaken():
                 error = fired.error()
                 overtaken = fired if error is None else None
-        fired = waited = None  # a failed task has the error, and the frames of the error are called by this one
+        fired = waited = None  # or a failed task that was awaited, its error and this frame form a cycle

@@ -1,9 +1,9 @@
-"""Waiters on a loop, for what ends in no Future of the loop's own: another thread or the loop itself may notify them.
+"""Waiters that wait on a loop for an event that is not a Future of that loop. Any thread may notify them.
 
-They keep the contract of :class:`bridge.strategies.Waiter`. The loop goes on meanwhile: on its own thread the stack
-switches, and in a worker thread of the loop a coroutine waits there, inside the worker's cancel scope. What ends the
-wait from outside (a cancellation of the task or the scope, Ctrl-C, the end of the loop) is raised, and reaches nothing
-else: what is waited for goes on.
+They keep the contract of :class:`bridge.strategies.Waiter`, and the loop keeps running. On the loop's own thread the
+stack switches. In a worker thread of the loop a coroutine waits on the loop, inside the worker's cancel scope. An
+exception that ends the wait from outside (a cancellation of the task or the scope, Ctrl-C, the end of the loop) is
+raised to the caller only: the work that it waited for continues.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from .switching import SwitchingLoop
 
 
 class Told(asyncio.Future[None]):
-    """What the stack or the coroutine waits for; a class of its own, so that a report knows it."""
+    """The Future that a LoopWaiter waits for; a class of its own, so that reports recognize it."""
 
 
 class LoopWaiter:
-    """What the two have in common: ``notify()`` in any thread, by a Future of the loop's."""
+    """The base of both waiters: ``notify()``, from any thread, by a Future of the loop."""
 
     __slots__ = ("_future", "_loop", "notified")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._future: Told | None = None  # while somebody waits
+        self._future: Told | None = None  # set during a wait
         self.notified = False
 
     def notify(self) -> None:
         """End the wait. Called once, from any thread."""
-        self.notified = True  # first: who is about to wait looks at it last
+        self.notified = True  # first: _begin() sets _future and then checks this
         if self._future is None:
             return
         if get_running_loop() is self._loop:
             self._go_on()
         else:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, which has ended the wait
+            with contextlib.suppress(RuntimeError):  # the loop was closed, which has ended the wait
                 self._loop.call_soon_threadsafe(self._go_on)
 
     def _begin(self, timeout: float | None) -> tuple[Told, asyncio.TimerHandle | None]:
-        """Return the Future to wait for, and the timer that ends it. Called on the loop's thread."""
+        """Return the Future to wait for and the timer that settles it. Called on the loop's thread."""
         self._future = future = Told(loop=self._loop)
         timer = None if timeout is None else self._loop.call_later(timeout, self._go_on)
         if self.notified:
@@ -63,16 +63,17 @@ class LoopWaiter:
 
 
 class StackWaiter(LoopWaiter):
-    """Waits on the loop's own thread, where the stack switches; in a task as around an ``await``."""
+    """Waits on the loop's own thread by switching the stack. In a task it behaves like an ``await``."""
 
     __slots__ = ()
     _loop: SwitchingLoop
 
     def wait(self, timeout: float | None) -> bool:
-        """Let the loop go on until notified.
+        """Block the stack until notified. Return False on time-out.
 
+        :param timeout: seconds; None waits for ever.
         :raises DeadlockError: called on the root stack, outside any callback.
-        :raises asyncio.CancelledError: the task that waits was cancelled.
+        :raises asyncio.CancelledError: the waiting task was cancelled.
         :raises BridgeClosed: the loop was stopped for good or closed.
         """
         loop = self._loop
@@ -94,7 +95,7 @@ class StackWaiter(LoopWaiter):
 
 
 class ScopeWaiter(LoopWaiter):
-    """Waits in a worker thread of the loop, for as long as the cancel scope in which it works is not cancelled."""
+    """Waits in a worker thread of the loop, until notified or until the worker's cancel scope is cancelled."""
 
     __slots__ = ("_block_on",)
 
@@ -103,8 +104,9 @@ class ScopeWaiter(LoopWaiter):
         self._block_on = block_on
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait until notified, inside the scope.
+        """Wait until notified, inside the scope. Return False on time-out.
 
+        :param timeout: seconds; None waits for ever.
         :raises asyncio.CancelledError: the scope was cancelled.
         :raises BridgeClosed: the loop was stopped for good or closed.
         """
@@ -116,7 +118,7 @@ class ScopeWaiter(LoopWaiter):
         return done
 
     async def until_it_is_done(self, timeout: float | None) -> bool:
-        """Wait on the loop; its name is what a report shows."""
+        """Wait on the loop. Reports show the name of this coroutine."""
         timer = None
         try:
             future, timer = self._begin(timeout)

@@ -1,7 +1,7 @@
-"""Where a worker thread came from: the loop that handed it its work, and the cancel scope it works in.
+"""The loop that a worker thread works for, and the cancel scope in which it works.
 
-A worker thread of ``asyncio.to_thread``, ``deferToThread`` or ``anyio.to_thread`` on a loop of ours finds its way
-back to that loop. A thread that nobody handed any work to has no home.
+A call that blocks in a worker thread of ``asyncio.to_thread``, ``deferToThread`` or ``anyio.to_thread`` on a loop of
+ours goes to that loop. Any other thread works for no loop.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Job:
-    """One piece of work for an executor. ``future`` is what the loop gave for it, as soon as it is known."""
+    """One piece of work for an executor. ``future``: the loop's Future for it; None until the loop has returned it."""
 
     __slots__ = ("future", "loop")
 
@@ -42,42 +42,42 @@ _local = _Local()
 def loop_of_this_thread() -> asyncio.AbstractEventLoop | None:
     """Return the loop that this worker thread works for, None in any other thread.
 
-    :raises StrategyUnavailable: it is anyio's, and anyio lacks a private name by which to find its loop.
+    :raises StrategyUnavailable: it is an anyio worker, and anyio lacks a private name by which to find its loop.
     """
     try:
         return _local.loop
     except AttributeError:
         _check_anyio()
-        # An anyio worker serves one loop for as long as it lives.
+        # An anyio worker serves the same loop from its start to its end.
         backend = sys.modules.get("anyio._backends._asyncio")
         thread: Any = threading.current_thread()
-        worker_type: Any = getattr(backend, "WorkerThread", ())  # (): without anyio, or without its class
+        worker_type: Any = getattr(backend, "WorkerThread", ())  # (): anyio is not imported, or lacks the class
         _local.loop = getattr(thread, "loop", None) if isinstance(thread, worker_type) else None
         return _local.loop
 
 
 def come_from(loop: asyncio.AbstractEventLoop | None) -> None:
-    """Note that this worker thread works for the loop, if there is one."""
+    """Set the loop that this worker thread works for; None for no loop."""
     _local.loop = loop
 
 
 def forget_worker_loop() -> None:
-    """Let this thread have no home any more, in a forked child."""
+    """After a fork: forget which loop this thread works for."""
     _local.loop = None
 
 
 def job_of_this_thread() -> Job | None:
-    """Return the work that this thread of an executor does for a loop of ours, None in any other thread."""
+    """Return the job that this executor thread runs for a loop of ours, None in any other thread."""
     return _local.job
 
 
 def loop_here() -> asyncio.AbstractEventLoop | None:
-    """Return the loop that runs in this thread, or that this worker thread got its work from."""
+    """Return the loop that runs in this thread, else the loop that this worker thread works for."""
     return get_running_loop() or loop_of_this_thread()
 
 
 def call_for(job: Job, func: Callable[..., T], *args: Any) -> T:
-    """Call func in this thread as work that the loop handed to it."""
+    """Call func in this thread as the given job of a loop."""
     before = loop_of_this_thread(), _local.job
     _local.loop, _local.job = job.loop, job
     try:
@@ -87,7 +87,7 @@ def call_for(job: Job, func: Callable[..., T], *args: Any) -> T:
 
 
 class PoolThread(native.Thread):
-    """A thread of a reactor's pool; ``home`` is called in it for the loop that it works for."""
+    """A thread of a reactor's pool. It calls ``home`` when it starts, for the loop that it works for."""
 
     def __init__(self, home: Callable[[], asyncio.AbstractEventLoop | None], **options: Any) -> None:
         super().__init__(**options)
@@ -100,26 +100,26 @@ class PoolThread(native.Thread):
 
 
 def scope_of_this_thread() -> Any:
-    """Return the anyio CancelScope that this worker thread works in, None where there is none.
+    """Return the anyio CancelScope in which this worker thread works, None if there is none.
 
-    :raises StrategyUnavailable: it is anyio's, and anyio lacks a private name by which to enter its scope.
+    :raises StrategyUnavailable: it is an anyio worker, and anyio lacks a private name by which to enter its scope.
     """
     backend = sys.modules.get("anyio._backends._asyncio")
     if backend is None:
         return None
     try:
         scope = getattr(backend.threadlocals, "current_cancel_scope", None)
-    except AttributeError:  # anyio has lost that name, or another thread is just importing it
+    except AttributeError:  # this anyio lacks the name, or another thread is importing anyio at this moment
         _check_anyio()
         return None
-    if scope is not None and lost(SCOPES):  # asked only here, for every call comes by
+    if scope is not None and lost(SCOPES):  # checked last, since every call comes here
         _check_anyio()
         return None
     return scope
 
 
 def _check_anyio() -> None:
-    """Refuse a worker thread of anyio's that would be served outside its loop or its cancel scope."""
+    """Raise StrategyUnavailable in an anyio worker whose calls would run outside its loop or its cancel scope."""
     is_anyios = type(threading.current_thread()).__module__ == "anyio._backends._asyncio"
     if is_anyios and lost(SCOPES):
         raise unavailable(SCOPES, "call anyio.from_thread.run(function) in such a thread")
@@ -135,19 +135,20 @@ async def within(scope: Any, coro: Coroutine[Any, Any, T]) -> T:
     scope._tasks.add(task)
     cancelled = _cancelled(scope)
     if cancelled is not None:
-        # anyio looks for tasks to cancel while there are any in the scope, and there were none. A scope that its host
-        # has left, as it has abandoned this worker, is no more among those that the outer one looks into.
+        # A cancelled scope of anyio's retries the delivery only while it has tasks, and this one had none. If the host
+        # task has left the scope (it abandoned this worker), the outer scope no longer delivers to it either: then the
+        # delivery starts in the scope itself.
         origin = cancelled if scope._active else scope
         asyncio.get_running_loop().call_soon(origin._deliver_cancellation, origin)
     try:
         return await coro
     finally:
         scope._tasks.discard(task)
-        del task  # an error's traceback holds this frame, and the task the error
+        del task  # an error's traceback has this frame; see the head of task.py
 
 
 def _cancelled(scope: Any) -> Any:
-    """Return the scope, or the one around it, that cancels what runs in it; None if there is none."""
+    """Return the innermost cancelled scope that applies: this one or one around it, up to a shield. None if none is."""
     while scope is not None and not scope.cancel_called:
         scope = None if scope.shield else scope._parent_scope
     return scope

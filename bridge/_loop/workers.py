@@ -1,7 +1,7 @@
-"""The worker threads of a loop: real ones, also in a process that gevent has patched.
+"""The worker threads of a loop: native threads, also in a process that gevent has patched.
 
-There ``threading.Thread`` starts a greenlet in the thread that starts it. One that our loop's thread starts never runs,
-for that thread waits in the system and not in gevent's hub; so whoever waits for its work hangs.
+In such a process ``threading.Thread`` starts a greenlet in the calling thread. A greenlet that our loop's thread starts
+never runs, because that thread waits in the selector and not in gevent's hub. A caller that waits for its work hangs.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from .._private.cpython import idle_workers, worker
 from .._private.rows import EXIT, GEVENT
 from .._threads import native
 
-# Seconds after which the end of a loop first looks again whether the threads of its executor have ended.
+# The first pause between two checks whether the threads of an executor have ended, in seconds.
 _JOIN_PAUSE = 0.0005
 
 
 class Workers(ThreadPoolExecutor):
-    """Worker threads that the loop waits for as it ends, and that the interpreter does not wait for as it exits.
+    """An executor whose threads the loop joins when it ends, and that the interpreter does not join at exit.
 
-    It would join them before any handler of ``atexit`` runs, and it is such a handler that ends the loop and with it
-    the calls that workers are blocked in.
+    The interpreter would join them before any ``atexit`` handler runs. But it is our ``atexit`` handler that ends the
+    loop, and with it the calls in which the threads are blocked.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         if native.is_patched() and not lost(GEVENT, "cpython"):
-            # For greenlets then: a lock of gevent's that the loop's thread has waited for relies on a hub there, which
-            # runs only while that thread waits.
+            # The executor's own queue and locks are gevent's then. A gevent lock that the loop's thread has waited for
+            # relies on a hub in that thread, which runs only while the thread waits there.
             self._work_queue = importlib.import_module("_queue").SimpleQueue()
             self._shutdown_lock = native.allocate_lock()
             idle: Any = self._idle_semaphore
@@ -57,7 +57,7 @@ class Workers(ThreadPoolExecutor):
                 workers.pop(thread, None)
 
     def _add_real_thread(self) -> None:
-        """Start a thread where the executor itself would start a greenlet, in a thread that runs no hub."""
+        """Start a native thread, where the executor itself would start a greenlet in a thread without a hub."""
         count = len(self._threads)
         if self._idle_semaphore.acquire(timeout=0) or count >= self._max_workers:
             return
@@ -67,7 +67,7 @@ class Workers(ThreadPoolExecutor):
             queue.put(None)
 
         me, work = weakref.ref(self, dropped), worker
-        # The executor has no initializer, for which 3.14 has this context in the place of two arguments.
+        # No initializer is used. CPython 3.14 passes a worker context instead of the two arguments for that.
         arguments: tuple[Any, ...]
         if sys.version_info >= (3, 14):
             arguments = me, self._create_worker_context(), queue
@@ -81,26 +81,26 @@ class Workers(ThreadPoolExecutor):
 
 
 def load_executors() -> None:
-    """Put the executors of ``concurrent.futures`` in the place of their lazy imports, which CPython has from 3.15 on.
+    """Resolve the lazy imports of the executors in ``concurrent.futures``, which CPython has from 3.15 on.
 
-    PySide6 6.12 has an import function of its own, by which they are never resolved: asyncio then compares executors
-    with what is no class, on any loop.
+    PySide6 6.12 has its own import function, which never resolves them. asyncio then passes an object that is not a
+    class to ``isinstance()``, on any loop.
     """
     for name, module in ("ThreadPoolExecutor", "thread"), ("ProcessPoolExecutor", "process"):
         if name == "ProcessPoolExecutor" and "shiboken6" not in sys.modules:
-            return  # what it imports takes a fourth of the time of a first call
+            return  # its imports would take a fourth of the time of a first call
         if not isinstance(vars(concurrent.futures).get(name), type):
             loaded = importlib.import_module(f"concurrent.futures.{module}")
             setattr(concurrent.futures, name, getattr(loaded, name))
 
 
 def pool_for(executor: Any, default: Any) -> Any:
-    """Return the executor for work of a loop of ours, in a patched process.
+    """Return the executor for work of a loop of ours, in a process that gevent has patched.
 
-    :param executor: the one that was asked for; None for the default one.
-    :param default: the loop's default executor, if it has one.
-    :raises StrategyUnavailable: this Python or anyio lacks a private name that real threads need.
-    :raises BridgeError: its threads would be greenlets, and run in the loop's thread itself, or never.
+    :param executor: the executor that the caller passed; None for the default one.
+    :param default: the loop's default executor; None if it has none.
+    :raises StrategyUnavailable: this Python or anyio lacks a private name that native threads need.
+    :raises BridgeError: the executor's threads would be greenlets, which run in the loop's own thread or never.
     """
     pool = default if executor is None else executor
     if lost(GEVENT, "cpython"):
@@ -124,8 +124,8 @@ _prepared: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 
 async def prepare(loop: asyncio.AbstractEventLoop) -> None:
-    """Let anyio have real worker threads on the loop that runs here, if the process is patched."""
-    # anyio knows the loop in a task only.
+    """Make anyio use native worker threads on the running loop, if gevent has patched the process."""
+    # A coroutine, because anyio finds its loop only in a task.
     if native.is_patched() and loop not in _prepared:
         if not lost(GEVENT, "anyio"):
             from . import anyio_workers
@@ -135,21 +135,21 @@ async def prepare(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def has_real_threads(loop: asyncio.AbstractEventLoop) -> bool:
-    """Return whether anyio's worker threads on the loop are threads."""
+    """Return whether anyio's worker threads on the loop are native threads."""
     return not native.is_patched() or loop in _prepared
 
 
 async def shut_down_executor(executor: ThreadPoolExecutor, deadline: float) -> bool:
-    """Let the executor's threads finish what they do; return False if they had not by the deadline.
+    """Shut the executor down and wait until its threads have ended. Return False if they have not by the deadline.
 
     :param deadline: the running loop's time, in seconds.
     """
     loop = asyncio.get_running_loop()
     executor.shutdown(wait=False, cancel_futures=True)
     pause = _JOIN_PAUSE
-    threads: Any = getattr(executor, "_threads", ())  # without them nobody knows, and they end by themselves
+    threads: Any = getattr(executor, "_threads", ())  # without the private name: not waited for, they end by themselves
     while any(thread.is_alive() for thread in threads):
-        # Not a thread that joins them: as the process exits no thread can start.
+        # Polling, since a thread that joins them could not start while the process exits.
         if loop.time() >= deadline:
             return False
         await asyncio.sleep(pause)

@@ -1,12 +1,12 @@
 """Locks that Ctrl-C never leaves held: an RLock, and the Condition that a Future waits on.
 
 In CPython 3.14, and in no other version, ``with lock:`` handles signals between the acquisition and the first line of
-the block (python/cpython#148874, mended in 3.15). A handler that raises there leaves any lock of the standard library's
-held, for ever. Ours are entered by a method in Python there, which undoes its acquisition.
+the block (python/cpython#148874, fixed in 3.15). A handler that raises there leaves a lock of the standard library
+held for ever. On 3.14 our locks have an ``__enter__`` in Python, which undoes the acquisition.
 
-``threading.Condition`` enters its lock in a method written in Python. A signal handler that raises between that and the
-first line of the ``with`` block, or as ``wait()`` has just let the lock go, leaves it held for ever or fails to release
-it. Whoever settles the Future then stands still, and for ours that is the loop's thread.
+``threading.Condition`` enters its lock in a method written in Python. A signal handler may raise between that and the
+first line of the ``with`` block, or just after ``wait()`` has released the lock. Then the lock stays held for ever, or
+its release fails. The thread that settles the Future then blocks; for our Futures that is the loop's thread.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 else:
 
     class ThreadRLock(original("_thread", "RLock")):
-        """A lock of threads, also in a process that gevent has patched, whose ``with`` undoes what is cut off."""
+        """CPython's RLock, also in a process that gevent has patched. An interrupted ``with`` never leaves it held."""
 
         if WITH_MAY_LEAVE_HELD and hasattr(original("_thread", "RLock"), "_recursion_count"):
 
             def __enter__(self) -> bool:
-                """Acquire the lock; no signal is handled between the end of this and the block."""
+                """Acquire the lock. No signal is handled between the return of this method and the block."""
                 held = self._recursion_count()
                 try:
                     return self.acquire()
@@ -42,29 +42,29 @@ else:
                     raise
 
     class _Lock(ThreadRLock, threading.Condition):
-        """A lock whose methods are those of C, and a condition by its class."""
+        """An RLock with its methods in C that is also an instance of ``threading.Condition``."""
 
 
 def new_lock() -> threading.RLock:
-    """Return a re-entrant lock that Ctrl-C does not leave held; of gevent's in a process that it has patched."""
+    """Return a re-entrant lock that Ctrl-C does not leave held; gevent's lock in a process that gevent has patched."""
     return ThreadRLock() if WITH_MAY_LEAVE_HELD and not is_patched() else threading.RLock()
 
 
 class Condition(_Lock):
-    """A condition variable and its lock in one; also in a process that gevent has patched, where it blocks threads."""
+    """A condition variable and its lock in one object. It blocks threads, also in a process that gevent has patched."""
 
-    # Called by each thread that begins to wait, with the lock held, once it is among those that are to be notified.
+    # Called by each thread that begins to wait, with the lock held, after its waiter was added to the list.
     on_wait: Callable[[], object] | None = None
 
     def __init__(self) -> None:
         self._waiters: deque[Any] = deque()
 
     def waiter(self) -> Any:
-        """Return what waits in this thread in the place of a lock, a ``Waiter``; None for the lock."""
+        """Return the ``Waiter`` by which this thread waits; None to wait on a lock."""
         return None
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Let the lock go, wait to be notified, take the lock again, and return whether it was not the time that ended.
+        """Release the lock, wait to be notified and take the lock again. Return False on time-out.
 
         :param timeout: seconds; None waits for ever.
         :raises RuntimeError: the lock is not held.
@@ -79,13 +79,13 @@ class Condition(_Lock):
         else:
             waiter = _Notified(other)
         saved: list[Any] = []
-        let_go, take_back = _ways_of(lock)
+        release, restore = _release_and_restore(lock)
         try:
             self._waiters.append(waiter)
             if self.on_wait is not None:
                 self.on_wait()
-            # In one call of C: once the lock is free, it is known how often it was held.
-            saved.extend(let_go)
+            # Release and save the count in one call of C: once the lock is free, `saved` says how often it was held.
+            saved.extend(release)
             if other is not None:
                 return bool(other.wait(None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)))
             if get_ident() == threading.main_thread().ident:
@@ -94,13 +94,13 @@ class Condition(_Lock):
         finally:
             try:
                 if saved:
-                    take_back(saved[0])
+                    restore(saved[0])
             finally:
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
 
     def notify(self, n: int = 1) -> None:
-        """Wake so many of the threads that wait.
+        """Wake at most n of the waiting threads.
 
         :raises RuntimeError: the lock is not held.
         """
@@ -111,15 +111,15 @@ class Condition(_Lock):
             waiter = waiters[0]
             try:
                 waiter.release()
-            except RuntimeError:  # notified before, and has not come to take itself away
+            except RuntimeError:  # notified before; its thread has not removed it from the list yet
                 pass
             else:
                 n -= 1
-            with contextlib.suppress(ValueError):  # it has just now
+            with contextlib.suppress(ValueError):  # its thread has just removed it
                 waiters.remove(waiter)
 
     def notify_all(self) -> None:
-        """Wake all threads that wait.
+        """Wake all waiting threads.
 
         :raises RuntimeError: the lock is not held.
         """
@@ -127,7 +127,7 @@ class Condition(_Lock):
 
 
 class _Notified:
-    """A waiter among the locks that a condition releases, each once."""
+    """A ``Waiter`` with the ``release()`` of a lock, as an entry in a condition's list of locks."""
 
     __slots__ = ("release",)
 
@@ -135,8 +135,8 @@ class _Notified:
         self.release = waiter.notify
 
 
-# RLock has these methods for threading.Condition. Without them a lock is let go once, which is how often a Future's is
-# held as its waiters let it go.
+# RLock has these methods for threading.Condition. On a Python without them the lock is released once: a Future's lock
+# is held once when a waiter releases it.
 
 
 def _is_owned(lock: Any) -> bool:
@@ -144,10 +144,10 @@ def _is_owned(lock: Any) -> bool:
     return is_owned is None or bool(is_owned())
 
 
-def _ways_of(lock: Any) -> tuple[Iterator[Any], Callable[[Any], object]]:
-    """Return what lets the lock go as it is iterated, and what takes it back, given what the former has yielded.
+def _release_and_restore(lock: Any) -> tuple[Iterator[Any], Callable[[Any], object]]:
+    """Return an iterator that releases the lock and yields its state, and a function that restores the lock from that.
 
-    All of it is C's: an interrupt in a function of ours would come between the wait and the lock.
+    Both are written in C: a signal handler could run in a function of ours, between the wait and the lock.
     """
     if hasattr(lock, "_release_save") and hasattr(lock, "_acquire_restore"):
         return map(operator.call, (lock._release_save,)), lock._acquire_restore

@@ -1,8 +1,7 @@
-"""Notice the import of a module: for what need not be imported before somebody else does it.
+"""Call a function when a module has been imported, without importing the module.
 
-A finder in ``sys.meta_path`` is asked with the import lock of the whole process held. It must not import anything
-itself, nor wait for anything. What is to happen then, happens when the module has been executed: then only the lock of
-that one module is held.
+A finder in ``sys.meta_path`` is called with the import lock of the whole process held. It must neither import anything
+nor wait. So the function is called later, when the module has been executed: then only the lock of that module is held.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from typing import Any, cast
 
 
 def add_finder(finder: Any) -> None:
-    """Have a finder asked first, in every import from now on."""
+    """Put a finder at the head of ``sys.meta_path``."""
     if finder not in sys.meta_path:
         sys.meta_path.insert(0, finder)
 
 
 def remove_finder(finder: Any) -> None:
-    """Have a finder asked no longer.
+    """Take a finder out of ``sys.meta_path``.
 
-    Not by removing it from the list: another thread that goes through the list just now would miss the next finder, and
-    so might not find its module.
+    The list is replaced, not changed. A thread that iterates over the list at this moment would miss the next finder,
+    and so might not find its module.
     """
     finders = sys.meta_path.copy()
     if finder in finders:
@@ -33,7 +32,7 @@ def remove_finder(finder: Any) -> None:
 
 
 class AfterImport:
-    """Calls a function in the thread that has just imported a module, once, before anybody can use the module.
+    """Calls a function once, in the thread that imports a module, after its execution and before its first use.
 
     :param name: of the module.
     :param function: must not wait for another thread, which may wait for the module.
@@ -44,17 +43,17 @@ class AfterImport:
         self._function = function
 
     def watch(self) -> None:
-        """Look out for the import from now on."""
+        """Begin to watch for the import."""
         add_finder(self)
 
     def stop(self) -> None:
-        """Look out no longer."""
+        """Stop watching for the import."""
         remove_finder(self)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return what the other finders return for the module, with a loader of ours; None for every other module."""
+        """Return the module's spec as the other finders find it, with our loader in it. None for any other module."""
         if fullname != self._name:
             return None
         for finder in list(sys.meta_path):
@@ -67,24 +66,24 @@ class AfterImport:
         return None
 
     def has_loaded(self) -> None:
-        """Call the function."""
+        """Stop watching and call the function."""
         self.stop()
         self._function()
 
 
 class _Loader:
-    """Stands for a module's own loader until that has executed the module."""
+    """Wraps a module's own loader until the module has been executed."""
 
     def __init__(self, loader: Any, watch: AfterImport) -> None:
         self._own = loader
         self._watch = watch
 
     def create_module(self, spec: ModuleSpec) -> Any:
-        """Leave it to the module's own loader."""
+        """Call the module's own loader."""
         return self._own.create_module(spec)
 
     def exec_module(self, module: Any) -> None:
-        """Execute the module, then say that it is there."""
+        """Execute the module, then tell the watch."""
         module.__spec__.loader = module.__loader__ = self._own
         self._own.exec_module(module)
         self._watch.has_loaded()

@@ -1,9 +1,9 @@
-"""Threads of the system's, and what belongs to them, also in a process that gevent has patched.
+"""Native threads, locks and thread identifiers, also in a process that gevent has patched.
 
-There ``threading.Thread`` starts a greenlet, ``get_ident()`` tells greenlets apart, locks block greenlets and
-``selectors.DefaultSelector`` waits in gevent's hub. Our loop, its workers and its watchdog need real threads with the
-original of all that; gevent keeps the originals. It does not matter which of the two is imported first, but threads of
-ours that run already are not patched: patch before the first call.
+In a patched process ``threading.Thread`` starts a greenlet, ``get_ident()`` identifies greenlets, locks block greenlets
+and ``selectors.DefaultSelector`` waits in gevent's hub. Our loop, its workers and its watchdog need native threads and
+the original functions, which gevent keeps. bridge and gevent may be imported in either order. But our threads that run
+already are not patched: patch before the first call.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
-# CPython 3.14 handles signals between the acquisition and the block of ``with lock:``; see condition.py.
+# ``with lock:`` may leave the lock held when a signal handler raises; see condition.py.
 WITH_MAY_LEAVE_HELD = sys.version_info[:2] == (3, 14)
 
 FOR_GREENLETS = (
@@ -29,13 +29,13 @@ FOR_GREENLETS = (
 
 
 def is_patched() -> bool:
-    """Return whether gevent has put greenlets in the place of threads."""
+    """Return whether gevent has replaced threads with greenlets in this process."""
     monkey: Any = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 def original(module: str, name: str) -> Any:
-    """Return what a name of the standard library stands for where nothing is patched."""
+    """Return a function or class of the standard library as it is without gevent's patches."""
     monkey: Any = sys.modules.get("gevent.monkey")
     if monkey is not None and monkey.is_module_patched(module):
         return monkey.get_original(module, name)
@@ -48,53 +48,53 @@ _start_new_thread: Callable[..., int] = original("_thread", "start_new_thread")
 
 
 def current_frames() -> dict[int, FrameType]:
-    """Return the frame that each thread of the system's stands in, by the thread's identifier.
+    """Return the current frame of each native thread, by the thread's identifier.
 
-    ``sys._current_frames()`` makes frame objects while it holds a lock of the interpreter's, and CPython 3.11, but for
-    its last releases, may collect garbage there. Where a finalizer lets another thread run that starts or ends one,
-    and so waits for that lock with the GIL in its hands, the process stands still for ever (python/cpython#106883).
+    ``sys._current_frames()`` creates frame objects while it holds a lock of the interpreter. CPython 3.11, except its
+    last releases, may collect garbage there. If a finalizer then lets a thread run that starts or ends another thread,
+    that one waits for the lock while it holds the GIL, and the process deadlocks (python/cpython#106883).
     """
     if sys.version_info < (3, 12) and gc.isenabled():
-        # In one call of C, so that no other thread runs and no signal is handled while garbage is not collected.
+        # In one call of C: no other thread runs and no signal is handled while garbage collection is disabled.
         calls: list[Callable[[], Any]] = [gc.disable, sys._current_frames, gc.enable]
         frames: list[dict[int, FrameType]] = list(map(operator.call, calls))
-        return frames.pop(1)  # so that none stays with this frame, which is one of them
+        return frames.pop(1)  # pop: this frame is in the dict, and must not keep it
     return sys._current_frames()
 
 
-_ours: set[int] = set()  # the identifiers of real threads in a patched process
+_ours: set[int] = set()  # the identifiers of native threads in a patched process
 _LOOK = 0.002  # seconds
 
 
 def wait_until(is_so: Callable[[], bool], timeout: float | None) -> bool:
-    """Wait in a patched process until something is so, and return whether it is. It blocks the greenlet only.
+    """Poll a condition until it is true, in a patched process. Return False on time-out. Blocks the greenlet only.
 
-    gevent's own events take a hub for deadlocked that has nothing else to wait for. So this looks again and again: it
-    is for the start and the end of threads.
+    gevent's events raise an error where the hub has nothing else to wait for: it takes that for a deadlock. Polling is
+    cheap enough for the start and the end of threads, which is what this is for.
 
     :param timeout: seconds; None waits for ever.
     """
     deadline = inf if timeout is None else monotonic() + timeout
     gevent: Any = importlib.import_module("gevent")
-    # The hub, where signal handlers run, cannot give way to itself.
-    alone = get_ident() in _ours or gevent.getcurrent() is gevent.get_hub()
-    sleep = original("time", "sleep") if alone else gevent.sleep
+    # The hub, in which signal handlers run, cannot switch to itself.
+    without_hub = get_ident() in _ours or gevent.getcurrent() is gevent.get_hub()
+    sleep = original("time", "sleep") if without_hub else gevent.sleep
     while not is_so() and monotonic() < deadline:
         sleep(_LOOK)
     return is_so()
 
 
 class Thread(threading.Thread):
-    """A thread of the system's."""
+    """A native thread, also in a process that gevent has patched."""
 
-    _is_real = False  # whether it was started here, behind gevent's back
+    _is_real = False  # whether it was started by _start_new_thread, past gevent's patched Thread
     _real_ident: int | None = None
     _is_over = False
 
     def start(self) -> None:
         """Start the thread.
 
-        :raises RuntimeError: it was started before, or no more threads are to be had.
+        :raises RuntimeError: it was started before, or the system can start no more threads.
         """
         if not is_patched():
             if WITH_MAY_LEAVE_HELD and get_ident() == threading.main_thread().ident:
@@ -108,9 +108,9 @@ class Thread(threading.Thread):
         self._is_real = True
 
     def _start_elsewhere(self) -> None:
-        """Start the thread from another one, where no signal is handled.
+        """Start the thread from a helper thread, in which no signal is handled.
 
-        ``start()`` enters a lock of all threads, without which none could start or end any more.
+        ``start()`` enters a global lock of ``threading``. If that stayed held, no thread could start or end any more.
         """
         begun: list[int] = []
         outcome: list[BaseException | None] = []
@@ -128,10 +128,10 @@ class Thread(threading.Thread):
                 ended.release()
 
         try:
-            # In one call of C: no signal is handled between the start of that thread and the note of it.
+            # In one call of C: no signal is handled between the start of the helper thread and the note of it.
             begun.extend(map(_start_new_thread, (start,), ((),)))
             ended.acquire()
-        except BaseException:  # Ctrl-C; whoever looks afterwards is to see whether the thread has started
+        except BaseException:  # Ctrl-C: wait for the helper thread, so that is_alive() tells the truth afterwards
             if begun and not outcome:
                 ended.acquire()
             raise
@@ -157,14 +157,14 @@ class Thread(threading.Thread):
         return self._real_ident if self._is_real else super().ident
 
     def is_alive(self) -> bool:
-        """Return whether it has started and not ended."""
+        """Return whether the thread has started and not ended."""
         return not self._is_over if self._is_real else super().is_alive()
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until it has ended; in a patched process that blocks the greenlet only.
+        """Wait until the thread has ended. In a patched process this blocks the greenlet only.
 
         :param timeout: seconds; None waits for ever.
-        :raises RuntimeError: it has not started, or is the one that calls.
+        :raises RuntimeError: the thread has not started, or is the current one.
         """
         if self._is_real:
             wait_until(lambda: self._is_over, timeout)

@@ -1,4 +1,4 @@
-"""Seconds: those that users give, and those that the main thread sleeps at a time."""
+"""Time-outs: the check of a number of seconds, and a wait in which the main thread handles signals."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
-# How long the main thread sleeps at a time, in seconds.
+# The longest time that the main thread sleeps at once, in seconds.
 LOOK_UP = 1.0
 
 
 def wait_looking_up(wait: Callable[[float], bool], limit: float | None, every: float | None = None) -> bool:
-    """Wait for so many seconds or for ever, and return whether what is waited for has come.
+    """Wait in slices, between which Python handles signals. Return False on time-out.
 
-    A signal that arrives after Python has looked for signals and before the main thread sleeps is handled when the
-    thread wakes. So that looks up now and then: a Ctrl-C is late at the worst.
+    A signal that arrives after Python has checked for signals and before the main thread sleeps is handled only when
+    the thread wakes. The slices bound that delay, so that a Ctrl-C may be late but is never lost.
 
-    :param wait: sleeps for a number of seconds at the most, and returns whether it has come.
-    :param every: how long to sleep at a time, in seconds; ``LOOK_UP`` unless told.
+    :param wait: sleeps for at most the given number of seconds; returns True once the event has occurred.
+    :param limit: seconds; None waits for ever.
+    :param every: the length of a slice in seconds; None means ``LOOK_UP``.
     """
     longest = LOOK_UP if every is None else every
     end = math.inf if limit is None else monotonic() + limit
@@ -31,7 +32,7 @@ def wait_looking_up(wait: Callable[[float], bool], limit: float | None, every: f
 
 
 def checked_seconds(value: float | None, name: str) -> float | None:
-    """Return a number of seconds that can be waited for, None for ever.
+    """Check a time-out given by the user. Return it, or None (wait for ever) if it is too large to wait for.
 
     :raises ValueError: it is negative or NaN.
     :raises TypeError: it is not a number.

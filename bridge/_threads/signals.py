@@ -1,4 +1,4 @@
-"""Signals that users name."""
+"""The check of a signal number given by the user."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def checked_signal(number: Any) -> int | None:
-    """Return the number of a signal that can be handled; None is returned as it is.
+    """Return the number of a signal that a program can handle. None is returned unchanged.
 
-    :raises TypeError: it is no signal.
-    :raises ValueError: there is no such signal here, or it cannot be handled.
+    :raises TypeError: not a signal.
+    :raises ValueError: this platform has no such signal, or no program can handle it.
     """
     if number is None:
         return None
