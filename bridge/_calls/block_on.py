@@ -113,7 +113,7 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
             if pending:
                 leave(call)
             call.let_go()
-        del call, x  # the error's traceback holds this frame: with these in it, that would be a cycle
+        del call, x  # the error's traceback holds this frame; see the head of _loop/task.py
 
 
 def _strategy_for(bridge: Owner, running: Any, how: str | Strategy | None) -> Strategy:

@@ -3,9 +3,9 @@
 The two threads share one object, the call. The caller's thread makes it and reads its outcome after the waiter's
 ``wait()``. The loop's thread starts it, and settles it before the waiter's ``notify()``.
 
-A waiter is notified outside ``except``: what it raises would get the exception that is being handled as its
-``__context__`` (see also the head of ``_loop/task.py``). ``_threads/__init__.py`` says where Ctrl-C and
-``PyThreadState_SetAsyncExc`` raise.
+A waiter is notified outside ``except``, or what it raises would get the work's exception as its ``__context__``. This,
+and why locals are deleted, stands at the head of ``_loop/task.py``. Where Ctrl-C and ``PyThreadState_SetAsyncExc`` may
+raise stands in :mod:`bridge._threads`, "Interrupts".
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Call:
         if error is not None:
             trim(error)  # as in _future_done
             self.settle(None, self.run.explained(error, self.x))
-            del error  # a reference cycle: the frames in its traceback keep this one, their caller
+            del error  # the frames in its traceback keep this one, their caller; see the head of _loop/task.py
             return
         if self.one_turn and not self.is_settled:
             if get_running_loop() is None and get_ident() != self.run.ident:
@@ -316,7 +316,7 @@ class Call:
             raise
         self.value = value
         self.error = error
-        self.work = None  # it holds the error as well; see the end of start_task
+        self.work = None  # it holds the error as well; see the head of _loop/task.py
         try:
             meter = self.run.meter
             if not meter.count() % meter.every:
