@@ -116,7 +116,7 @@ class Bridge(Facade):
         self._dump_signal = None
         self._take(options)
         self.runs = make_runs(self, options)
-        self.current_run: Callable[[], Run] = self.runs.current  # bound once: it saves each call another call
+        self.current_run: Callable[[], Run] = self.runs.current  # an attribute: as a method it would cost a frame
 
     def _take(self, options: Options) -> None:
         """Copy the options that the calls read."""

@@ -286,7 +286,7 @@ def as_completed(
 ) -> Iterator[concurrent.futures.Future[T]]:
     """Yield Futures as they end, like ``concurrent.futures.as_completed``, but wait as :func:`block_on` does.
 
-    It takes the same Futures as :func:`wait`, and leaves nothing behind in them when the loop over it ends early. ::
+    It takes the same Futures as :func:`wait`. An iterator that is left early leaves nothing behind in them. ::
 
         for future in bridge.as_completed(bridge.submit(fetch(url)) for url in urls):
             print(future.result())

@@ -98,7 +98,7 @@ class Call:
         raise NotImplementedError
 
     def on_wait(self, function: Callable[[], object]) -> None:
-        """Have each thread that begins to wait for the call from now on call the function. Here none can begin."""
+        """Have each thread that begins to wait for the call from now on call the function, if any can begin."""
 
     def forget(self, error: BaseException) -> bool:
         """Drop the call in a forked child. Return whether the thread that forked waits for it."""

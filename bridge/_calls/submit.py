@@ -170,7 +170,7 @@ class WorkFuture(PatientFuture):
     def fail_in_child(self, error: BaseException) -> None:
         """Set the error in a forked child. Another thread of the parent may have held the lock of the Future."""
         self.guard()
-        for waits in (getattr(self, "_waiters", None), getattr(self, "_done_callbacks", None)):  # of parent threads
+        for waits in (getattr(self, "_waiters", None), getattr(self, "_done_callbacks", None)):  # the parent's
             if waits is not None:
                 waits.clear()
         self._call = None

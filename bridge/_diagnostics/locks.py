@@ -160,8 +160,8 @@ def _all_in(threads: Collection[Any], blocked: Collection[int]) -> bool:
     return all(thread.ident in blocked for thread in threads)
 
 
-def _full(threads: str, waiting: int) -> str:
+def _full(pool: str, waiting: int) -> str:
     return (
-        f"{threads} are blocked in calls, and {waiting} more pieces of work wait for one of them; if what the calls wait "
+        f"{pool} are blocked in calls, and {waiting} more pieces of work wait for one of them; if what the calls wait "
         "for is among those, none ever ends: give the pool more threads, or call the blocking code on the loop"
     )
