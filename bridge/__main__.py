@@ -1,6 +1,6 @@
 """The command line, ``python -m bridge <command>``.
 
-A command is an entry of COMMANDS. What it needs is imported when it runs, so ``--help`` stays quick.
+A command is an entry of COMMANDS. Its imports run when it runs, so ``--help`` stays quick.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from . import __version__
 
 
 class Command(NamedTuple):
-    """A subcommand: what ``--help`` says of it, its arguments, and what runs it and returns the exit status.
+    """A subcommand: its texts for ``--help``, its arguments, and the function that runs it and returns the exit status.
 
-    One that passes arguments on finds those that are not its own in ``rest``.
+    If ``passes_on`` is set, unknown arguments are no error, and the namespace has them in ``rest``.
     """
 
     summary: str
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run, passes_on=command.passes_on)
-    # Not REMAINDER for the rest: argparse takes none that starts with an option.
+    # Not nargs=REMAINDER for the rest: argparse does not accept one that starts with an option.
     arguments, rest = parser.parse_known_args(argv)
     arguments.rest = rest
     if rest and not arguments.passes_on:

@@ -1,4 +1,4 @@
-"""Bridge: the calls into one loop. How that loop comes to run is the part of its ``Runs`` (_runs/factories.py).
+"""Bridge: the calls into one loop. Its ``Runs`` starts that loop, or finds it (_runs/factories.py).
 
 Importing this module starts nothing and imports no asyncio: the first call does. Twisted is imported when it is needed.
 """
@@ -63,10 +63,10 @@ class Bridge(Facade):
         threads; None for never.
     :param shutdown_timeout: seconds that work which was cancelled is given to clean up, by a call that timed out, by
         :meth:`close` and as the process exits.
-    :param exit_grace: seconds that other threads may go on to call when the main thread has ended; then their calls
-        fail. None gives them all the time that they take. Daemon threads have until the exit handlers have run.
-    :param dump_signal: a signal, such as ``signal.SIGUSR1``, on which :func:`dump` prints every open call; the handler
-        that was there before is called as well, and put back by :meth:`close`. To be set in the main thread.
+    :param exit_grace: seconds for which other threads may go on to call after the main thread has ended; then their
+        calls fail. None sets no limit. Daemon threads may call until the exit handlers have run.
+    :param dump_signal: a signal, such as ``signal.SIGUSR1``, on which :func:`dump` prints every open call. The earlier
+        handler is called as well, and :meth:`close` puts it back. To be set in the main thread.
     :raises BridgeError: dump_signal was given, and this is not the main thread.
     :raises StrategyUnavailable: there is no such strategy.
     :raises ValueError: a number of seconds is negative or NaN.
@@ -116,10 +116,10 @@ class Bridge(Facade):
         self._dump_signal = None
         self._take(options)
         self.runs = make_runs(self, options)
-        self.current_run: Callable[[], Run] = self.runs.current  # for each call, without one more call in between
+        self.current_run: Callable[[], Run] = self.runs.current  # an attribute: as a method it would cost a frame
 
     def _take(self, options: Options) -> None:
-        """Take over the options that the calls look at."""
+        """Copy the options that the calls read."""
         self.name = options.name or "bridge"
         self.strategy: Strategy = options.strategy
         self.stall_after = options.stall_after
@@ -163,10 +163,10 @@ class Bridge(Facade):
         call ends.
 
         :param x: a coroutine, any awaitable, a Deferred, an asyncio or concurrent Future, or a callable without
-            arguments, which is called on the loop's thread and returns one of these or a plain value.
-        :param timeout: seconds, 0 for one turn of the loop, None to wait for ever. Then the work is cancelled and
+            arguments, which is called on the loop's thread and returns one of these or another value.
+        :param timeout: seconds, 0 for one iteration of the loop, None to wait for ever. Then the work is cancelled and
             given ``shutdown_timeout`` seconds to clean up. A result that comes all the same is returned.
-        :param strategy: how to wait, if not in the bridge's own way.
+        :param strategy: how to wait; None for the bridge's own strategy.
         :returns: the result of x.
         :raises BaseException: what the awaited code raised, the very object.
         :raises TimeoutError: the time is up.
@@ -206,7 +206,7 @@ class Bridge(Facade):
 
         The work sees the caller's context variables; what it sets in them stays with it. ``cancel()`` of the Future
         asks for the work to be cancelled, and the Future is cancelled when the work has ended. ``result()`` and
-        ``exception()`` wait in the way of :meth:`block_on`; a time-out or Ctrl-C there leaves the work running. For
+        ``exception()`` wait as :meth:`block_on` does; a time-out or Ctrl-C there leaves the work running. For
         several Futures there are :func:`bridge.wait` and :func:`bridge.as_completed`. May be called in any thread, the
         loop's own included.
 
@@ -226,8 +226,8 @@ class Bridge(Facade):
     def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a sync function on the loop's thread, in a task, and return its result.
 
-        ``block_on`` in it switches stacks, so the loop goes on meanwhile; and what it calls may touch the reactor, as
-        in ``block_on(treq.get(url))``. On that thread already, the function is just called.
+        ``block_on`` in it switches stacks, so the loop goes on meanwhile. The function may touch the reactor, as in
+        ``block_on(treq.get(url))``. If this is that thread already, the function is just called.
 
         ::
 
@@ -251,8 +251,8 @@ class Bridge(Facade):
     ) -> Bridge:
         """Return a bridge on a loop that someone else runs: uvicorn's, Jupyter's, twistd's, a GUI's.
 
-        Other threads have all the verbs on it. On the loop's own thread ``block_on`` works if the loop is of ours, and
-        is refused otherwise. ``close()`` only detaches. If the loop stops, open calls fail; when it runs again the
+        Other threads have all the verbs on it. On the loop's own thread ``block_on`` works if the loop is ours, and is
+        refused otherwise. ``close()`` only detaches. If the loop stops, open calls fail; when it runs again the
         bridge serves again.
 
         A reactor without an asyncio loop, such as epoll's or Qt's, serves Deferreds, callables and coroutines that
@@ -295,7 +295,7 @@ class Bridge(Facade):
 
     @property
     def running(self) -> bool:
-        """Whether the loop runs; looking does not start it."""
+        """Whether the loop runs. Reading this does not start it."""
         run = self.runs.last
         return run is not None and run.over is None
 
@@ -354,7 +354,7 @@ class Bridge(Facade):
             with self.runs.starting:
                 if run.portal is None:
                     run.portal = opened
-            if run.portal is not opened:  # somebody else was faster
+            if run.portal is not opened:  # another thread was faster
                 self.submit(opened.stop())
         portal: BlockingPortal = run.portal
         return portal
@@ -366,15 +366,15 @@ class Bridge(Facade):
         return run.own_thread if run is not None and run.over is None else None
 
     def stats(self) -> Stats:
-        """Return what the calls came to since the bridge was made: how many, how they ended, how long they took.
+        """Return statistics of the calls since the bridge was made: how many, how they ended, how long they took.
 
         ::
 
             bridge.stats().timed_out
             bridge.stats().percentile(99)      # seconds
 
-        Calls from other threads count, and those of :meth:`submit`. On the loop's own thread it is counted how often a
-        stack has blocked. Looking starts nothing, and may be done in any thread.
+        Calls from other threads count, and calls of :meth:`submit`. On the loop's own thread each block of a stack is
+        counted. This starts nothing, and may be called in any thread.
         """
         run, meter = self.runs.last, self.runs.meter
         return meter.stats(0, 0) if run is None else meter.stats(len(run.open), run.switches)
@@ -388,16 +388,16 @@ class Bridge(Facade):
         self.current_run()
 
     def close(self) -> None:
-        """End the loop for good; ``BridgeClosed`` is what every open call and every later one gets.
+        """End the loop for good. Every open call and every later one raises ``BridgeClosed``.
 
         Tasks are cancelled and given ``shutdown_timeout`` seconds to clean up, asynchronous generators closed, and the
-        shutdown triggers of the reactor run; this waits for all that. On the loop's own thread it only starts the
+        shutdown triggers of the reactor run. This waits for all that. On the loop's own thread it only starts the
         closing. Closing a closed bridge does nothing. The default bridge starts again with its next call, and a bridge
         that is attached only detaches.
         """
         try:
             run = self.runs.begin_to_close()
-        except BaseException:  # Ctrl-C: no later call may meet a loop that is only half closed
+        except BaseException:  # Ctrl-C: a later call must not meet a half closed loop
             self.runs.begin_to_close()
             raise
         number, self._dump_signal = self._dump_signal, None

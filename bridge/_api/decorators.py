@@ -1,6 +1,6 @@
 """For code that runs on the loop: as_deferred, as_future, in_thread and in_caller, deferring and serialized.
 
-Only signatures and contracts stand here, so that ``import bridge`` imports neither Twisted nor asyncio.
+This module has only signatures and contracts, so that ``import bridge`` imports neither Twisted nor asyncio.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def as_deferred(x: Any) -> Any:
     A coroutine runs as a task. So it may await asyncio's Futures as well as Deferreds, unlike under ``ensureDeferred``
     (twisted/twisted#11841). ``cancel()`` of the Deferred cancels the work. The Deferred then fires when the work has
     cleaned up, with Twisted's ``CancelledError`` if the work was cancelled. If a decorated function raises, or returns
-    a plain value, the Deferred fires with that.
+    another value, the Deferred fires with that.
 
     ::
 

@@ -1,4 +1,4 @@
-"""The default bridge and the plain functions, which call it, or in a worker thread of another bridge that one."""
+"""The default bridge and the plain functions, which call it, or in another bridge's worker thread that bridge."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def configure(**options: Unpack[OptionArguments]) -> None:
 
         bridge.configure(strategy="event", stall_after=5)
 
-    :param options: those of :class:`Bridge`; a later call adds to the earlier ones.
+    :param options: the options of :class:`Bridge`. A later call adds to the earlier ones.
     :raises BridgeError: the default bridge is in use already, or dump_signal is set off the main thread.
     :raises TypeError: there is no such option, or its value is of the wrong type.
     :raises ValueError: a value is out of range.
@@ -66,7 +66,7 @@ def configure(**options: Unpack[OptionArguments]) -> None:
     from .._runs.factories import AttachedRuns, DefaultRuns
     from .._runs.options import options_from
 
-    options_from(options)  # refuses what is wrong, in use or not; nothing starts
+    options_from(options)  # refuses wrong options, also while the bridge is in use; starts nothing
     with _lock:
         runs = None if _default is None else _default.runs
         if _default is not None and isinstance(runs, AttachedRuns):  # its loop runs from the beginning
@@ -110,13 +110,13 @@ def default_bridge() -> Bridge:
 
 
 def use_as_default(bridge: Bridge) -> None:
-    """Put a bridge behind the plain functions; for a program that is run on the loop."""
+    """Put a bridge behind the plain functions. For a program that runs on the loop."""
     global _default
     _default = bridge
 
 
 def find_bridge(loop: asyncio.AbstractEventLoop | None) -> Bridge:
-    """Return the bridge of that loop, which runs in this thread or handed it its work; else the default one."""
+    """Return the bridge of a loop that runs in this thread or gave it its work; else the default bridge."""
     found: Bridge | None = bridge_here(loop)
     if found is None and loop is not None and _calls is not None and _calls.is_ours(loop):
         with _lock:
@@ -150,7 +150,9 @@ def block_on(
 @overload
 def block_on(x: Callable[[], T], *, timeout: float | None = None, strategy: str | Strategy | None = None) -> T: ...
 def block_on(x: Any, *, timeout: float | None = None, strategy: str | Strategy | None = None) -> Any:
-    """Wait for x and return its result: ``default_bridge().block_on(x)``, or in a worker thread of another bridge its.
+    """Wait for x and return its result, as ``default_bridge().block_on(x)`` does.
+
+    In a worker thread of another bridge, that bridge is used instead of the default one.
 
     ::
 
@@ -252,22 +254,22 @@ def submit(x: Any) -> concurrent.futures.Future[Any]:
 def wait(
     fs: Iterable[concurrent.futures.Future[T]], timeout: float | None = None, return_when: str = "ALL_COMPLETED"
 ) -> DoneAndNotDoneFutures[T]:
-    """Wait for Futures, as ``concurrent.futures.wait`` does, in the way of :func:`block_on`.
+    """Wait for Futures, like ``concurrent.futures.wait``, but as :func:`block_on` waits.
 
-    On a loop's own thread the stack switches and the loop goes on, in a GUI's thread its events run, in a process that
-    gevent has patched the greenlet blocks only. ``concurrent.futures.wait`` stops the thread, and waits for ever for
-    work that needs it. What ends the wait (the time-out, Ctrl-C, a cancellation) leaves every Future as it is. ::
+    On a loop's own thread the stack switches and the loop goes on. In a GUI's thread its events run. In a process that
+    gevent has patched only the greenlet blocks. ``concurrent.futures.wait`` stops the thread, and waits for ever for
+    work that needs it. The end of the wait (a time-out, Ctrl-C, a cancellation) leaves every Future as it is. ::
 
         done, not_done = bridge.wait([bridge.submit(fetch(url)) for url in urls], timeout=10)
 
-    :param fs: Futures of ``concurrent.futures`` from anywhere, those of :func:`submit` among them.
+    :param fs: Futures of ``concurrent.futures`` from anywhere, also from :func:`submit`.
     :param timeout: seconds, None to wait for ever.
     :param return_when: ``FIRST_COMPLETED``, ``FIRST_EXCEPTION`` or ``ALL_COMPLETED`` of ``concurrent.futures``.
     :returns: the named tuple ``(done, not_done)`` of two sets; duplicates are left out.
-    :raises TypeError: one of fs is no such Future.
+    :raises TypeError: one of fs is not such a Future.
     :raises ValueError: there is no such return_when.
-    :raises DeadlockError: it would have to wait on the loop's root stack, outside any callback.
-    :raises StrategyUnavailable: work of one of fs needs this very thread, whose loop cannot go on meanwhile.
+    :raises DeadlockError: the wait would be on the loop's root stack, outside any callback.
+    :raises StrategyUnavailable: the work of one of fs needs this very thread, whose loop cannot go on meanwhile.
     """
     try:
         calls_for()
@@ -282,15 +284,15 @@ def wait(
 def as_completed(
     fs: Iterable[concurrent.futures.Future[T]], timeout: float | None = None
 ) -> Iterator[concurrent.futures.Future[T]]:
-    """Yield Futures as they end, as ``concurrent.futures.as_completed`` does, in the way of :func:`block_on`.
+    """Yield Futures as they end, like ``concurrent.futures.as_completed``, but wait as :func:`block_on` does.
 
-    It waits as :func:`wait` does, takes the same Futures, and leaves nothing behind in them when it is left early. ::
+    It takes the same Futures as :func:`wait`. An iterator that is left early leaves nothing behind in them. ::
 
         for future in bridge.as_completed(bridge.submit(fetch(url)) for url in urls):
             print(future.result())
 
     :param fs: as for :func:`wait`; duplicates are yielded once.
-    :param timeout: seconds that all of it may take, from the first item on; None for no limit.
+    :param timeout: seconds for all Futures, from the first item on; None for no limit.
     :raises TimeoutError: the time is up.
     :raises TypeError: as for :func:`wait`.
     :raises DeadlockError: as for :func:`wait`.
@@ -301,7 +303,7 @@ def as_completed(
         from .._calls import completed
 
         futures = completed.as_completed(fs, timeout)
-        del fs  # which would keep alive what has been yielded
+        del fs  # it would keep alive what has been yielded
         yield from futures
     except BaseException as error:
         trim(error)
@@ -309,7 +311,7 @@ def as_completed(
 
 
 class _DefaultViews(Facade):
-    """The default bridge, or in a worker thread of another bridge that one."""
+    """The views of the default bridge, or in a worker thread of another bridge of that bridge."""
 
     if not TYPE_CHECKING:
         block_on = staticmethod(block_on)

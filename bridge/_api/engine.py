@@ -1,4 +1,4 @@
-"""Loads the calls, and with them asyncio, when they are first needed; and renews what a fork has broken."""
+"""Loads the calls, and asyncio with them, when they are first needed; renews in a forked child what a fork breaks."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _after_fork: list[Callable[[], object]] = []
 
 
 def when_loaded(use: Callable[[ModuleType], object]) -> None:
-    """Have a module told of the calls once they are loaded: its own global is faster to look up than ours."""
+    """Call ``use`` with the module of the calls once it is loaded. Its own global is faster to read than ours."""
     _users.append(use)
 
 
 def after_fork(renew: Callable[[], object]) -> None:
-    """Have a function called in every forked child."""
+    """Call ``renew`` in every forked child."""
     _after_fork.append(renew)
 
 
 def calls_for(x: Any = None) -> ModuleType:
     """Return the module of the calls; load it if need be.
 
-    :param x: what is to be called; a coroutine is closed if it cannot be.
+    :param x: the argument of the call. A coroutine is closed if the module cannot be loaded.
     :raises BridgeClosed: the process is exiting.
     """
     try:
@@ -56,7 +56,7 @@ def load() -> ModuleType:
 
             watchdog.report = _report
             watchdog.is_held_up = _is_held_up
-            # After the imports, because what those modules do in a forked child has to be done before ours.
+            # After the imports: the fork handlers of those modules have to run before ours.
             os.register_at_fork(after_in_child=_forked)
             for use in _users:
                 use(calls)
@@ -77,7 +77,7 @@ def _is_held_up(call: Any) -> bool:
 
 
 def _forked() -> None:
-    """Begin anew in a forked child. Of the parent's threads there is only the one that has forked."""
+    """Renew what a forked child has from its parent. Of the parent's threads, only the one that forked exists."""
     global _lock
     _lock = new_lock()  # another thread may have held it
     for renew in _after_fork:
@@ -100,7 +100,7 @@ def _forked() -> None:
 
 
 def flush_log(seconds: float) -> None:
-    """Wait for the handlers of what was logged; not on a loop, which would stand still meanwhile."""
+    """Wait until the handlers have handled what was logged. Not on a loop, which would stand still meanwhile."""
     from .._loop.worker_threads import loop_here
     from .._watch.records import records
 

@@ -1,7 +1,7 @@
-"""What programs look for in the package itself: IPython, for ``%load_ext bridge``.
+"""Functions that other programs look for in the package itself: IPython, for ``%load_ext bridge``.
 
-Nothing of the package imports an extension, so that what it needs stays optional. These functions load theirs by name,
-when they are called.
+No module of the package imports an extension, so that the extension's dependencies stay optional. These functions
+import theirs by name, when they are called.
 """
 
 from __future__ import annotations
@@ -16,5 +16,5 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """Put back in an IPython shell what the extension has changed, as ``%unload_ext bridge`` does."""
+    """Undo what the extension has changed in an IPython shell, as ``%unload_ext bridge`` does."""
     importlib.import_module("bridge.ext.ipython").unload_ipython_extension(shell)

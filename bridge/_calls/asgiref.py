@@ -1,18 +1,18 @@
-"""asgiref beside our calls: its thread-sensitive work runs in the thread that waits, and its Locals are there.
+"""asgiref's thread-sensitive work runs in the thread that waits for our call, and its Locals move to that thread.
 
-Code that belongs to one thread, such as Django's ORM with its connections, is called from async code by asgiref's
-``sync_to_async``. That looks for the thread in ``AsyncToSync.executors.current``, where ``async_to_sync`` leaves an
-executor that runs work in the thread that it blocks. A call of ours does the same while it waits, for the tasks of its
-work and in no other place. When its caller has left, the work goes to an outer call that still waits (of ours, or an
-``async_to_sync``); if there is none the executor is false, and asgiref looks on as it does without us.
+Async code calls code that belongs to one thread, such as Django's ORM with its connections, by asgiref's
+``sync_to_async``. asgiref finds the thread by ``AsyncToSync.executors.current``: ``async_to_sync`` leaves an executor
+there that runs work in the thread that it blocks. A call of ours leaves such an executor too while it waits, for the
+tasks of its work only. When its caller has left, thread-sensitive work goes to an outer call that still waits (ours, or
+an ``async_to_sync``). If there is none, the executor is false, and asgiref searches on as it does without us.
 
-A caller in whose thread a loop runs is passed by: what is thread-sensitive refuses to run there.
+A caller whose thread runs a loop is skipped: thread-sensitive code refuses to run there.
 
-asgiref's ``Local`` objects are context variables whose values belong to one thread, which asgiref takes along as it
-moves work to another one. So do we, in both directions, or Django would forget the active language in each call.
+asgiref's ``Local`` objects are context variables whose values belong to one thread. asgiref moves the values with the
+work to another thread. So do we, in both directions, or Django would forget the active language in each call.
 
-asgiref is never imported here: :func:`call_type` is for processes that have it. The names of its that this module
-stands on (tests/real/test_asgiref.py::test_names):
+This module never imports asgiref: :func:`call_type` is for processes that have imported it. It relies on these names of
+asgiref (tests/real/test_asgiref.py::test_names):
 
 =================================================================  ===================
 name                                                               asgiref
@@ -66,7 +66,7 @@ def _executors() -> Any:
 
 
 class AsgirefCall(BlockedCall):
-    """A call in whose thread asgiref's work runs."""
+    """A call whose thread runs asgiref's thread-sensitive work while it waits."""
 
     __slots__ = ("executor",)
     serves = True
@@ -76,14 +76,14 @@ class AsgirefCall(BlockedCall):
         self.executor: CallerExecutor | None = CallerExecutor(self, self.serves, _current_executor())
 
     def start(self) -> None:
-        """Begin the work, for which asgiref finds the caller's thread and what its Locals hold there."""
+        """Begin the work in a context where asgiref finds the caller's thread, and the values of its Locals there."""
         if self.context is not None and is_open(self):
             self.context.run(enter, self.executor)
             self.began_with = self.context.copy()
         super().start()
 
     def let_go(self) -> None:
-        """Forget what refers to the call, as its caller leaves: the contexts, and the executor too."""
+        """Clear the call's references, and the executor, as its caller leaves."""
         super().let_go()
         self.executor = None
 
@@ -103,19 +103,19 @@ class AsgirefCallInLoop(AsgirefCall):
 
 
 def enter(executor: object) -> None:
-    """Have asgiref find this executor, and its Locals hold what they do elsewhere. Called in the thread of the work."""
+    """Make asgiref find this executor, and move its Locals to this thread. Called in the thread of the work."""
     executors = _executors()
     if executors is None:
         return
     come_along()
     variable = _variable_of(executors)
     if variable is not None and isinstance(variable.get(None), dict):
-        variable.set({})  # up to 3.8 it is changed in place, and it is the caller's
+        variable.set({})  # up to 3.8 asgiref changes the dict in place, and this one is the caller's
     executors.current = executor
 
 
 def come_along() -> None:
-    """Let asgiref's Locals in the current context belong to this thread."""
+    """Move the values of asgiref's Locals in the current context to this thread."""
     storage, rehome = _storage()
     if storage is None:
         return
@@ -131,7 +131,7 @@ def take_variables(before: Context, after: Context) -> None:
 
 
 def for_here(changed: list[Change]) -> list[Change]:
-    """Return what was set elsewhere as it is to be set in this thread: asgiref's executor is not."""
+    """Return another thread's changes for this thread: the values of Locals moved here, asgiref's executor left out."""
     if _MODULE not in sys.modules:
         return changed
     storage, rehome = _storage()
@@ -145,7 +145,7 @@ def for_here(changed: list[Change]) -> list[Change]:
 
 
 def changes(before: Context, after: Context) -> list[Change]:
-    """Return the variables that have got another value, with that, though asgiref may have moved their values."""
+    """Return the variables that have changed, with their new values. A value that asgiref only moved is no change."""
     storage, _ = _storage()
     found: list[Change] = []
     for variable, value in after.items():
@@ -157,16 +157,16 @@ def changes(before: Context, after: Context) -> list[Change]:
 
 
 def _storage() -> tuple[Any, Any]:
-    """Return the class of the values of asgiref's Locals, and what gives one to this thread; up to 3.11 two Nones."""
+    """Return the class of the values of asgiref's Locals, and the function that moves one here; Nones up to 3.11."""
     local: Any = sys.modules.get("asgiref.local")
     storage, rehome = getattr(local, "_Storage", None), getattr(local, "_rehome", None)
     return (None, None) if rehome is None else (storage, rehome)
 
 
 def _current_executor() -> Any:
-    """Return the executor of the work that the caller stands in, None if there is none."""
+    """Return the executor of the work that this thread is doing; None if there is none."""
     current = getattr(_executors(), "current", None)
-    # In a worker thread that asgiref knows nothing of, its Local is empty.
+    # In a worker thread that asgiref does not know, its Local is empty.
     return getattr(call_here(), "executor", None) if current is None else current
 
 
@@ -179,35 +179,35 @@ def _variable_of(executors: Any) -> ContextVar[Any] | None:
 
 
 class CallerExecutor(concurrent.futures.Executor):
-    """Runs work in the thread that waits for a call; what asgiref finds in ``AsyncToSync.executors.current``."""
+    """Runs work in the thread that waits for a call. asgiref finds it in ``AsyncToSync.executors.current``."""
 
     def __init__(self, call: BlockedCall, serves: bool, outer: Any) -> None:
         self.call = call
         self._serves = serves
-        self._old_executor = _alive(outer)  # asgiref follows it from its own executors, and it may be one of asgiref's
+        self._old_executor = _alive(outer)  # asgiref's executors follow this name too; it may be one of them
 
     @property
     def _broken(self) -> bool:
-        """Whether it runs nothing any more."""
+        """Whether the executor runs no more work."""
         return not self._serves or not is_open(self.call)
 
     def __bool__(self) -> bool:
         return _alive_elsewhere(self) is not None
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
-        """Run a function in the thread that waits, or where asgiref has it run if nobody waits any more."""
+        """Run a function in the thread that waits. If none waits any more, run it where asgiref would."""
         work = _Work(functools.partial(fn, *args, **kwargs))
         self.dispatch(work)
         return work.future
 
     def follow(self, other: CallerExecutor) -> None:
-        """Serve another call from now on."""
+        """Serve the call of another executor from now on."""
         self._old_executor = other._old_executor
         self._serves = other._serves
         self.call = other.call
 
     def dispatch(self, work: Any) -> None:
-        """Have a work item run there: of ours, or of asgiref's."""
+        """Run a work item, ours or asgiref's, in the thread that waits. If none waits, run it where asgiref would."""
         executor = _alive_elsewhere(self)
         while isinstance(executor, CallerExecutor):
             if post(_AsgirefErrand(executor, work)):
@@ -217,12 +217,12 @@ class CallerExecutor(concurrent.futures.Executor):
             try:
                 executor.submit(work.run)
                 return
-            except RuntimeError:  # it has quit meanwhile
+            except RuntimeError:  # the executor has quit meanwhile
                 pass
         single: Any = sys.modules[_MODULE].SyncToAsync.single_thread_executor
         single.submit(work.run)
 
-    # What CurrentThreadExecutor.submit() does with an outer executor of its own kind: it puts an item into its queue.
+    # CurrentThreadExecutor.submit() puts an item into the queue of an outer executor of its own kind, by these names.
 
     @property
     def _work_ready(self) -> _WorkReady:
@@ -233,14 +233,14 @@ class CallerExecutor(concurrent.futures.Executor):
         return self
 
     def append(self, item: Any) -> None:
-        """Have a work item of asgiref's run."""
+        """Run a work item of asgiref's."""
         self.dispatch(item)
 
 
 def followed(executor: CallerExecutor | None, call: Any) -> CallerExecutor | None:
-    """Return an executor for a task that serves one call after the other: this one, or a new one for the first.
+    """Return the executor of a task that serves calls one after the other: this one, or a new one for the first call.
 
-    :param call: the one that it serves now; None if there is none.
+    :param call: the call that the task serves now; None if there is none.
     """
     other: CallerExecutor | None = getattr(call, "executor", None)
     if other is None:
@@ -252,7 +252,7 @@ def followed(executor: CallerExecutor | None, call: Any) -> CallerExecutor | Non
 
 
 class _WorkReady(AbstractContextManager[None]):
-    """What is a condition in asgiref's executor; ours needs none."""
+    """Stands in for the condition of asgiref's executor. Ours needs none."""
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -264,14 +264,14 @@ class _WorkReady(AbstractContextManager[None]):
 
 
 def _alive(executor: Any) -> Any:
-    """Return the innermost executor, of this one and those around it, that runs work; None if there is none."""
+    """Return this executor, or the nearest outer one, that still runs work; None if there is none."""
     while executor is not None and getattr(executor, "_broken", False):
         executor = getattr(executor, "_old_executor", None)
     return executor
 
 
 def _alive_elsewhere(executor: Any) -> Any:
-    """Return the same, but for those of this very thread: an errand in it runs a loop of its own."""
+    """Return the same, but skip executors of this very thread, in which an errand runs a loop of its own."""
     executor = _alive(executor)
     while isinstance(executor, CallerExecutor) and is_here(executor.call):
         executor = _alive(executor._old_executor)
@@ -279,7 +279,7 @@ def _alive_elsewhere(executor: Any) -> Any:
 
 
 class _Work:
-    """A function and the Future of its outcome, with the face of asgiref's own work items."""
+    """A function and the Future of its outcome, with the interface of asgiref's work items."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self.function = function
@@ -296,7 +296,7 @@ class _Work:
         else:
             future.set_result(value)
         finally:
-            # An error's traceback holds this frame: with these in it, that would be a reference cycle.
+            # An error's traceback holds this frame; see the head of _loop/task.py.
             del self, future
 
 
@@ -315,7 +315,7 @@ class _AsgirefErrand(Errand):
             self.drop()
 
     def drop(self) -> None:
-        # What is the waiting thread's own (Ctrl-C, SystemExit) cancels the work. In a task it would end the loop.
+        # The waiting thread's own exception (Ctrl-C, SystemExit) cancels the work. In a task it would end the loop.
         future = self._work.future
         if not future.done():
             with contextlib.suppress(concurrent.futures.InvalidStateError):

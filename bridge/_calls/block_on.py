@@ -1,6 +1,6 @@
-"""The verbs as the caller's thread sees them: where a call goes, how the thread waits, and what comes out.
+"""block_on and run in the caller's thread: choose the loop, post the call, wait, and return the outcome.
 
-This module is what the first call loads: with it comes asyncio.
+The first call loads this module, and with it asyncio.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from .waiting import cannot_switch
 
 __all__ = ["block_on", "get_running_loop", "is_ours", "loop_here", "run", "short_way", "submit"]
 
-# Lets another thread of this core run, and the GIL go meanwhile.
+# Yields the core to another thread, and releases the GIL meanwhile.
 _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
 
-# What needs no copy of the caller's context: nothing of it is called or awaited on the loop.
+# Kinds that need no copy of the caller's context: the loop neither calls nor awaits them.
 _WITHOUT_CONTEXT = frozenset({Kind.DEFERRED, Kind.FUTURE, Kind.CONCURRENT})
 _FUTURE = Kind.FUTURE  # at a fifth of the cost of the attribute
 
@@ -54,9 +54,10 @@ _STILL_RUNS = "The work was cancelled but has not ended; it still runs."
 
 
 def short_way(running: object, x: Any) -> Callable[[SwitchingLoop, Any], Any] | None:
-    """Return what waits for x on the running loop's own thread as :func:`block_on` would, for the commonest kinds of x.
+    """Return the function that waits for x on the running loop's own thread; None if x needs :func:`block_on`.
 
-    A call there is short, and a stack that is blocked keeps every frame on the way.
+    It does the same for the commonest kinds of x, with fewer frames: such a call is short, and a stack that is blocked
+    keeps every frame between its caller and the switch.
     """
     if isinstance(running, SwitchingLoop):
         cls: type[object] = x.__class__
@@ -92,7 +93,7 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
             if timeout is not None:
                 call.limit = timeout
             run.open.add(call)
-            # The exit of the process fails what is open after it has refused further calls.
+            # The exit of the process first refuses further calls, and then fails those that are open.
             if run.over is None and (run.accepts or bridge.current_run() is run):
                 break
             run.open.discard(call)
@@ -103,7 +104,7 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
     except BaseException:
         if call is None:
             discard(x)
-        elif call.x is not None:  # it has no outcome: refused, or interrupted, maybe before it was posted
+        elif call.x is not None:  # no outcome: it was refused, or interrupted, maybe before it was posted
             call.run.open.discard(call)
             discard(x)
         raise
@@ -112,7 +113,7 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
             if pending:
                 leave(call)
             call.let_go()
-        del call, x  # the error's traceback holds this frame, which would be a reference cycle with them
+        del call, x  # the error's traceback holds this frame; see the head of _loop/task.py
 
 
 def _strategy_for(bridge: Owner, running: Any, how: str | Strategy | None) -> Strategy:
@@ -122,7 +123,7 @@ def _strategy_for(bridge: Owner, running: Any, how: str | Strategy | None) -> St
     """
     strategy = bridge.strategy if how is None else resolve(how)
     if running is not None and isinstance(running, SwitchingLoop) and getattr(strategy, "runs_hub", False):
-        # The greenlets of a loop's thread are the loop's: none of them runs a hub for others.
+        # The greenlets of a loop's thread belong to the loop. None of them runs a hub for other greenlets.
         strategy = resolve("auto")
     reason = strategy.unavailable()
     if reason is not None:
@@ -174,7 +175,7 @@ def _check_for_deadlock(call: BlockedCall, running: Any, worker_loop: Any) -> No
 def _wait_for(call: BlockedCall, strategy: Strategy, timeout: float | None) -> bool:
     """Post the call and wait for its end. Return False if it was given up, with its work still running.
 
-    :raises BaseException: what was raised in this thread, such as KeyboardInterrupt; the work has been cancelled.
+    :raises BaseException: an exception in this thread, such as KeyboardInterrupt; the work has been cancelled.
     """
     run, waiter = call.run, call.waiter
     patience = run.shutdown_timeout
@@ -197,7 +198,7 @@ def _wait_for(call: BlockedCall, strategy: Strategy, timeout: float | None) -> b
     except BaseException as error:
         try:
             _interrupted(call, error, patience, strategy)
-        except BaseException:  # another one meanwhile, maybe before its first line
+        except BaseException:  # a second one, maybe before the first line of _interrupted()
             call.leave()
             raise
         finally:
@@ -245,17 +246,17 @@ def _begin_and_wait(call: BlockedCall, limit: float | None) -> bool:
     call.begin()
     still_open = call.run.open
     if call in still_open:
-        # One turn for the loop before this thread falls asleep. If both share a core, a short call has ended when it
-        # comes back, and neither had to be woken up: two switches of threads instead of six, since a thread that is
-        # woken by a lock still has to wait for the GIL, which whoever released the lock holds.
+        # Yield the core to the loop before sleeping. If both threads share a core, a short call has ended when this
+        # thread runs again, and neither had to be woken up. That takes two switches of threads instead of six: a thread
+        # that a lock wakes up still has to wait for the GIL, which the thread that released the lock holds.
         _give_way()
         if call in still_open:
             return _wait(call, limit)
-    return call.waiter.wait(limit)  # which is notified, or is about to be
+    return call.waiter.wait(limit)  # it has been notified, or is about to be
 
 
 def _wait(call: BlockedCall, limit: float | None) -> bool:
-    """Wait for the call, for so many seconds."""
+    """Wait for the call, ``limit`` seconds at the most. Return False on time-out."""
     waiter = call.waiter
     if call.caller == threading.main_thread().ident and getattr(waiter, "sleeps", False):
         return wait_looking_up(waiter.wait, limit)
@@ -263,10 +264,10 @@ def _wait(call: BlockedCall, limit: float | None) -> bool:
 
 
 def _serve_and_wait(call: BlockedCall, strategy: Strategy, deadline: float | None, is_patient: bool = False) -> bool:
-    """Wait for the call, and run the errands of this thread meanwhile. Called when the last wait was ended, maybe.
+    """Wait for the call, and run this thread's errands meanwhile. Called after a wait that a bell may have ended.
 
     :param deadline: in seconds of ``monotonic()``. It does not end an errand that runs.
-    :param is_patient: the time that errands take does not count.
+    :param is_patient: move the deadline by the time that errands take.
     """
     while has_rung(call):
         began = monotonic()
@@ -281,11 +282,11 @@ def _serve_and_wait(call: BlockedCall, strategy: Strategy, deadline: float | Non
 
 
 def _wait_patiently(call: BlockedCall, strategy: Strategy, seconds: float) -> bool:
-    """Wait for so many seconds for a call whose work was cancelled, and run its errands meanwhile."""
+    """Wait some seconds for a call whose work was cancelled, and run its errands. Return False on time-out."""
     deadline = monotonic() + seconds
-    if pending:  # maybe one that was taken, and interrupted
+    if pending:  # maybe an errand that was taken, and interrupted
         ring_self(call)
-    # A wait that was interrupted may have been rung, and its waiter must not be used again then.
+    # A bell may have ended the wait that was interrupted. Its waiter must not be used again then.
     return (has_rung(call) or _wait(call, seconds)) and _serve_and_wait(call, strategy, deadline, is_patient=True)
 
 
@@ -323,12 +324,12 @@ async def _called(function: Callable[[], Any]) -> Any:
 
 
 def _interrupted(call: BlockedCall, error: BaseException, patience: float, strategy: Strategy) -> None:
-    """Cancel the work and let it clean up, as the wait was ended by an exception in the caller's thread.
+    """Cancel the work and wait for its cleanup, after an exception in the caller's thread has ended the wait.
 
-    Another exception meanwhile, such as that of a second Ctrl-C, leaves at once.
+    A second exception, such as that of another Ctrl-C, ends this wait at once.
     """
     call.limit = patience
-    done = call.is_settled  # it came just as the call ended: the notification may have been taken already
+    done = call.is_settled  # it came as the call ended: the wait may have consumed the notification
     try:
         if not done:
             call.ask_to_cancel()

@@ -1,7 +1,11 @@
 """One call: post it to the loop, start it there, cancel it, and settle it with its outcome.
 
 The two threads share one object, the call. The caller's thread makes it and reads its outcome after the waiter's
-``wait()``; the loop's thread starts it, and settles it before the waiter's ``notify()``.
+``wait()``. The loop's thread starts it, and settles it before the waiter's ``notify()``.
+
+A waiter is notified outside ``except``, or what it raises would get the work's exception as its ``__context__``. This,
+and why locals are deleted, stands at the head of ``_loop/task.py``. Where Ctrl-C and ``PyThreadState_SetAsyncExc`` may
+raise stands in :mod:`bridge._threads`, "Interrupts".
 """
 
 from __future__ import annotations
@@ -32,18 +36,19 @@ from .._values.kinds import Kind, describe, discard, returned_kind
 from .._values.outcomes import set_traceback, trim
 from ..strategies.interface import Waiter
 
-# What may live elsewhere than on the bridge's loop.
+# Futures, which may belong to another loop than the bridge's, or to none.
 ROUTED = frozenset({Kind.FUTURE, Kind.CONCURRENT})
 _COROUTINE, _FUTURE = Kind.COROUTINE, Kind.FUTURE  # at a fifth of the cost of the attributes
-# How often a call that waits for someone else's loop looks whether that loop still runs, in seconds.
+# Seconds between two checks that a foreign loop still runs, while a call waits for a Future of that loop.
 _FOREIGN_CHECK = 0.1
 
 
 class Call:
-    """What a caller waits for, and what came of it.
+    """Work that a caller waits for, and its outcome.
 
-    Subclasses say who is told (:meth:`_tell`). ``x`` is what was passed; ``work`` what the loop made of it: a task, a
-    Deferred or a Future, whose ``cancel()`` cancels the call. ``route`` carries a callback to where the work lives.
+    Subclasses notify the caller (:meth:`_tell`). ``x`` is what was passed. ``work`` is what the loop made of it: a
+    task, a Deferred or a Future, whose ``cancel()`` cancels the call. ``route`` carries a callback to the thread of the
+    work.
     """
 
     __slots__ = (
@@ -93,16 +98,16 @@ class Call:
         raise NotImplementedError
 
     def on_wait(self, function: Callable[[], object]) -> None:
-        """Have a function called by each thread that begins to wait for the call from now on, if one can."""
+        """Have each thread that begins to wait for the call from now on call the function, if any can begin."""
 
     def forget(self, error: BaseException) -> bool:
-        """Let go of the call in a forked child. Return whether the thread that has forked waits for it."""
+        """Drop the call in a forked child. Return whether the thread that forked waits for it."""
         raise NotImplementedError
 
     # On the caller's thread.
 
     def begin(self) -> None:
-        """Post the call. If its loop has ended meanwhile, the call is settled by that."""
+        """Post the call. If the loop has ended meanwhile, settle the call with that error."""
         try:
             self.route(self.start)
         except RuntimeError as error:  # the loop is closed
@@ -118,21 +123,21 @@ class Call:
             self.route(self.cancel)
 
     def leave(self) -> None:
-        """Give up the call, wherever its caller was interrupted for the second time: its work is cancelled, once."""
+        """Give up the call after a second interrupt, at whatever line that came. Cancel the work once."""
         self.ask_to_time_out()
         if not self.is_settled:
             self.give_up()
 
     def ask_to_time_out(self) -> None:
         """Post the cancellation of the work, unless it is cancelled already."""
-        with contextlib.suppress(RuntimeError):  # as above
+        with contextlib.suppress(RuntimeError):  # the loop is closed, as above
             self.route(self.time_out)
 
-    # Where the work lives: most often on the loop's thread.
+    # In the thread of the work, most often the loop's.
 
     def start(self) -> None:
         """Begin the work; for a coroutine, take its first step."""
-        x = self.x  # which the caller forgets as soon as the call has ended
+        x = self.x  # the caller clears self.x as soon as the call has ended
         if self not in self.run.open:  # given up meanwhile, by its caller or by the loop's end
             self.run.left.discard(self)
             discard(x)
@@ -151,7 +156,7 @@ class Call:
         if error is not None:
             trim(error)  # as in _future_done
             self.settle(None, self.run.explained(error, self.x))
-            del error  # the frames in its traceback have been called by this one, and keep it
+            del error  # the frames in its traceback keep this one, their caller; see the head of _loop/task.py
             return
         if self.one_turn and not self.is_settled:
             if get_running_loop() is None and get_ident() != self.run.ident:
@@ -168,7 +173,7 @@ class Call:
             context = self.context
             assert context is not None
             x = context.run(x)
-            self.context = context  # should the caller have left meanwhile, and forgotten it
+            self.context = context  # again: a caller that has left meanwhile has cleared it
             returned = returned_kind(x)
             if returned is None:
                 self.settle(x, None)
@@ -209,11 +214,11 @@ class Call:
             future.add_done_callback(self._future_done)
 
     def _future_done(self, future: Any) -> None:
-        """Take the outcome of a task or of a Future of either kind."""
-        if self not in self.run.open:  # the caller has gone; an error is left for asyncio to log
+        """Settle the call with the outcome of a task, or of a Future of asyncio or ``concurrent.futures``."""
+        if self not in self.run.open:  # the caller has left; an error is left for asyncio to log
             self.run.left.discard(self)
             return
-        # Nobody is told in an except block: what he raises then would have our error as its context.
+        # The caller is notified outside ``except``; see the head of this module.
         value: Any = None
         error: BaseException | None = None
         try:
@@ -221,7 +226,7 @@ class Call:
         except BaseException as raised:
             error = raised
         if error is not None:
-            trim(error)  # of this frame too, which would make a reference cycle
+            trim(error)  # removes this frame too, which would make a reference cycle
             if future is self.x:
                 set_traceback(error, kept_traceback(future, error))
             self.settle(None, error)
@@ -233,11 +238,11 @@ class Call:
     def _fired(self, result: Any) -> Any:
         if isinstance(result, deferreds.failure):
             if self.run.over is not None and isinstance(result.value, BridgeClosed) and self.is_settled:
-                return None  # of a call that the same end has failed, in a worker; nobody is to log it
+                return None  # the loop's end has failed this call, and one in a worker thread; not to be logged
             work = self.work
             if work is not None and threading.get_ident() != self.run.ident:
                 deferreds.note_raised(work, result)
-            # Twisted notes a failure as unhandled when all callbacks have run, so this waits until they have.
+            # Twisted notes a failure as unhandled after all callbacks have run. So mark it as handled later, by a post.
             self.run.post(functools.partial(self._failed, result))
         else:
             self.settle(result, None)
@@ -249,18 +254,18 @@ class Call:
         self.settle(None, deferreds.error_of(failure))
 
     def time_out(self) -> None:
-        """Cancel the work unless that was done.
+        """Cancel the work, unless it was cancelled before.
 
-        With ``timeout=0`` the loop does it after one turn. A loop that stood still meanwhile is then told once more, by
-        the caller, who does not see what the loop is about to do.
+        With ``timeout=0`` the loop calls this after one iteration. If the loop stood still meanwhile, the caller posts
+        it once more, because it cannot see what the loop is about to do.
         """
         if not self.cancel_asked:
             self.cancel()
 
     def cancel(self) -> None:
-        """Cancel the work, which settles the call when it has ended."""
-        if self.is_settled and self.work is None:  # it has ended; a call that its caller has left still has its work
-            self.run.left.discard(self)  # or was left before its start was posted
+        """Cancel the work. The call is settled when the work has ended."""
+        if self.is_settled and self.work is None:  # ended; a call that was given up still has its work
+            self.run.left.discard(self)  # or it was given up before its start was posted
             return
         self.cancel_asked = True
         work = self.work
@@ -275,14 +280,15 @@ class Call:
             self.settle(None, error)
             return
         if cancelled is False and isinstance(work, concurrent.futures.Future):
-            # It runs in an executor, where nothing can stop it; so there is no cleanup to wait for either.
+            # It runs in an executor, where nothing can stop it. So there is no cleanup to wait for.
             self.still_runs = True
             self.settle(None, concurrent.futures.CancelledError())
 
     def _blocked_in_its_start(self) -> Any:
-        """Return what the first step of the work waits for by a switch of the stack: then start() has not returned.
+        """Return the task or Future in which the first step of the work is blocked: start() has not returned then.
 
-        It is the task that is blocked there, or in a callable the Future that it waits for; None if there is none.
+        It is the task whose stack is blocked in start(). In a callable it is the Future that the stack waits for. None
+        if no stack is blocked there.
         """
         loop = self.run.loop
         if isinstance(loop, SwitchingLoop):
@@ -298,25 +304,25 @@ class Call:
     # On any thread.
 
     def settle(self, value: Any, error: BaseException | None) -> None:
-        """Set the outcome and tell who waits for it, unless the call has ended already."""
+        """Set the outcome and notify the caller, unless the call has ended already."""
         try:
             self.run.open.remove(self)
         except KeyError:
             self.run.left.discard(self)
             return
-        except BaseException as killed:  # of PyThreadState_SetAsyncExc; it is raised when the call is removed
+        except BaseException as killed:  # PyThreadState_SetAsyncExc raises it after the call was removed
             self.error = self._killed(killed)
             self._tell()
             raise
         self.value = value
         self.error = error
-        self.work = None  # which holds the error as well: see the end of start_task
+        self.work = None  # it holds the error as well; see the head of _loop/task.py
         try:
             meter = self.run.meter
             if not meter.count() % meter.every:
                 meter.measure(monotonic() - self.started)
             self._tell()
-        except BaseException:  # the same, before or after it was told
+        except BaseException:  # the same, before or after the caller was notified
             with contextlib.suppress(Exception):
                 self._tell()
             raise
@@ -328,17 +334,17 @@ class Call:
 
     @property
     def key(self) -> tuple[int, float]:
-        """What tells the call from every other one, without keeping it alive."""
+        """An identity of the call that does not keep it alive."""
         return id(self), self.started
 
     def give_up(self) -> None:
-        """End the call with no outcome, as its caller does not wait for it any longer.
+        """End the call without an outcome, because its caller waits no longer.
 
-        Its work may still run. The run keeps it until it ends, since the loop refers to its tasks weakly: one that
-        waits for what nobody else knows would be garbage, and never clean up.
+        The work may still run. The run keeps the call until the work ends, since the loop refers to its tasks weakly.
+        A task that waits for an object without other references would be garbage, and never clean up.
         """
         left = self.run.left
-        left.add(self)  # before the loop's thread can see that nobody waits, which takes it away as the work ends
+        left.add(self)  # first: once the call is not open, the loop's thread removes it as the work ends
         try:
             self.run.open.remove(self)
         except KeyError:
@@ -358,7 +364,7 @@ class Call:
         return self not in self.run.open
 
     def _watch_foreign_loop(self) -> None:
-        """Fail the call when the loop of the Future has stopped. Nothing tells us of that, so this looks."""
+        """Fail the call when the loop of the Future has stopped. A loop notifies nobody of that, so this polls."""
         if self.is_settled:
             return
         if self.x.get_loop().is_running():
@@ -375,7 +381,7 @@ class Call:
 class BlockedCall(Call):
     """A call whose caller waits in its thread."""
 
-    # ``limit``: the seconds after which the caller goes on in any case; it is there only if there is such a time.
+    # ``limit``: seconds after which the caller goes on in any case; not set if it waits without a limit.
     # ``began_with``: a copy of the context as the work finds it, if there is one.
     __slots__ = ("began_with", "caller", "limit", "waiter")
     waits = True
@@ -399,7 +405,7 @@ class BlockedCall(Call):
         self.waiter.notify()
 
     def let_go(self) -> None:
-        """Forget what refers to the call, as its caller leaves: tasks that the work has left behind keep the call."""
+        """Clear the call's references as its caller leaves. Tasks that the work has left behind keep the call alive."""
         self.error = self.value = self.context = self.began_with = None
 
     def take_variables(self, before: Context, after: Context) -> None:
@@ -414,21 +420,21 @@ class BlockedCall(Call):
         return self.caller in idents
 
     def forget(self, error: BaseException) -> bool:
-        """Return whether the caller's thread is the one that has forked. No other one exists in the child."""
+        """Return whether the caller's thread is the thread that forked. No other thread exists in the child."""
         return self.caller == get_ident()
 
 
 def kept_traceback(future: Any, error: BaseException) -> TracebackType | None:
     """Return the traceback that the error of a user's Future had when it was first seen.
 
-    The user may wait for it again. Its error then has the frames of the first caller as well, and an asyncio Future
-    written in C forgets the traceback with its first ``result()``.
+    The user may wait for the Future again. The traceback then has the frames of the first caller as well, and an
+    asyncio Future written in C forgets the traceback with its first ``result()``.
     """
     try:
         kept: TracebackType | None = future._bridge_traceback
     except AttributeError:
         kept = error.__traceback__
-        with contextlib.suppress(AttributeError):  # a Future of someone's own that takes no attributes
+        with contextlib.suppress(AttributeError):  # a Future class of the user's that takes no attributes
             future._bridge_traceback = kept
     return kept
 
@@ -438,7 +444,7 @@ async def _await(x: Any) -> Any:
 
 
 def route_of(run: Run, x: Any, kind: Kind) -> Callable[[Callable[[], object]], object]:
-    """Return what carries a callback to where a Future's callbacks run.
+    """Return the function that carries a callback to the thread in which a Future's callbacks run.
 
     :raises DeadlockError: the Future is bound to the loop that runs in this thread.
     :raises BridgeError: the Future is bound to a loop that does not run.
@@ -468,6 +474,6 @@ def _here(callback: Callable[[], object]) -> None:
 
 
 def end_of(error: BaseException) -> str:
-    """Return what a call with this error is counted as."""
+    """Return the word by which the statistics count a call with this error."""
     deferreds.load()
     return "cancelled" if isinstance(error, deferreds.cancellations) else "failed"

@@ -1,11 +1,11 @@
-"""wait and as_completed: those of ``concurrent.futures``, which wait in the way of ``block_on``.
+"""wait and as_completed: as in ``concurrent.futures``, but they wait as ``block_on`` does.
 
-A :class:`Listener` stands among the waiters of each Future, as one of the standard library's would, so the Futures may
-come from anywhere. Ctrl-C may come at any line. The lock of a Future of the standard library's is entered in Python,
-where a signal may leave it held; so no lock is entered here. A listener is put in its place without one, and *then* the
-states are read: a Future that ends is either seen to have ended or tells the listener. Each ring is taken by whoever
-takes the bell off its list, so a waiter is notified once. Only to take a listener away needs the lock, for the Future
-may be telling its waiters just then, and that is done in one call of C.
+A :class:`Listener` is one of the waiters of each Future, like a waiter of the standard library, so the Futures may come
+from anywhere. Ctrl-C may come at any line (see "Interrupts" in :mod:`bridge._threads`). The standard library enters the
+lock of a Future in Python code, where a signal may leave it held. So this module enters no lock in Python code. It adds
+a listener without the lock, and *then* reads the states: a Future that ends is either seen to have ended, or notifies
+the listener. The thread that pops the bell off its list rings it, so a waiter is notified once. Only removing a
+listener needs the lock, because the Future may be notifying its waiters just then. That is done in one call of C.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ENDED = frozenset({"FINISHED", "CANCELLED_AND_NOTIFIED"})
 
 
 def wait(fs: Iterable[Any], timeout: float | None, return_when: str) -> DoneAndNotDoneFutures[Any]:
-    """Wait for Futures; :func:`bridge.wait` has the contract."""
+    """Wait for Futures. :func:`bridge.wait` has the contract."""
     futures = _checked(fs, "wait")
     if not _is_enough(futures, return_when):
         if return_when not in (FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED):
@@ -62,7 +62,7 @@ def _wait(futures: list[_Future], timeout: float | None, return_when: str) -> No
         finally:
             listener.end()
     finally:
-        listener.end()  # once more, should Ctrl-C have ended the first
+        listener.end()  # again: Ctrl-C may have interrupted the first
 
 
 def as_completed(fs: Iterable[Any], timeout: float | None) -> Iterator[Any]:
@@ -81,7 +81,7 @@ def as_completed(fs: Iterable[Any], timeout: float | None) -> Iterator[Any]:
                 if not ended:
                     ended = listener.take()
                 if ended:
-                    # A generator that is suspended keeps no Future alive that it has yielded.
+                    # A suspended generator keeps no Future alive that it has yielded.
                     future = [ended.popleft()]
                     if listener.leave(future[0]):
                         yield future.pop()
@@ -98,16 +98,16 @@ def as_completed(fs: Iterable[Any], timeout: float | None) -> Iterator[Any]:
 
 
 class Listener:
-    """What is told by each of several Futures that it has ended, among the waiters that the Future has."""
+    """A waiter of several Futures: each notifies it as it ends."""
 
     def __init__(self, futures: list[_Future], return_when: str) -> None:
-        self.futures = set(futures)  # among whose waiters it stands, or may stand
+        self.futures = set(futures)  # it is, or may be, one of their waiters
         self._unfinished = set(futures)
         self._finished: deque[_Future] = deque()
         self._return_when = return_when
-        self._bell: list[Callable[[], object]] = []  # what is to be called next time, once
+        self._bell: list[Callable[[], object]] = []  # what the next end of a Future calls, once
 
-    # Called by whoever ends a Future, in any thread, with the lock of that Future held.
+    # Called where a Future ends, in any thread, with the lock of that Future held.
 
     def add_result(self, future: _Future) -> None:
         """Note a Future that has a result."""
@@ -135,7 +135,7 @@ class Listener:
     # Called by the thread that waits.
 
     def begin(self) -> None:
-        """Stand among the waiters of every Future, and see which have ended already."""
+        """Join the waiters of every Future, and note which Futures have ended already."""
         for future in self.futures:
             _waiters_of(future).append(self)
         for future in self.futures:
@@ -143,7 +143,7 @@ class Listener:
                 self._unfinished.discard(future)
 
     def wait(self, waiter: Waiter, timeout: float | None) -> None:
-        """Wait until there is enough of what was asked for, so many seconds at the most."""
+        """Wait until ``return_when`` is met, ``timeout`` seconds at the most."""
         self._bell.append(waiter.notify)
         try:
             for future in self.futures:
@@ -156,7 +156,7 @@ class Listener:
             self._bell.clear()
 
     def _has_enough(self) -> bool:
-        # ``begin()`` was before: what has ended since is in ``_finished``, and what has failed among it.
+        # Each Future that has ended since ``begin()`` is in ``_finished``, also each that has failed.
         if self._return_when == FIRST_COMPLETED:
             return bool(self._finished)
         if not self._unfinished:
@@ -164,7 +164,7 @@ class Listener:
         return self._return_when == FIRST_EXCEPTION and any(map(_has_failed, list(self._finished)))
 
     def take(self) -> deque[_Future]:
-        """Return the Futures that have ended since, in that order."""
+        """Return the Futures that have ended since the last call, in the order of their ends."""
         taken: deque[_Future] = deque()
         while self._finished:
             taken.append(self._finished.popleft())
@@ -191,19 +191,19 @@ class Listener:
             condition = future._condition
             try:
                 _in_one_go(condition.acquire, functools.partial(waiters.remove, self), condition.release)
-            except ValueError:  # a fork has let go of the waiters just then
+            except ValueError:  # a fork has cleared the waiters just then
                 condition.release()
 
 
 def _in_one_go(*steps: Callable[[], object]) -> None:
-    """Call functions of C one after the other, between which no signal is handled."""
+    """Call functions of C one after the other. No signal is handled in between."""
     deque(map(operator.call, steps), 0)
 
 
 def _waiter(verb: str, futures: Iterable[_Future]) -> Waiter:
-    """Return what waits in this place.
+    """Return a waiter that fits this place.
 
-    :raises BridgeError: the work of one of the Futures needs this thread, which cannot let it go on.
+    :raises BridgeError: the work of one of the Futures needs this thread, where it cannot go on meanwhile.
     """
     for future in futures:
         if isinstance(future, WorkFuture):
@@ -214,7 +214,7 @@ def _waiter(verb: str, futures: Iterable[_Future]) -> Waiter:
 def _checked(fs: Iterable[Any], verb: str) -> list[_Future]:
     """Return the Futures without duplicates.
 
-    :raises TypeError: one of them is none.
+    :raises TypeError: one of them is not a Future.
     :raises StrategyUnavailable: this Python lacks a private name that the wait needs.
     """
     if lost(FUTURES):
@@ -234,7 +234,7 @@ def _is_async(x: object) -> bool:
 
 
 def _is_enough(futures: list[_Future], return_when: str) -> bool:
-    """Return whether a wait for these would be over at once."""
+    """Return whether a wait for these would return at once."""
     ended = [future for future in futures if _has_ended(future)]
     if len(ended) == len(futures):
         return True
@@ -244,12 +244,12 @@ def _is_enough(futures: list[_Future], return_when: str) -> bool:
 
 
 def _has_ended(future: _Future) -> bool:
-    """Return whether it has ended, without its lock; one that is cancelled only when its executor knows."""
+    """Return whether a Future has ended, without its lock. A cancelled one has when its executor knows."""
     return future._state in _ENDED
 
 
 def _has_failed(future: _Future) -> bool:
-    """Return whether it has an error. To ask for that by ``exception()`` would count as having seen it."""
+    """Return whether a Future has an error. A call of ``exception()`` would count as having seen it."""
     return future._exception is not None
 
 

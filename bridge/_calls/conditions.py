@@ -1,9 +1,9 @@
-"""Futures of ours: whoever waits for one waits in the way of ``block_on``.
+"""Futures of ours, whose ``result()`` and ``exception()`` wait as ``block_on`` does.
 
-On a loop's own thread the stack switches, in a GUI's thread its events run, and in a process that gevent has patched
-the greenlet blocks and no other one. There a Future of the standard library's waits on a lock that is gevent's. To
-release such a lock in another thread is not safe: now and then its hub does not hear of it, and it takes the wait for a
-deadlock (LoopExit) if it has nothing else to do.
+On a loop's own thread the stack switches. In a GUI's thread its events run. In a process that gevent has patched only
+the calling greenlet blocks. There a Future of the standard library waits on a lock of gevent's. Releasing such a lock
+in another thread is not safe: now and then the hub is not notified. A hub that has nothing else to do then takes the
+wait for a deadlock (LoopExit).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from .waiting import PatientCondition
 
 
 class PatientFuture(concurrent.futures.Future[Any]):
-    """A Future whose ``result()`` and ``exception()`` wait in the way of ``block_on``, and leave it as it is."""
+    """A Future whose ``result()`` and ``exception()`` wait as ``block_on`` does, and leave it as it is."""
 
     def guard(self) -> None:
-        """Share a lock with the loop's thread that is none of gevent's, and that Ctrl-C never leaves held.
+        """Share a lock with the loop's thread that is not gevent's, and that Ctrl-C never leaves held.
 
-        Called before anybody waits.
+        Called before any thread waits.
         """
         self._condition = PatientCondition()
 
 
 def serve_portal(portal: Any, block_on: Callable[[Coroutine[Any, Any, None]], object]) -> None:
-    """Make the Futures of a portal of anyio's wait as ours; in a patched process greenlets then wait for its calls."""
-    if lost(PORTALS):  # whoever waits for a call then waits as for any portal's
+    """Make the Futures of an anyio portal wait as ours do. In a patched process greenlets then wait for its calls."""
+    if lost(PORTALS):  # its Futures then wait as those of any portal
         return
 
     async def start(*call: Any, name: Any) -> None:

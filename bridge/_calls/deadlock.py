@@ -1,12 +1,13 @@
 """Cycles of threads that wait for each other, found as the call that closes one is made.
 
-What is certain is little, and only that is refused; :func:`bridge.dump` and the watchdog show the rest.
+Only calls that certainly never end are refused, and few are certain. :func:`bridge.dump` and the watchdog show the
+rest. Refused are:
 
-- A loop's thread that waits in a call *stands still*, if it does so without a limit, and in a way of waiting in which
-  nothing else of the thread can go on. A call that can end only by that thread's loop does not end before it.
-- A worker thread of a loop's executor that blocks on the very task that awaits the worker.
+- The call that closes a cycle of loops whose threads *stand still*. A loop's thread does so in a call without a limit,
+  with a waiter that lets nothing else of the thread go on. A call that only its loop can end does not end before that.
+- A call of a worker thread of a loop's executor that blocks on the very task that awaits the worker.
 
-A thread that is interrupted (Ctrl-C, a bridge that somebody closes) would go on all the same, but without a result.
+An interrupt (Ctrl-C, closing the bridge) would still end such a wait, but without a result.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ def after_fork() -> None:
 def check(call: Any) -> None:
     """Refuse a call that waits without a limit for a loop whose thread stands still until this thread goes on.
 
-    Called in the thread that is about to wait, which runs a loop, and when the call is among the open ones.
+    Called in the thread that is about to wait, which runs a loop, after the call was added to the open ones.
 
-    :raises DeadlockError: that is so; the call is taken back.
+    :raises DeadlockError: the call would never end; it is not open any more.
     """
     here = threading.get_ident()
     with _lock:
         chain = _chain(call, here)
-        # Each was open when it was looked at. If all still are, there was a moment at which all of them were.
+        # Each call was open when it was read. If all still are, there was a moment at which all were open at once.
         if not chain or any(each not in each.run.open for each in chain):
             return
         call.run.open.discard(call)
@@ -62,7 +63,7 @@ def check(call: Any) -> None:
 
 
 def _chain(call: Any, here: int) -> list[Any]:
-    """Return the calls from this one to the one that needs this thread; nothing if the chain ends elsewhere."""
+    """Return the chain of calls from this one to a call that needs this thread; empty if it ends elsewhere."""
     standing: dict[int, Any] = {}
     runs = [target for target in watchdog.targets if isinstance(target, Run)]
     every: list[Any] = [each for run in runs for each in run.calls()]
@@ -84,7 +85,7 @@ def _stands_still(call: Any) -> bool:
 
 
 def _needs_its_loop(call: Any) -> bool:
-    """Return whether nothing can end the call but the loop of its run, which runs in that loop's thread."""
+    """Return whether only the loop of its run can end the call."""
     if call.route != call.run.post:
         return False
     work = call.work
@@ -99,7 +100,7 @@ def _thread_of(run: Run) -> int | None:
 def check_worker(task: Any) -> None:
     """Refuse a worker thread that blocks on the task that awaits the work it does.
 
-    :raises DeadlockError: that is so.
+    :raises DeadlockError: the worker and the task wait for each other.
     """
     job = worker_threads.job_of_this_thread()
     if job is None or not is_task(task) or lost(DEADLOCKS):

@@ -1,25 +1,26 @@
-"""Errands: functions that work on a loop has run in the thread that waits for that work.
+"""Errands: functions that work on a loop runs in the thread that waits for that work.
 
-They stand in a queue of the thread. Every wait of the thread that is open when one comes is woken, and whichever of
-them has control serves the queue and waits on with a new waiter; the others find nothing to do. So an errand may block
-itself, and the thread serves meanwhile.
+Each thread has a queue of errands. A new errand wakes every open wait of its thread. The wait that has control serves
+the queue and waits on with a new waiter. The other waits find nothing to do. So an errand may block, and the thread
+serves other errands meanwhile.
 
-A call pays nothing for this: it is found among the open calls when there is an errand, and its waiter gets what it
-needs then (:class:`_Bell`).
+A call without errands pays nothing. When an errand comes, its thread's calls are found among the open calls, and their
+waiters are wrapped (:class:`_Bell`).
 
-An errand begins when it is *taken*, which happens once: by the call that serves it, by who asked for it and was
-cancelled, or by the call that it was for, which leaves. It stays in the queue until it has ended, so that one that was
-taken and never run, as Ctrl-C came between two lines, is found and ended by the call that has taken it.
+An errand begins when it is *taken*, which happens once: by the call that serves it, by its sender, which was cancelled,
+or by the call that it was for, which leaves. It stays in the queue until it has ended. So if Ctrl-C comes after an
+errand was taken and before it runs, the call that has taken it finds it in the queue and ends it.
 
-Any thread may be interrupted between two steps, so their order counts:
+Any thread may be interrupted between two steps (see "Interrupts" in :mod:`bridge._threads`), so their order counts:
 
-- Who asks puts the errand into the queue, *then* looks for open calls and rings them, and *then* looks whether the
-  call that it is for is still open. A call enters the open ones, and *then* looks at the queue; it leaves them, and
-  *then* looks at the queue for what was for it. So an errand is seen by a call of the thread, or by who put it there.
-- Who rings puts the bell in the place of the waiter, and *then* looks whether the call is still open. Who ends the call
-  takes it from the open ones, and *then* takes the waiter to notify. So both use the bell, or only the second notifies.
-- The thread gives the bell a new waiter, and *then* looks whether the call has ended. Who ends it notes that, and
-  *then* looks for a waiter to notify.
+- The sender puts the errand into the queue, *then* finds the open calls and rings them, and *then* checks whether the
+  errand's call is still open. A call enters the open calls, and *then* reads the queue. It leaves the open calls, and
+  *then* reads the queue for its errands. So a call of the thread sees the errand, or the sender sees the end.
+- The thread that rings replaces the call's waiter by the bell, and *then* checks whether the call is still open. The
+  thread that ends the call removes it from the open calls, and *then* reads the waiter to notify. So both use the bell,
+  or only the thread that ends the call notifies.
+- The waiting thread gives the bell a new waiter, and *then* checks whether the call has ended. The thread that ends the
+  call notes the end, and *then* reads which waiter to notify.
 """
 
 from __future__ import annotations
@@ -36,17 +37,17 @@ from .._watch.watchdog import watchdog
 from ..strategies import resolve
 from ..strategies.interface import Strategy, Waiter
 
-# The queues, by the identifier of the thread. Each is there only while there is something in it, most likely.
+# The queues, by the identifier of the thread. Most often a queue exists only while an errand is in it.
 pending: dict[int, deque[Errand]] = {}
 
-# Held by who rings, so that a waiter gets one bell. Reentrant, since a signal handler may ring in the middle of it.
+# Held while a waiter gets its bell, so that it gets one. Reentrant, since a signal handler may ring meanwhile.
 _ringing = ThreadRLock()
-# Who has taken an errand, if it is no call.
+# The takers of an errand that are not calls.
 _WITHDRAWN, _LEFT = object(), object()
 
 
 class Errand:
-    """Something to do in a caller's thread. Subclasses say what (:meth:`run`), and what becomes of it otherwise."""
+    """Work for a caller's thread. Subclasses say what it does (:meth:`run`), and how it ends if it cannot run."""
 
     __slots__ = ("_process", "_taken", "call", "has_begun", "has_ended", "owner")
 
@@ -59,33 +60,33 @@ class Errand:
         self._taken: dict[None, object] = {}
 
     def run(self) -> None:
-        """Do it. Called in the caller's thread, once. What it raises ends the wait there; then it has ended, too."""
+        """Do the work. Called in the caller's thread, once. An exception ends the wait there, and the errand too."""
         raise NotImplementedError
 
     def drop(self) -> None:
-        """End it, as it was interrupted where it could not do so itself. Called in the caller's thread."""
+        """End an errand that was interrupted before it could end itself. Called in the caller's thread."""
         raise NotImplementedError
 
     def refuse(self) -> None:
-        """End it, as its caller has left. Called in the caller's thread."""
+        """End an errand whose caller has left. Called in the caller's thread."""
         raise NotImplementedError
 
     def take(self, by: object) -> bool:
-        """Return whether it is for this one to deal with; it is for the first who asks."""
+        """Take the errand. Return False if another taker was first."""
         return self._taken.setdefault(None, by) is by
 
     @property
     def taken_by(self) -> object:
-        """Who has taken it, None if nobody has."""
+        """The taker; None if the errand was not taken yet."""
         return self._taken.get(None)
 
     @property
     def is_parents(self) -> bool:
-        """Whether this is a forked child, and who asked for it stayed with the parent."""
+        """Whether this process is a forked child, and the sender stayed in the parent."""
         return self._process != os.getpid()
 
     def withdraw(self) -> bool:
-        """Take it back. Return False if it has begun. Called in any thread."""
+        """Take the errand back. Return False if it has begun. Called in any thread."""
         if not self.take(_WITHDRAWN):
             return False
         _remove(self)
@@ -93,23 +94,23 @@ class Errand:
 
 
 class _Bell:
-    """Stands in the place of a call's waiter once an errand has come. It has a new waiter for each wait."""
+    """Replaces a call's waiter once an errand has come, and gets a new waiter for each wait."""
 
     def __init__(self, waiter: Waiter) -> None:
         self.inner = waiter
-        self.was_told = False  # that the call has ended, with its outcome there
-        self._silent = [waiter]  # empty once it was notified
+        self.was_told = False  # the call has ended, and its outcome is set
+        self._silent = [waiter]  # empty once the waiter was notified
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
     def notify(self) -> None:
-        """End the wait for good, as the call has ended."""
+        """End the wait for good, because the call has ended."""
         self.was_told = True
         self.ring()
 
     def ring(self) -> None:
-        """End the wait, if nobody has."""
+        """End the wait, unless it was ended before."""
         try:
             waiter = self._silent.pop()
         except IndexError:
@@ -118,17 +119,17 @@ class _Bell:
 
     @property
     def has_rung(self) -> bool:
-        """Whether the waiter was notified by way of this."""
+        """Whether the bell has notified its waiter."""
         return not self._silent
 
     def renew(self, waiter: Waiter) -> None:
-        """Take a new waiter, as the old one has been notified."""
+        """Take a new waiter, after the old one was notified."""
         self.inner = waiter
         self._silent.append(waiter)
 
 
 class Passing:
-    """Stands for the call that is the last one, for a task that serves one after the other."""
+    """Refers to the current call of a task that serves calls one after the other."""
 
     __slots__ = ("call",)
 
@@ -137,13 +138,13 @@ class Passing:
 
 
 def call_here() -> Any:
-    """Return the call whose work this is, or the BlockedStack; None where nobody blocks for it or ever did."""
+    """Return the call or BlockedStack whose work the running code is; None where no caller ever blocked for it."""
     value = caller.get()
     return value.call if type(value) is Passing else value
 
 
 def owner_of(call: Any) -> object:
-    """Return the greenlet that a call waits in, if its thread goes on with others meanwhile; else None."""
+    """Return the greenlet that a call waits in, if its thread runs other greenlets meanwhile; else None."""
     return getattr(call.waiter, "owner", None)
 
 
@@ -153,15 +154,15 @@ def is_open(call: Any) -> bool:
 
 
 def is_here(call: Any) -> bool:
-    """Return whether the call waits in this very thread, which runs an errand then."""
+    """Return whether the call waits in this very thread; the running code is an errand then."""
     return bool(call.caller == get_ident()) and is_open(call)
 
 
-# In the thread of who asks.
+# In the sender's thread.
 
 
 def post(errand: Errand) -> bool:
-    """Have the caller's thread run the errand. Return False, and do nothing, if the caller has left."""
+    """Make the caller's thread run the errand. Return False, and do nothing, if the caller has left."""
     call = errand.call
     if not is_open(call):
         return False
@@ -169,7 +170,7 @@ def post(errand: Errand) -> bool:
     for each in _waits_of(call.caller):
         if _serves(each, errand):
             _ring(each)
-    # Else the call's end may have looked before the errand was there.
+    # A call that has ended may have read the queue before the errand was in it.
     return is_open(call) or not errand.withdraw()
 
 
@@ -179,7 +180,7 @@ def _put(ident: int, errand: Errand) -> None:
         queue.append(errand)
         if pending.get(ident) is queue:
             return
-        try:  # its thread has just taken the queue away as empty
+        try:  # its thread has just removed the queue as empty
             queue.remove(errand)
         except ValueError:  # and has seen the errand all the same
             return
@@ -192,7 +193,7 @@ def _waits_of(ident: int) -> list[Any]:
 
 
 def _ring(call: Any) -> None:
-    """Let the call's thread look at the queue."""
+    """Wake the call's thread, so that it serves the queue."""
     with _ringing:
         bell = call.waiter
         if type(bell) is not _Bell:
@@ -205,16 +206,16 @@ def _ring(call: Any) -> None:
 
 
 def ring_self(call: Any) -> None:
-    """Let a call that is about to wait serve the queue first, if there is something in it."""
+    """Make a call that is about to wait serve the queue first, if an errand in it is for it to run."""
     for errand in tuple(pending.get(call.caller, ())):
-        # Either nobody has begun it, or this call has and was interrupted.
+        # Not taken yet; or taken by this call, which was interrupted.
         if (errand.taken_by is None and _serves(call, errand)) or (errand.taken_by is call and not errand.has_ended):
             _ring(call)
             return
 
 
 def has_rung(call: Any) -> bool:
-    """Return whether the call's waiter was notified by way of a bell: it must not be used again."""
+    """Return whether a bell has notified the call's waiter, which must not be used again then."""
     bell = call.waiter
     return type(bell) is _Bell and bell.has_rung
 
@@ -223,15 +224,14 @@ def serve(call: Any, strategy: Strategy) -> bool:
     """Run the errands of this thread that may run where the call waits, and give the call a new waiter.
 
     :returns: whether the call has ended, so that the waiter may never be notified.
-
-    :raises BaseException: what ended an errand and is the caller's: Ctrl-C, ``SystemExit``.
+    :raises BaseException: an exception of the caller's own that ended an errand: Ctrl-C, ``SystemExit``.
     """
     bell = call.waiter
     if bell.was_told:
         return True
     while (errand := _take(call)) is not None:
         try:
-            if errand.has_begun:  # the last time it was interrupted
+            if errand.has_begun:  # it was interrupted the last time
                 errand.drop()
             else:
                 errand.has_begun = True
@@ -240,10 +240,10 @@ def serve(call: Any, strategy: Strategy) -> bool:
             if errand.has_ended:
                 _remove(errand)
     _drop_if_empty(call.caller)
-    if strategy.unavailable() is not None:  # an errand has ended what it stands on, such as a GUI
+    if strategy.unavailable() is not None:  # an errand has ended what the strategy needs, such as a GUI
         strategy = resolve("auto")
     waiter: Any = strategy.waiter()
-    if hasattr(waiter, "was_told"):  # that the application has ended; to hear it once is enough
+    if hasattr(waiter, "was_told"):  # a GUI's: the application has ended, which is reported once
         waiter.was_told = getattr(bell.inner, "was_told", False)
     bell.renew(waiter)
     ring_self(call)
@@ -258,7 +258,7 @@ def _take(call: Any) -> Errand | None:
 
 
 def leave(call: Any) -> None:
-    """End what waits for a call that is not open any more, and what it has taken and not run. Called by its thread."""
+    """End the errands for a call that is not open any more, and those it took and did not run. Called by its thread."""
     for errand in tuple(pending.get(call.caller, ())):
         if errand.taken_by is call:
             if not errand.has_ended:
@@ -274,9 +274,9 @@ def leave(call: Any) -> None:
 def _serves(call: Any, errand: Errand) -> bool:
     """Return whether the errand may run where the call waits.
 
-    Where a wait lets other greenlets of its thread go on, the greenlet that the errand is for runs it. But a thread
-    that sleeps runs them all, except in a process that gevent has patched: there a greenlet is what a thread is to
-    others.
+    If a wait lets other greenlets of its thread go on, only the greenlet that the errand is for runs it. A thread that
+    sleeps runs all its errands. In a process that gevent has patched it does not, because there a greenlet takes the
+    place of a thread.
     """
     owner = owner_of(call)
     return owner is errand.owner or ((owner is None or errand.owner is None) and not is_patched())
@@ -295,7 +295,7 @@ def _drop_if_empty(ident: int) -> None:
     if pending.get(ident, True):
         return
     queue = pending.pop(ident, None)
-    for errand in tuple(queue or ()):  # put there by somebody who has not looked again yet
+    for errand in tuple(queue or ()):  # a sender has put it there and not checked again yet
         try:
             queue.remove(errand)  # type: ignore[union-attr]
         except ValueError:

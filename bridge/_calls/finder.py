@@ -1,4 +1,4 @@
-"""Which bridge serves a call that names none: :mod:`bridge._api.default`, which stands above the calls, sets it."""
+"""Finds the bridge of a call that names none. :mod:`bridge._api.default`, a higher room, sets the function for it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def bridge_of(loop: Any) -> Owner:
-    """Return the bridge of a loop, that runs in this thread or that it works for; for None, the default bridge."""
+    """Return the bridge of a loop that this thread runs or works for; for None, the default bridge."""
     return _find(loop)
 
 
 def set_finder(find: Callable[[Any], Owner]) -> None:
-    """Let the calls find a bridge."""
+    """Set the function that returns the bridge of a loop."""
     global _find
     _find = find
 

@@ -21,7 +21,7 @@ from .._values.outcomes import trim
 from . import asgiref
 from .errands import Errand, call_here, is_here, is_open, post
 
-# What drives the coroutine that awaits: a stack of the loop's thread that blocks, a task, or Twisted.
+# The code that drives the awaiting coroutine: a blocked stack of the loop's thread, a task, or Twisted.
 _STACK = frozenset(each.__code__ for each in (in_place.block, in_place.block_coroutine, in_place._drive))
 _TASK = frozenset({task._steps.__code__, asyncio.Handle._run.__code__})
 _TWISTED = "twisted.internet.defer"
@@ -33,14 +33,14 @@ _INSTEAD = (
 
 
 async def in_caller(function: Callable[[], Any]) -> Any:
-    """Run a function in the thread that waits for this work; :func:`bridge.in_caller` has the contract."""
+    """Run a function in the thread that waits for this work. :func:`bridge.in_caller` has the contract."""
     driver = _driver(sys._getframe())
     call = call_here()
     if driver in _STACK:
         return function()
     if type(call) is BlockedStack:  # of this very thread, which runs this while the stack is switched away
         if not call.is_open:
-            raise _left(function)
+            raise _caller_left(function)
         return function()
     if call is not None and is_here(call):
         return function()
@@ -50,7 +50,7 @@ async def in_caller(function: Callable[[], Any]) -> Any:
             f"by the loop's own program; {_INSTEAD}"
         )
     if not is_open(call):
-        raise _left(function)
+        raise _caller_left(function)
     loop = get_running_loop()
     context = copy_context()
     before = context.copy()
@@ -67,11 +67,11 @@ async def in_caller(function: Callable[[], Any]) -> Any:
             raise error
         return value
     finally:
-        del error, value  # an error's traceback holds this frame
+        del error, value  # an error's traceback holds this frame; see the head of _loop/task.py
 
 
 def _driver(frame: FrameType | None) -> object:
-    """Return what drives the innermost coroutine of this stack: code of a stack or a task, or Twisted's module."""
+    """Return the driver of the innermost coroutine of this stack: code of a stack or a task, or Twisted's module."""
     while frame is not None:
         code = frame.f_code
         if code in _STACK or code in _TASK:
@@ -83,14 +83,14 @@ def _driver(frame: FrameType | None) -> object:
 
 
 def _post_of(loop: asyncio.AbstractEventLoop | None, call: Any) -> Callable[[Callable[[], object]], object]:
-    """Return what carries a callback to the thread of the work."""
-    if loop is None:  # that of a reactor without an asyncio loop
+    """Return the function that posts a callback to the thread of the work."""
+    if loop is None:  # under a reactor without an asyncio loop
         post: Callable[[Callable[[], object]], object] = call.run.post
         return post
     return loop.post if isinstance(loop, BridgeLoop) else loop.call_soon_threadsafe
 
 
-def _left(function: Callable[[], Any]) -> BridgeError:
+def _caller_left(function: Callable[[], Any]) -> BridgeError:
     return BridgeError(
         f"in_caller({describe(function)}) was awaited when the thread that had waited for this work did not wait any "
         f"more: its call has ended, or timed out, or was interrupted; {_INSTEAD}"
@@ -115,7 +115,7 @@ class _Call(Errand):
         self.post = post
         self.value: Any = None
         self.error: BaseException | None = None
-        self.arrived = False  # the outcome, where the work is
+        self.arrived = False  # the outcome has reached the thread of the work
         self.future: asyncio.Future[None] | None = None
         self.deferred: Any = None
 
@@ -123,7 +123,7 @@ class _Call(Errand):
 
     def run(self) -> None:
         value: Any = None
-        error: BaseException | None = asyncio.CancelledError()  # should something end it that is the caller's: Ctrl-C
+        error: BaseException | None = asyncio.CancelledError()  # if the caller's own exception ends it: Ctrl-C
         try:
             try:
                 value = self.context.run(_called, self.function)
@@ -134,14 +134,14 @@ class _Call(Errand):
             try:
                 self._end(value, error)
             finally:
-                # An error's traceback holds this frame: with these in it, that would be a reference cycle.
+                # An error's traceback holds this frame; see the head of _loop/task.py.
                 del self, value, error
 
     def drop(self) -> None:
         self._end(None, asyncio.CancelledError())
 
     def refuse(self) -> None:
-        self._end(None, _left(self.function))
+        self._end(None, _caller_left(self.function))
 
     def _end(self, value: Any, error: BaseException | None) -> None:
         if not self.has_ended and not self.is_parents:
@@ -151,7 +151,7 @@ class _Call(Errand):
                 self.post(self._arrive)
         self.has_ended = True
 
-    # Where the work is.
+    # In the thread of the work.
 
     def _arrive(self) -> None:
         self.arrived = True
@@ -172,7 +172,7 @@ async def _await_in_task(errand: _Call, loop: asyncio.AbstractEventLoop) -> None
     """Wait for the outcome. A cancellation withdraws an errand that has not begun, and waits for one that has."""
     future = errand.future = loop.create_future()
     if not post(errand):
-        raise _left(errand.function)
+        raise _caller_left(errand.function)
     try:
         await future
         return
@@ -183,14 +183,14 @@ async def _await_in_task(errand: _Call, loop: asyncio.AbstractEventLoop) -> None
     import anyio
 
     try:
-        # A scope of anyio's would cancel again in each turn of the loop.
+        # A scope of anyio's would cancel again in each iteration of the loop.
         with anyio.CancelScope(shield=True):
             while not errand.arrived:
                 errand.future = loop.create_future()
                 try:
                     await errand.future
                 except asyncio.CancelledError:
-                    if errand.call.run.over is not None:  # the errand may be the very one that closes the bridge
+                    if errand.call.run.over is not None:  # the errand itself may have closed the bridge
                         raise
         if errand.error is None:
             errand.error = cancellation
@@ -203,7 +203,7 @@ async def _await_in_twisted(errand: _Call) -> None:
 
     errand.deferred = outcome = twisted.Outcome(errand.withdraw)
     if not post(errand):
-        raise _left(errand.function)
+        raise _caller_left(errand.function)
     await outcome
     if errand.error is None and outcome.cancel_asked:
         raise twisted.CancelledError

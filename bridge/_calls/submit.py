@@ -57,12 +57,12 @@ class SubmittedCall(Call):
             future.end_cancelled()
         else:
             self.run.meter.note(end_of(self.error))
-            if not isinstance(self.error, BridgeClosed):  # of that everybody hears
+            if not isinstance(self.error, BridgeClosed):  # every open call fails with that
                 future.unseen = describe(self.x), self.error, self.origin
             future.set_exception(self.error)
         future.forget()
-        # The frames in the error's traceback may have been called by one that holds this call. Another thread may look
-        # for the Future at this very moment: the exit, or the watchdog.
+        # A caller of the frames in the error's traceback may hold this call: see the head of _loop/task.py. Another
+        # thread, of the exit or the watchdog, may ask for the Future at this moment.
         del self.error, self.value, self.future
 
     def is_waited_for(self, idents: Collection[int | None]) -> bool:
@@ -71,13 +71,13 @@ class SubmittedCall(Call):
         return future is not None and future.is_waited_for()
 
     def on_wait(self, function: Callable[[], object]) -> None:
-        """Have a function called by each thread that begins to wait for the Future from now on."""
+        """Have each thread that begins to wait for the Future from now on call the function."""
         future: Any = getattr(self, "future", None)
         if future is not None:
             future._condition.on_wait = function
 
     def forget(self, error: BaseException) -> bool:
-        """Fail the Future, whose work goes on in the parent only."""
+        """Fail the Future in a forked child. Its work goes on in the parent only."""
         self.future.fail_in_child(error)
         return False
 
@@ -86,9 +86,9 @@ never_raise |= {Call._future_done, Call.cancel, Call.time_out, Call._watch_forei
 
 
 class WorkFuture(PatientFuture):
-    """The Future of submitted work. ``cancel()`` asks; the Future is cancelled when the work has ended."""
+    """The Future of submitted work. ``cancel()`` is a request; the Future is cancelled when the work has ended."""
 
-    # What its work was, the error that it ended with, and where submit() was called; until somebody asks for the error.
+    # What was submitted, its error, and where submit() was called; None once a caller has asked for the error.
     unseen: tuple[str, BaseException, Origin] | None = None
 
     def __init__(self, call: SubmittedCall) -> None:
@@ -102,16 +102,16 @@ class WorkFuture(PatientFuture):
             _log_unseen(*unseen)
 
     def forget(self) -> None:
-        """Let go of the call, which has ended."""
+        """Drop the call, which has ended."""
         self._call = None
 
     def result(self, timeout: float | None = None) -> Any:
         """Return the result of the work or raise its error, as any Future; the traceback does not grow.
 
-        It waits in the way of ``block_on``. A time-out, Ctrl-C or a cancellation ends the wait and nothing else.
+        It waits as ``block_on`` does. A time-out, Ctrl-C or a cancellation ends the wait and nothing else.
 
         :raises DeadlockError: the work needs the stack that would wait.
-        :raises StrategyUnavailable: it needs this very thread, whose loop cannot go on meanwhile.
+        :raises StrategyUnavailable: the work needs this very thread, whose loop cannot go on meanwhile.
         """
         try:
             own = self._call
@@ -139,9 +139,9 @@ class WorkFuture(PatientFuture):
         return error
 
     def check_place(self, verb: str) -> None:
-        """Refuse to wait for this here, if that would keep the work from going on.
+        """Refuse to wait for the Future here, if that would keep the work from going on.
 
-        :param verb: what waits, for the message.
+        :param verb: the function that waits, for the message.
         """
         own = self._call
         if own is None or (get_running_loop() is None and get_ident() != own.run.ident):
@@ -150,7 +150,7 @@ class WorkFuture(PatientFuture):
             check_place(own.run, f"{verb}() of {describe(self)}")
 
     def _check_place(self, method: str, timeout: float | None) -> None:
-        if timeout is None or timeout > 0:  # else it only looks
+        if timeout is None or timeout > 0:  # otherwise it does not wait
             if lost(FUTURES) and not self.done():
                 raise unavailable(FUTURES, "await bridge.as_future(future), or wait in a plain thread")
             self.check_place(method)
@@ -163,14 +163,14 @@ class WorkFuture(PatientFuture):
 
     def is_waited_for(self) -> bool:
         """Return whether a thread waits for the result, in ``result()`` or in ``concurrent.futures.wait()``."""
-        # Without the one name of Python's that is private here, whoever may wait counts as waiting.
+        # If this Python lacks the private name ``_waiters``, the Future counts as waited for.
         condition: Any = self._condition
         return bool(condition._waiters or getattr(self, "_waiters", True))
 
     def fail_in_child(self, error: BaseException) -> None:
         """Set the error in a forked child. Another thread of the parent may have held the lock of the Future."""
         self.guard()
-        for waits in (getattr(self, "_waiters", None), getattr(self, "_done_callbacks", None)):  # of the parent's
+        for waits in (getattr(self, "_waiters", None), getattr(self, "_done_callbacks", None)):  # the parent's
             if waits is not None:
                 waits.clear()
         self._call = None
@@ -190,7 +190,7 @@ class WorkFuture(PatientFuture):
         return True
 
     def _get_snapshot(self, *more: Any, **options: Any) -> Any:
-        """Return the outcome, as asyncio asks for it from CPython 3.15 on in the place of ``exception()``."""
+        """Return the outcome. From CPython 3.15 on asyncio calls this instead of ``exception()``."""
         self.unseen = None
         return super()._get_snapshot(*more, **options)  # type: ignore[misc]
 
@@ -201,7 +201,7 @@ class WorkFuture(PatientFuture):
 
 
 def submit(bridge: Owner | None, x: Any) -> WorkFuture:
-    """Start x and return its Future; :meth:`bridge.Bridge.submit` has the contract."""
+    """Start x and return its Future. :meth:`bridge.Bridge.submit` has the contract."""
     try:
         kind = kind_of(x)
         if bridge is None:
@@ -225,7 +225,7 @@ def submit(bridge: Owner | None, x: Any) -> WorkFuture:
                         watchdog.wake(run)
                     return future
                 run.open.discard(call)
-            except BaseException:  # Ctrl-C, or a refusal; nobody has the Future
+            except BaseException:  # Ctrl-C, or a refusal; no caller has the Future
                 call.ask_to_cancel()
                 run.open.discard(call)
                 raise
@@ -235,7 +235,7 @@ def submit(bridge: Owner | None, x: Any) -> WorkFuture:
 
 
 def _log_unseen(what: str, error: BaseException, origin: Origin) -> None:
-    """Log an error that nobody has asked for. Called when the Future is dropped, in any thread, in a finalizer."""
+    """Log an error that no caller has asked for. Called as the Future is finalized, in any thread."""
     text = f"submit({what}) failed, and nobody asked its Future for the error; it was called at:\n{shown(origin)}"
     if log.isEnabledFor(logging.ERROR):
         exc_info = type(error), error, error.__traceback__

@@ -1,8 +1,8 @@
 """Context variables between a thread that calls and a task that works for it over several calls.
 
 Each ``block_on`` runs in a copy of its caller's context. A task that serves one iteration, or one ``with`` block, has
-one context for all its calls instead: a generator may reset in one step what it set in an earlier one. So before a call
-what the caller has changed is set in the task, and after it what the task has changed is set in the caller.
+one context for all its calls, because a generator may reset in one step a variable that it set in an earlier one. So
+before a call the caller's changes are set in the task, and after it the task's changes are set in the caller.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Variables:
         self._tokens: dict[ContextVar[Any], Token[Any]] = {}
 
     def send(self) -> None:
-        """Note what the caller has changed. Called in its thread, before a call."""
+        """Note the caller's changes. Called in its thread, before a call."""
         now = copy_context()
         if self.context is None:
             self._before = self.context = now.copy()
@@ -46,7 +46,7 @@ class Variables:
         self._executor = asgiref.followed(self._executor, call)
 
     def begin(self) -> None:
-        """Set what the caller has changed. Called in the task."""
+        """Set the caller's changes. Called in the task."""
         assert self.context is not None
         incoming, self._incoming = self._incoming, []
         for variable, value in incoming:
@@ -60,14 +60,14 @@ class Variables:
         self._before = self.context.copy()
 
     def end(self) -> None:
-        """Note what the task has changed. Called in it, or while it waits."""
+        """Note the task's changes. Called in the task, or while it waits."""
         assert self.context is not None
         before, self._before = self._before, self.context.copy()
         self._outgoing += _changes(before, self._before)
         self._gone += [variable for variable in before if variable not in self._before]
 
     def receive(self) -> None:
-        """Set what the task has changed. Called in the caller's thread, after a call."""
+        """Set the task's changes. Called in the caller's thread, after a call."""
         if not self._outgoing and not self._gone:
             return
         outgoing, self._outgoing = asgiref.for_here(self._outgoing), []
@@ -78,7 +78,7 @@ class Variables:
                 if token.old_value is Token.MISSING:
                     self._tokens[variable] = token
         for variable in gone:
-            # A variable can be unset by a token only, and by one that was made in this very context.
+            # Only a token that was made in this very context can unset a variable.
             made = self._tokens.pop(variable, None)
             if made is not None:
                 try:

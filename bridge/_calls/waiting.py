@@ -1,8 +1,8 @@
-"""How a thread waits for a Future of any kind: in the way of ``block_on``, but without a call of its own.
+"""How a thread waits for a Future of any kind: as ``block_on`` does, but without a call of its own.
 
-``result()`` of a Future of ours, :func:`bridge.wait` and :func:`bridge.as_completed` ask :func:`waiter_here` what the
-place that they stand in has to run meanwhile: the loop, a GUI, gevent's hub, other greenlets. In most threads that is
-nothing, and the thread waits on a lock.
+``result()`` of a Future of ours, :func:`bridge.wait` and :func:`bridge.as_completed` get a waiter from
+:func:`waiter_here`. It runs meanwhile what the thread has to keep running: the loop, a GUI, gevent's hub, other
+greenlets. Most threads have nothing to keep running, and wait on a lock.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from .finder import bridge_of
 
 
 def waiter_here(strategy: Strategy | None) -> Waiter | None:
-    """Return what waits in this place and runs what has to go on meanwhile; None if nothing has to.
+    """Return a waiter that runs what this thread has to keep running meanwhile; None if that is nothing.
 
-    :param strategy: the bridge's; where it cannot be used, and for None, the one that fits the place.
+    :param strategy: the bridge's. Where it cannot be used, and for None, a strategy that fits the place is taken.
     """
     running = get_running_loop()
     if running is None:
@@ -59,16 +59,16 @@ def _in_scope() -> Waiter | None:
 
 
 class PatientCondition(Condition):
-    """The condition of a Future of ours: who waits on it waits in the way of ``block_on``."""
+    """The condition of a Future of ours: a wait on it is as one of ``block_on``."""
 
     strategy: Strategy | None = None  # of the bridge that runs the work
 
     def waiter(self) -> Waiter | None:
-        """Return what waits here."""
+        """Return the waiter for this thread; None for a wait on a lock."""
         strategy = self.strategy
         special = getattr(strategy, "special", None)
         if special is not None and get_running_loop() is None and worker_threads.scope_of_this_thread() is None:
-            found: Waiter | None = special()  # the commonest place, without one more call
+            found: Waiter | None = special()  # the commonest case, with one call less
             return found
         return waiter_here(strategy)
 
@@ -76,7 +76,7 @@ class PatientCondition(Condition):
 def check_place(run: Run, call: str) -> None:
     """Refuse to wait here for work on that run's loop, if this is the thread of the loop and no stack can switch.
 
-    :param call: what is refused, as it is written, for the message.
+    :param call: the refused call as it is written, for the message.
     :raises StrategyUnavailable: the loop that runs here cannot switch stacks.
     :raises DeadlockError: this is the thread of a loop that is starting or ending.
     """

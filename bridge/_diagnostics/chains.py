@@ -1,12 +1,12 @@
-"""What something that is awaited waits for in turn, down to the end: through tasks, coroutines, Deferreds, generators.
+"""Follow an awaited object to the last object that it waits for: through tasks, coroutines, Deferreds, generators.
 
-It only looks, from any thread, while all that goes on. So what it sees may have changed by the next line, and nothing
-here may be called that runs code of the user's, but for a ``repr``.
+This only reads, from any thread, while everything goes on. So an object may have changed by the next line. Nothing here
+may call code of the user's, except a ``repr``.
 
-Where one of the private names is missing that it reads, the chain ends earlier.
+Where a private name that this reads is missing, the chain ends earlier.
 """
 
-# A coroutine that was met on the way yields and returns what nobody knows.
+# The types that a coroutine on the way yields and returns are unknown.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from typing import Any
 from .._loop.task import inner_coroutine, is_task
 from .._values.deferreds import deferreds, is_deferred_type
 
-# Where there is more than this, it is cut off.
+# A longer or broader chain is cut off.
 _DEPTH = 50
 _BRANCHES = 5
 
 
 @dataclass
 class Link:
-    """One thing that is waited for, with the frames in which it waits itself, the outermost first."""
+    """An object that is waited for, with the frames in which it waits itself, outermost first."""
 
     what: Any
     frames: list[tuple[FrameType, int]] = field(default_factory=list[tuple[FrameType, int]])
@@ -37,7 +37,7 @@ class Link:
 
 
 def chain_of(awaited: Any) -> list[Link]:
-    """Return the chain from something awaited, or a coroutine, to the last thing that can be known."""
+    """Return the chain from an awaited object, or a coroutine, to the last object that can be known."""
     links: list[Link] = []
     seen: set[int] = set()
     todo: list[Any] = [awaited]
@@ -128,9 +128,9 @@ _STEPS = ("async_generator_asend", "async_generator_athrow", "coroutine_wrapper"
 
 
 def frames_of(awaited: Any) -> tuple[list[tuple[FrameType, int]], Any]:
-    """Return the frames of a suspended coroutine or generator, outermost first, and the last thing that it awaits.
+    """Return the frames of a suspended coroutine or generator, outermost first, and the last object that it awaits.
 
-    Of one that runs the frames up to where its suspended part begins.
+    For a running one, return the frames up to where its suspended part begins.
     """
     frames: list[tuple[FrameType, int]] = []
     while awaited is not None and len(frames) < 1000:
@@ -164,7 +164,7 @@ def _is_waited_for(awaited: Any) -> bool:
 
 
 def frames_of_stacks(stacks: list[Any]) -> list[tuple[FrameType, int]]:
-    """Return the frames of greenlets of which each runs under the one before it, and the last is blocked."""
+    """Return the frames of a chain of greenlets: each runs under the one before it, and the last is blocked."""
     return [frame for stack in stacks for frame in frames_of_stack(stack)]
 
 
@@ -174,7 +174,7 @@ def frames_of_stack(stack: Any) -> list[tuple[FrameType, int]]:
 
 
 def walked(frame: FrameType | None) -> list[tuple[FrameType, int]]:
-    """Return a frame and those that have called it, outermost first."""
+    """Return a frame and its callers, outermost first."""
     frames: list[tuple[FrameType, int]] = []
     while frame is not None:
         frames.append((frame, frame.f_lineno))

@@ -1,6 +1,6 @@
-"""dump(): who is blocked on what, at any moment; on demand, or on a signal.
+"""dump(): print which caller is blocked on what, on demand or on a signal.
 
-Importing this module imports neither Twisted nor asyncio: where nothing has been called yet, nothing is open.
+Importing this module imports neither Twisted nor asyncio: before the first call, nothing is open.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .._errors import BridgeError
 def dump(file: TextIO | None = None) -> None:
     """Print every open call of every bridge, with the stacks of its caller and of its work, and the loops' threads.
 
-    It needs no loop, and takes no lock that the bridge holds, so it may be called at any time and in any thread: in one
-    that is not blocked, in a callback on a loop, in a signal handler (see ``dump_signal`` of :class:`Bridge`).
+    It needs no loop and takes no lock that the bridge holds. So it may be called at any time and in any thread that is
+    not blocked, in a callback on a loop, and in a signal handler (see ``dump_signal`` of :class:`Bridge`).
 
     ::
 
@@ -35,7 +35,7 @@ def dump(file: TextIO | None = None) -> None:
 def _text() -> str:
     if "bridge._calls.block_on" not in sys.modules:
         return "no loop of a bridge runs\n"
-    from . import reports  # what it needs is imported by those only who want to see something
+    from . import reports  # imports more, which only a dump needs
 
     return reports.everything()
 
@@ -51,7 +51,7 @@ def _write(file: TextIO | None, text: str) -> None:
 
 
 class _DumpSignal:
-    """The handler of one signal, while some bridge wants it. What was there before is called after the dump."""
+    """The handler of one signal, while some bridge wants it. It calls the earlier handler after the dump."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -64,11 +64,11 @@ class _DumpSignal:
 
     @property
     def is_installed(self) -> bool:
-        """Whether nobody has set another handler since."""
+        """Whether no other handler has been set since."""
         return signal.getsignal(self.number) == self._handle
 
     def restore(self) -> bool:
-        """Put back what was there. Return False where that cannot be done: in another thread, or behind another one."""
+        """Put back the earlier handler. Return False off the main thread, and if a later handler has been set."""
         if threading.current_thread() is not threading.main_thread() or not self.is_installed:
             return False
         signal.signal(self.number, signal.SIG_DFL if self._previous is None else self._previous)
@@ -90,7 +90,7 @@ _signals: dict[int, _DumpSignal] = {}
 def dump_on(number: int | None) -> None:
     """Dump when that signal comes, until :func:`no_dump_on` has been called as often. None does nothing.
 
-    :raises BridgeError: this is not the main thread, in which alone a handler can be set.
+    :raises BridgeError: this is not the main thread. Python sets signal handlers in that one only.
     """
     if number is None:
         return
@@ -99,7 +99,7 @@ def dump_on(number: int | None) -> None:
             "dump_signal sets a signal handler, which Python allows in the main thread only; call bridge.configure() "
             "or Bridge() with it there, before other threads need the bridge"
         )
-    # Now, for as the signal comes there may be no descriptor left to read a module by.
+    # Import it now: when the signal comes, the process may have no descriptor left to read a module by.
     import_module("bridge._diagnostics.reports")
     each = _signals.get(number)
     if each is None or (not each.wanted and not each.is_installed):
@@ -110,7 +110,7 @@ def dump_on(number: int | None) -> None:
 
 
 def no_dump_on(number: int | None) -> None:
-    """Undo one :func:`dump_on`. In another thread than the main one the handler stays, and hands on to the earlier."""
+    """Undo one :func:`dump_on`. Off the main thread the handler stays, and only calls the earlier one."""
     each = _signals.get(number or 0)
     if each is None:
         return

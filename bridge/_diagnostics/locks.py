@@ -1,8 +1,8 @@
-"""What a thread that stands still waits for: a lock, a token of a limiter, a thread of a pool that is full.
+"""Find what a blocked thread waits for: a lock, a token of a limiter, a thread of a pool that is full.
 
-Like ``_chains`` it only looks, from any thread, and calls nothing of the user's.
+Like :mod:`.chains` this only reads, from any thread, and calls no code of the user's.
 
-Where one of the private names is missing that it reads, the report says less.
+Where a private name that this reads is missing, the report says less.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ _OF_LOCKS = frozenset({"threading", Condition.__module__, wait_looking_up.__modu
 
 
 def waited_for(frame: FrameType | None) -> str | None:
-    """Return the lock that the thread of this innermost frame is about to acquire, with the place; None if it is none.
+    """Return the lock that the thread of this innermost frame is about to acquire, with the place; None for no lock.
 
-    A lock is acquired in C, and leaves no frame. So it is looked up by the source text of the current instruction, as
-    far as that is a name with attributes: ``with lock:``, ``self._lock.acquire()``.
+    Acquiring a lock is a call of C, which has no frame. So the lock is looked up by the source text of the current
+    instruction, if that is a name with attributes: ``with lock:``, ``self._lock.acquire()``.
     """
     outer, owner = frame, None
     while outer is not None and outer.f_globals.get("__name__") in _OF_LOCKS:
         owner, outer = outer.f_locals.get("self"), outer.f_back
     if outer is None:
         return None
-    if owner is not None:  # such as an Event, or a Condition
+    if owner is not None:  # an object such as an Event or a Condition
         return f"{owner!r}, in {outer.f_code.co_filename}:{outer.f_lineno}: {_line(outer)}"
     frame = outer
     code = frame.f_code
@@ -65,7 +65,7 @@ def waited_for(frame: FrameType | None) -> str | None:
 
 
 def standing_in(frame: FrameType | None) -> Standing | None:
-    """Return the wait of the standard library's for Futures that the thread of this innermost frame stands still in."""
+    """Return the standard library's wait for Futures that blocks the thread of this innermost frame; None for none."""
     while frame is not None and frame.f_globals.get("__name__") in _OF_LOCKS:
         frame = frame.f_back
     if frame is None or frame.f_code not in _STANDING:
@@ -81,7 +81,7 @@ def standing_in(frame: FrameType | None) -> Standing | None:
 
 @dataclass
 class Standing:
-    """A wait that keeps its thread from everything else."""
+    """A wait that stops everything else in its thread."""
 
     name: str
     instead: str  # what to write
@@ -127,7 +127,7 @@ def _looked_up(source: str, frame: FrameType) -> Any:
 
 
 def limiter_in(frames: Collection[tuple[FrameType, int]]) -> Any:
-    """Return the CapacityLimiter of anyio's that suspended frames wait for a token of, None if they do not."""
+    """Return the anyio CapacityLimiter for whose token suspended frames wait; None if they do not."""
     backend: Any = sys.modules.get("anyio._backends._asyncio")
     if backend is None:
         return None
@@ -160,8 +160,8 @@ def _all_in(threads: Collection[Any], blocked: Collection[int]) -> bool:
     return all(thread.ident in blocked for thread in threads)
 
 
-def _full(who: str, waiting: int) -> str:
+def _full(pool: str, waiting: int) -> str:
     return (
-        f"{who} are blocked in calls, and {waiting} more pieces of work wait for one of them; if what the calls wait "
+        f"{pool} are blocked in calls, and {waiting} more pieces of work wait for one of them; if what the calls wait "
         "for is among those, none ever ends: give the pool more threads, or call the blocking code on the loop"
     )

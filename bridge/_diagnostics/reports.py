@@ -1,6 +1,6 @@
-"""The stacks of the open calls: of who waits, of the work that is waited for, and of the loop's thread.
+"""The stacks of the open calls: of the caller, of the work that it waits for, and of the loop's thread.
 
-For the watchdog's warnings and for :func:`bridge.dump`. It only looks, in any thread, and needs no loop.
+For the watchdog's warnings and for :func:`bridge.dump`. This only reads, in any thread, and needs no loop.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ log = logging.getLogger("bridge")
 
 Frames = list[tuple[FrameType, int]]
 
-# So many of the calls that are due at once are shown with their stacks, the others are counted.
+# The number of due calls that one report shows with their stacks. It counts the others.
 _SHOWN = 10
-# The same for the stacks that are blocked on a loop whose thread stands still.
+# The number of blocked stacks that a report names, of a loop whose thread stands still.
 _NAMED = 20
-# The module of bridge.wait and bridge.as_completed, which stands above this one.
+# The module of bridge.wait and bridge.as_completed.
 _COMPLETED = completed.__name__
 
 
@@ -63,9 +63,9 @@ def everything() -> str:
     targets = watchdog.targets
     runs = [target for target in targets if isinstance(target, Run)]
     taken = {id(getattr(run, "loop", None)) for run in runs}
-    alone = [target for target in targets if isinstance(target, Stacks) and id(target.loop) not in taken]
+    foreign = [target for target in targets if isinstance(target, Stacks) and id(target.loop) not in taken]
     lines: list[str] = []
-    for target in [*runs, *alone]:
+    for target in [*runs, *foreign]:
         calls = open_calls(target)
         lines.append(f"{_name_of(target)}: {_count(len(calls), 'open call')}")
         for call in calls:
@@ -125,7 +125,7 @@ def _waiting_stack(target: Watched, call: Any, seconds: float) -> str:
 
 
 def _futures_of(stack: Frames) -> tuple[str, list[Any]]:
-    """Return how a stack waits for Futures, and for which."""
+    """Return the name of the function by which a stack waits for Futures, and the Futures."""
     for frame, _ in reversed(stack):
         name, held = frame.f_code.co_name, frame.f_locals
         if isinstance(held.get("self"), concurrent.futures.Future) and name in ("result", "exception"):
@@ -137,7 +137,7 @@ def _futures_of(stack: Frames) -> tuple[str, list[Any]]:
 
 
 def is_held_up(call: Any) -> bool:
-    """Return whether a thread that has something to run stands still for work of submit. For the watchdog."""
+    """Return whether a thread with a loop or a GUI stands still for this submitted work. For the watchdog."""
     return bool(_standing_for(call))
 
 
@@ -171,7 +171,7 @@ def _standing_for(call: Any) -> list[tuple[int, str, locks.Standing]]:
 
 
 def _first_step(target: Watched, call: Any) -> Frames | None:
-    """Return where the first step of a call's work stands, while that has not returned; None if it has not begun."""
+    """Return the frames of the first step of a call's work, while it has not returned; None if it has not begun."""
     loop: Any = _loop_of(target)
     calls: list[OnLoopCall] = loop.stacks.calls() if isinstance(loop, SwitchingLoop) else []
     stacks = [frames_of_stacks(each.wait.greenlets()) for each in calls]
@@ -184,7 +184,7 @@ def _first_step(target: Watched, call: Any) -> Frames | None:
 
 
 def _asked(work: Any) -> str:
-    """Return what was passed to block_on, which a coroutine of ours may await."""
+    """Describe what was passed to block_on, which a coroutine of ours may await."""
     if hasattr(work, "get_coro"):  # it is a task
         work = work.get_coro()
     while isinstance(work, types.CoroutineType) and is_machinery(None, work.cr_code.co_filename):
@@ -197,7 +197,7 @@ def _asked(work: Any) -> str:
 
 
 def work_stack(work: Any) -> str:
-    """Return what a call's work waits for, through all that it waits for in turn."""
+    """Return the chain of what a call's work waits for, as lines of text."""
     if work is None:
         return "  (the loop has not started it: it is busy)"
     return "\n".join(part for link in chain_of(work) for part in _link(link) if part)
@@ -215,7 +215,7 @@ def _link(link: Link) -> Iterable[str]:
 
 
 def _loop_thread(target: Watched) -> list[str]:
-    """Return where the loop's thread stands, if it does not wait for something to do."""
+    """Return lines that say where the loop's thread stands, or that it is idle."""
     frame = native.current_frames().get(_ident_of(target) or 0)
     name = f"the loop's thread, {_name_of(target)},"
     if frame is None:
@@ -248,7 +248,7 @@ def _full_pools(target: Watched) -> list[str]:
 
 
 def blocked_threads() -> dict[int, Any]:
-    """Return the calls that threads wait for, by the thread; of several of one thread the last."""
+    """Return the calls that threads wait for, by thread identifier; for a thread with several the last."""
     calls = [call for target in watchdog.targets if isinstance(target, Run) for call in target.calls()]
     return {call.caller: call for call in sorted(calls, key=lambda call: call.started)}  # type: ignore[attr-defined]
 
@@ -272,7 +272,7 @@ def _name_of(target: Watched) -> str:
 
 
 def _frames_of_caller(call: Any) -> Frames:
-    # A strategy that lets other greenlets of the thread run meanwhile says which one waits.
+    # The waiter of a strategy that runs other greenlets meanwhile names the greenlet that waits.
     stack: Any = getattr(call.waiter, "owner", None)
     return (frames_of_stack(stack) if stack is not None else []) or _frames_of_thread(call.caller)
 
@@ -282,7 +282,7 @@ def _frames_of_thread(ident: int | None) -> Frames:
 
 
 def _formatted(frames: Frames) -> str:
-    """Return frames as a traceback shows them, without ours and what carries a call."""
+    """Return frames as a traceback shows them, without those of the machinery: ours, asyncio's, Twisted's."""
     kept = [
         (frame, line)
         for frame, line in frames
@@ -292,7 +292,7 @@ def _formatted(frames: Frames) -> str:
 
 
 def _place(frames: Frames) -> str:
-    """Return the innermost place that is neither ours nor of what carries a call."""
+    """Return the innermost place that is not of the machinery."""
     for frame, line in reversed(frames):
         code = frame.f_code
         if not is_machinery(frame.f_globals.get("__name__"), code.co_filename):
@@ -309,7 +309,7 @@ def _thread(ident: int) -> str:
 def _shown(what: Any) -> str:
     try:
         text = repr(what)
-    except Exception as error:  # of a class of the user's, or as the thing changes under it
+    except Exception as error:  # of a class of the user's, or because the object changes meanwhile
         text = f"<{type(what).__name__}, whose repr raised {type(error).__name__}>"
     return text if len(text) <= 500 else f"{text[:497]}..."
 
