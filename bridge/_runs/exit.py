@@ -185,7 +185,7 @@ class Exit:
         for call in list(run.open):
             call.on_wait(functools.partial(_fail_own_wait, run, call))
         _fail_waits(run)
-        # The same for concurrent.futures.wait(), which on_wait does not see: the loop looks for it repeatedly.
+        # It may also wait by concurrent.futures.wait(), which on_wait does not see: the loop looks for it repeatedly.
         with contextlib.suppress(RuntimeError):
             run.post(lambda: _keep_failing(run))
 
