@@ -250,7 +250,7 @@ class LoopThread(Run):
             self.end(f"the loop ended with {error!r}", error)
         self._ready.open()
         if self._is_parents:
-            # A callback has forked, and the child has returned from it. This was the child's main thread, and it has
+            # A callback has forked, and the child has returned from it. This is the main thread of the child, which has
             # nothing left to do. If the child has started a loop, the thread of that loop would keep the process alive.
             os._exit(0)
         if self._failed is not None:
