@@ -1,13 +1,14 @@
-"""Every private name of others that the package stands on: one module a library, each with a table of its names.
+"""Tables of every private name of other libraries that the package uses, one module for each library.
 
-A private name may change with any release of its library. So each has a row here: where it is, how it is used, which
-ability needs it. :func:`~bridge._private.abilities.lost` compares the rows of one ability with the library that is
-installed, once a process and when the ability is first needed. A name that is gone, or a function that needs an
-argument which we do not pass, switches that ability off; the rest goes on. An optional parameter is no change: what
-overrides a function passes on what it does not know.
+A private name may change with any release of its library. So each has a row: where it is, how it is used, and which
+ability needs it. :func:`~bridge._private.abilities.lost` compares the rows of one ability with the installed library.
+That happens once in a process, when the ability is first needed. If a name is gone, or a function needs an argument
+that we do not pass, that ability is off, and everything else goes on. A new optional parameter switches nothing off: an
+override passes on the arguments that it does not know.
 
-tests/private/test_private_names.py runs the package on libraries in which each name is another one, and on such in
-which each function has one more parameter. Another test there finds the private names in the package without a row.
+tests/private/test_private_names.py runs the package on libraries in which each name is renamed, and on libraries in
+which each function has one more parameter. Another test there finds private names in the package that have no row.
 
-Nothing is imported here but the standard library's lightest modules; a library is looked up when its rows are compared.
+These modules import only the lightest modules of the standard library. A library is imported when its rows are
+compared.
 """

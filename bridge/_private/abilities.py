@@ -1,4 +1,4 @@
-"""What the package can do here, and for each ability which private names it has lost."""
+"""The abilities that need private names: which are off in this process, and because of which names."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def rows() -> Iterator[tuple[str, Name]]:
 
 
 def lost(ability: str, library: str | None = None) -> tuple[str, ...]:
-    """Return what is wrong with the private names that the ability needs; empty if it is there.
+    """Return the faults of the private names that the ability needs. The tuple is empty if the ability is on.
 
-    The names are compared when this is first asked, which imports the libraries that they are in.
+    The first call for an ability compares the names, which imports the libraries that have them.
 
-    :param library: compare the names of this one only, and leave the others alone.
+    :param library: compare only the names of this library, and import no other.
     """
     try:
         return _found[ability, library]
@@ -41,18 +41,18 @@ def lost(ability: str, library: str | None = None) -> tuple[str, ...]:
 
 
 def compare_again() -> None:
-    """Compare the names anew when they are asked for next; for tests."""
+    """Forget all results, so that the next call of :func:`lost` compares again. For tests."""
     _found.clear()
 
 
 def why_lost(ability: str) -> str | None:
-    """Return the reason why the ability is off and what to do about it, None if it is there."""
+    """Return why the ability is off and what to do about it; None if it is on."""
     faults = lost(ability)
     return f"{', '.join(faults)} in {_versions()}; {_ADVICE}" if faults else None
 
 
 def abilities() -> list[tuple[str, str | None]]:
-    """Return each ability that stands on private names, with the reason why it is off, or None."""
+    """Return each ability that needs private names, with the reason why it is off or None."""
     found = [(ability, why_lost(ability)) for ability in ABILITIES]
     if not hasattr(select, "epoll"):
         found[ABILITIES.index(WAKE_UPS)] = WAKE_UPS, "the system has no epoll"
@@ -60,9 +60,9 @@ def abilities() -> list[tuple[str, str | None]]:
 
 
 def unavailable(ability: str, instead: str) -> StrategyUnavailable:
-    """Return the error for what needs an ability that is off.
+    """Return the error for a use of an ability that is off.
 
-    :param instead: what to write in its place.
+    :param instead: what the user can do meanwhile, for the message.
     """
     return StrategyUnavailable(f"bridge cannot {ability} here: {why_lost(ability)}. Until then {instead}")
 

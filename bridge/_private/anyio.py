@@ -1,4 +1,4 @@
-"""The private names of anyio: what its backend for asyncio knows of tasks, scopes and worker threads."""
+"""The private names of anyio: tasks, cancel scopes, worker threads and portals of its backend for asyncio."""
 
 from __future__ import annotations
 

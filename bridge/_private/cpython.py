@@ -1,8 +1,8 @@
-"""The private names of CPython's standard library, and functions by which the package reaches those of its modules.
+"""The private names of CPython's standard library, and access to its private functions.
 
-Attributes of a loop, a task or a handle are read where they are needed, since one more call would cost each iteration
-of the loop. The functions of modules are looked up here, by :func:`__getattr__`, when a module of ours imports them;
-one that is gone is None, and what needs it asks :func:`~bridge._private.abilities.lost` first.
+Other modules of the package read private attributes of a loop, a task or a handle directly, since a function in between
+would cost time in each iteration of the loop. They import private functions from here, where :func:`__getattr__` looks
+them up. A function that is gone is None. So its users call :func:`~bridge._private.abilities.lost` first.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ NAMES: tuple[Name, ...] = (
     ),
 )
 
-# What is imported from here, and where it is.
+# Private functions and classes that modules of ours import from this module, each with its own module and name.
 _FUNCTIONS = {
     "enter_task": ("asyncio.tasks", "_enter_task"),
     "leave_task": ("asyncio.tasks", "_leave_task"),
@@ -189,7 +189,7 @@ if TYPE_CHECKING:
     PyTask: Any
 
     def get_running_loop() -> asyncio.AbstractEventLoop | None:
-        """Return the loop that runs in this thread, None if there is none."""
+        """Return the running loop of this thread, or None."""
 
 
 def __getattr__(name: str) -> Any:
@@ -203,7 +203,10 @@ def __getattr__(name: str) -> Any:
 
 
 def _get_running_loop() -> Any:
-    """Return what tells the loop that runs in this thread, or None. Without C's function it is the public one."""
+    """Return a function that returns the running loop of this thread, or None.
+
+    It is the private function in C; if that is gone, a wrapper of the public one.
+    """
     asyncio: Any = importlib.import_module("asyncio")
     try:
         return asyncio._get_running_loop
@@ -220,7 +223,7 @@ def _get_running_loop() -> Any:
 
 
 def signal_functions() -> Any:
-    """Return the module whose ``signal`` and ``getsignal`` are C's, or the public one."""
+    """Return the C module ``_signal``; the public ``signal`` if ``_signal`` or a function of it is gone."""
     try:
         functions = importlib.import_module("_signal")
     except ImportError:
@@ -230,5 +233,8 @@ def signal_functions() -> Any:
 
 
 def idle_workers() -> Any:
-    """Return the worker threads of executors that Python joins as it exits, with their queues; empty where unknown."""
+    """Return the queues of executors' worker threads, by thread. Python joins these threads at its exit.
+
+    The mapping is empty if the private name is gone.
+    """
     return getattr(importlib.import_module("concurrent.futures.thread"), "_threads_queues", {})

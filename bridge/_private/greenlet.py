@@ -1,4 +1,4 @@
-"""The private names of greenlet that the package stands on: none. What it calls is in greenlet's documentation."""
+"""The private names of greenlet that the package uses: none. It calls documented functions only."""
 
 from __future__ import annotations
 

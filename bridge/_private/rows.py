@@ -1,4 +1,4 @@
-"""Name: one private name that we stand on; whether the library that is installed still has it; and the abilities."""
+"""Name: the row of one private name, and its comparison with the installed library. Also the names of the abilities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 _ALWAYS = (0, 0)
 _NEVER = (99, 0)
 
-# What each ability is called, in a report of versions, in the demo and in errors.
+# The abilities, as a report of versions, the demo and errors name them.
 SWITCHING = "block on the loop's own thread"
 CONTEXTS = "keep twisted.python.context apart for each blocked stack"
 FUTURES = "wait for Futures on a loop's own thread, or for many at once"
@@ -38,21 +38,21 @@ ABILITIES = (
 class Name(NamedTuple):
     """One private name, as one ability uses it.
 
-    ``owner``: the module, and after a colon the class, that has the name.
+    ``owner``: the module that has the name; for a name in a class, "module:Class".
 
-    ``use``: "calls", "overrides", "reads" or "sets". What is read or set is an attribute of the owner or, as its
-    ``__init__`` shows, of an object of that class.
+    ``use``: "calls", "overrides", "reads" or "sets". An attribute that is read or set may belong to the owner itself or
+    to objects of that class, for instance if its ``__init__`` sets it.
 
-    ``passed``: for "calls", how many positional arguments we pass, the object itself among them; for "overrides" the
-    same for our own call of the function that is overridden.
+    ``passed``: the number of positional arguments that we pass, including the object itself. For "overrides" this is
+    our own call of the overridden function.
 
-    ``why``: what it is used for.
+    ``why``: the purpose.
 
-    ``tested``: in the versions of the library that the tests have run on.
+    ``tested``: the versions of the library that the tests have run on.
 
-    ``since``, ``until``: the versions of Python that the use is limited to, the latter excluded.
+    ``since``, ``until``: the versions of Python that use the name; ``until`` is excluded.
 
-    ``of_loaded``: only where the module has been imported by others.
+    ``of_loaded``: compare the name only if other code has imported the module.
     """
 
     owner: str
@@ -72,15 +72,15 @@ class Name(NamedTuple):
 
     @property
     def is_used(self) -> bool:
-        """Whether this Python's version is one that the use is limited to."""
+        """Whether the name is used on this version of Python, and with the modules that are loaded."""
         here = self.since <= sys.version_info[:2] < self.until
         return here and (not self.of_loaded or self.owner.partition(":")[0] in sys.modules)
 
     def fault(self) -> str | None:
-        """Return what is wrong with the name in the library that is installed, None if nothing is.
+        """Return the fault of the name in the installed library; None if it has no fault.
 
-        The code object tells the parameters at a fiftieth of the cost of ``inspect.signature``. A function of C's has
-        none, and is taken to be as it was.
+        The parameters are read from the code object, at a fiftieth of the cost of ``inspect.signature``. A function in
+        C has no code object, and is taken to be unchanged.
         """
         try:
             owner = find(self.owner)
@@ -88,35 +88,35 @@ class Name(NamedTuple):
             return f"{self} is missing"
         found = getattr(owner, self.name, None)
         if found is None and not hasattr(owner, self.name):
-            if self.use not in ("reads", "sets") or not _sets(owner, self.name):
+            if self.use not in ("reads", "sets") or not _objects_have(owner, self.name):
                 return f"{self} is missing"
-        elif self.passed and not _takes(found, self.passed):
+        elif self.passed and not _accepts(found, self.passed):
             return f"{self} takes other arguments"
         return None
 
 
 def find(owner: str) -> Any:
-    """Return the module, or the class in a module, of that name.
+    """Return the module or class that ``owner`` names: "module" or "module:Class".
 
     :raises ImportError: there is no such module.
     :raises AttributeError: the module has no such class.
     """
     module, _, attribute = owner.partition(":")
-    found: Any = importlib.import_module(module)  # and not from sys.modules: another thread may just import it
+    found: Any = importlib.import_module(module)  # not from sys.modules: another thread may still be importing it
     for each in attribute.split(".") if attribute else ():
         found = getattr(found, each)
     return found
 
 
-def _sets(owner: Any, name: str) -> bool:
-    """Return whether a method of a class refers to an attribute of that name: it is one of objects, then."""
+def _objects_have(owner: Any, name: str) -> bool:
+    """Return whether a method of the class uses an attribute of that name, which its objects then have."""
     methods = (vars(each).values() for each in owner.__mro__) if isinstance(owner, type) else ()
     codes = (getattr(each, "__code__", None) for names in methods for each in names)
     return any(code is not None and name in code.co_names for code in codes)
 
 
-def _takes(function: Any, passed: int) -> bool:
-    """Return whether a function can be called with so many positional arguments and nothing else."""
+def _accepts(function: Any, passed: int) -> bool:
+    """Return whether a function can be called with exactly ``passed`` positional arguments."""
     code = getattr(function, "__code__", None)
     if code is None:
         return True
@@ -129,10 +129,10 @@ def _takes(function: Any, passed: int) -> bool:
 
 
 def takes_more(owner: str, name: str, known: int) -> bool:
-    """Return whether a function has parameters beside so many positional ones, ``*args`` not counted.
+    """Return whether a function has parameters besides ``known`` positional ones. ``*args`` does not count.
 
-    What overrides it on a hot path takes exactly the known ones while that is so, for ``**options`` would cost each
-    call a dictionary.
+    If it has none, an override on a hot path takes exactly the known ones: ``**options`` would cost each call a
+    dictionary.
     """
     code: Any = getattr(getattr(find(owner), name, None), "__code__", None)
     return code is not None and bool(code.co_argcount > known or code.co_kwonlyargcount or code.co_flags & 0x08)

@@ -1,4 +1,4 @@
-"""The private names of Twisted: of its reactors, its Deferreds and its log."""
+"""The private names of Twisted: those of its reactors, its Deferreds, its contexts and its log."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ if TYPE_CHECKING:
     from twisted.internet._resolver import GAIResolver as GAIResolver
     from twisted.internet.defer import DebugInfo as DebugInfo
 
-# Classes that are imported from here, and where they are.
+# Private classes that modules of ours import from this module, each with its own module and name.
 _CLASSES = {
     "ContinuousPolling": ("twisted.internet.posixbase", "_ContinuousPolling"),
     "DebugInfo": ("twisted.internet.defer", "DebugInfo"),
@@ -115,7 +115,7 @@ _CLASSES = {
 
 
 class _Missing:
-    """Stands for a class of Twisted's that is gone, so that modules of ours can be imported; nothing uses it."""
+    """Placeholder for a class that Twisted has no more, so that our modules can be imported. It is never used."""
 
 
 def __getattr__(name: str) -> Any:

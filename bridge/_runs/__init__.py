@@ -1,1 +1,1 @@
-"""One run of one loop: in a thread of ours, attached to somebody else's, or of the program itself."""
+"""The runs of a loop: in a thread of ours, on an attached loop or reactor, or on a loop that the program runs."""

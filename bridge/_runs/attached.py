@@ -1,7 +1,8 @@
-"""A reactor of any kind that someone else runs, such as twistd's or a GUI toolkit's, and what stands in for its loop.
+"""AttachedReactor: a reactor of any kind that the program runs, such as twistd's or a GUI toolkit's.
 
-Such a reactor has no asyncio loop. Coroutines that await Deferreds need none; they run in tasks all the same, for the
-sake of cancellation and context variables, on a stand-in that only knows how to call something soon.
+Such a reactor has no asyncio loop. Coroutines that await Deferreds need none. They run in tasks all the same, which
+gives them cancellation and context variables. The loop of these tasks is a stand-in, :class:`ReactorLoop`, which can
+only schedule callbacks.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from .._threads import native
 from .._values.kinds import describe
 from .run import Run
 
-# From CPython 3.14 on a task of C takes a step only where its loop is the thread's running one, and a stand-in never
-# is. The class of Python has no such rule; it lets a coroutine see no current task, as there is no running loop.
+# From CPython 3.14 on, the Task implemented in C takes a step only if its loop is the running loop of the thread, and
+# a stand-in never is. The Task implemented in Python has no such rule. There a coroutine sees no current task, since
+# there is no running loop.
 if TYPE_CHECKING or sys.version_info < (3, 14):
     _Task = BridgeTask
 else:
@@ -34,18 +36,18 @@ else:
 
 log = logging.getLogger("bridge")
 
-# How often a bridge looks whether the reactor still runs, in seconds: one that crashes fires no shutdown trigger.
+# Seconds between two checks that the reactor still runs. They are needed as crash() fires no shutdown trigger.
 _CHECK = 0.05
-# By which asyncio and anyio say that no asyncio loop runs.
+# The errors by which asyncio and anyio report that no asyncio loop runs: parts of messages, and names of classes.
 _NO_LOOP = ("no running event loop", "There is no current event loop", "attached to a different loop")
 _NO_LOOP_TYPES = frozenset({"AsyncLibraryNotFoundError", "NoEventLoopError"})
 
 
 class ReactorLoop(asyncio.AbstractEventLoop):
-    """Stands in for an asyncio loop on a reactor that has none: as much of one as a task needs to take its steps.
+    """A stand-in for the asyncio loop that a reactor lacks. It has only the methods that a task needs for its steps.
 
-    It never is the running loop of its thread, so that a coroutine that needs asyncio itself fails at its first step
-    instead of later, at what a stand-in lacks.
+    It is never the running loop of its thread. So a coroutine that needs asyncio itself fails at its first step, and
+    not later at a method that the stand-in lacks.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -74,7 +76,7 @@ class ReactorLoop(asyncio.AbstractEventLoop):
         return float(self.reactor.seconds())
 
     def get_task_factory(self) -> Any:
-        """Return what makes a task on the stand-in."""
+        """Return the function that makes a task on the stand-in."""
         return _make_task
 
     def create_future(self) -> asyncio.Future[Any]:
@@ -84,7 +86,7 @@ class ReactorLoop(asyncio.AbstractEventLoop):
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        """Call a function in one of the reactor's next turns. Called on its thread."""
+        """Call a function in one of the reactor's next iterations. Called on the reactor's thread."""
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         self._schedule()
@@ -95,7 +97,7 @@ class ReactorLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Handle:
         """Call a function on the reactor's thread, soon. Any thread may call this."""
         handle = asyncio.Handle(callback, args, self, context)
-        self.reactor.callFromThread(_run, handle)
+        self.reactor.callFromThread(_run_handle, handle)
         return handle
 
     def call_later(  # type: ignore[override]
@@ -103,11 +105,11 @@ class ReactorLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.TimerHandle:
         """Call a function after so many seconds. Called on the reactor's thread."""
         handle = asyncio.TimerHandle(self.time() + delay, callback, args, self, context)
-        self.reactor.callLater(max(0.0, delay), _run, handle)
+        self.reactor.callLater(max(0.0, delay), _run_handle, handle)
         return handle
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Log an error that nobody else takes."""
+        """Log an error that no other code handles."""
         log.error("%s on %r", context.get("message"), self, exc_info=context.get("exception"))
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle, *more: Any, **options: Any) -> None:
@@ -119,31 +121,31 @@ class ReactorLoop(asyncio.AbstractEventLoop):
             self.reactor.callLater(0, self._run_ready)
 
     def _run_ready(self) -> None:
-        # Timers of a reactor that are due at the same time come in any order, so the queue is ours.
+        # A reactor runs timers that are due at the same time in any order. So the stand-in has a queue of its own.
         self._is_scheduled = False
         try:
             for _ in range(len(self._ready)):
-                _run(self._ready.popleft())
+                _run_handle(self._ready.popleft())
         finally:
             if self._ready:
                 self._schedule()
 
 
 def stand_in(reactor: Any) -> ReactorLoop:
-    """Return what stands in for the asyncio loop that the reactor lacks.
+    """Return a stand-in for the asyncio loop that the reactor lacks.
 
-    :raises StrategyUnavailable: this Python lacks a private name that it needs.
+    :raises StrategyUnavailable: this Python lacks a private name that the stand-in needs.
     """
     if lost(FOREIGN_REACTORS):
         raise unavailable(FOREIGN_REACTORS, "run the program's reactor on a loop: bridge.install()")
-    # typeshed calls abstract what only raises NotImplementedError.
+    # typeshed declares methods abstract that in CPython only raise NotImplementedError.
     make: Any = ReactorLoop
     loop: ReactorLoop = make(reactor)
     return loop
 
 
 class _ReactorTask(_Task):
-    """A task on a :class:`ReactorLoop`; what asyncio raises for the lack of a loop comes out with the reason."""
+    """A task on a :class:`ReactorLoop`. If asyncio raised since no loop runs, ``result()`` raises with the reason."""
 
     def get_coro(self) -> Any:
         """Return the coroutine that the user passed."""
@@ -153,7 +155,7 @@ class _ReactorTask(_Task):
             return driven_by(super().get_coro())
 
     def result(self) -> Any:
-        """Return the result of the coroutine or raise its error."""
+        """Return the result of the coroutine, or raise its error."""
         try:
             return super().result()
         except RuntimeError as error:
@@ -187,13 +189,13 @@ def _misses_a_loop(error: RuntimeError) -> bool:
     )
 
 
-def _run(handle: asyncio.Handle) -> None:
+def _run_handle(handle: asyncio.Handle) -> None:
     if not handle.cancelled():
         handle._run()
 
 
 class AttachedReactor(Run):
-    """A reactor without an asyncio loop that someone else runs. Detaching leaves it as it is."""
+    """The run of a reactor without an asyncio loop, which the program runs. Detaching does not change the reactor."""
 
     calls_here = True
 
@@ -203,16 +205,16 @@ class AttachedReactor(Run):
         self.reactor = loop.reactor
         self.post = self.reactor.callFromThread
         self.is_ready = self.accepts = True
-        self._process: int | None = None  # that the reactor runs in
+        self._process: int | None = None  # the id of the process that the reactor runs in
         self._trigger: Any = None
         self._reason = f"the {type(self.reactor).__name__} that the bridge is attached to has stopped"
         self._is_watched = False
         if runs_here(self.reactor):
             self._begin()
         else:
-            if self.reactor.running:  # though it may be stopping, and not come to what it is posted
+            if self.reactor.running:  # it may be stopping, and never run the function that is posted below
                 self._watch_the_end()
-            else:  # before what others do at its start, and though it may crash there
+            else:  # the trigger comes before the callbacks of others, and also if the reactor crashes in its start
                 self.reactor.addSystemEventTrigger("after", "startup", self._begin)
             self.reactor.callFromThread(self._begin)
 
@@ -222,12 +224,12 @@ class AttachedReactor(Run):
         return f"of the {type(self.reactor).__name__}"
 
     def check(self) -> None:
-        """Look where the caller stands, before each call."""
-        if self.ident is None and runs_here(self.reactor):  # before the reactor came to what it was posted
+        """Check before each call whether this is the reactor's thread."""
+        if self.ident is None and runs_here(self.reactor):  # the reactor has not run the posted _begin() yet
             self.ident = native.get_ident()
 
     def explained(self, error: BaseException, x: Any) -> BaseException:
-        """Return the error for the caller; one that asyncio raised for the lack of a loop gets the reason."""
+        """Return the error for the caller. If asyncio raised it since no loop runs, return one with the reason."""
         if isinstance(error, RuntimeError) and _misses_a_loop(error):
             explained = _without_a_loop(x, self.reactor)
             explained.__cause__ = error
@@ -243,19 +245,19 @@ class AttachedReactor(Run):
         )
 
     def detach(self, reason: str) -> None:
-        """Fail the open calls and take no more."""
+        """Fail the open calls and refuse further ones."""
         self.end(reason)
         if self._trigger is not None and self.reactor.running and self._process == os.getpid():
             self.reactor.callFromThread(self._forget)
 
     def _begin(self) -> None:
-        """Note the thread, and see that the end is noticed. Called on the reactor's thread, once it runs."""
+        """Record the thread, and watch for the end. Called on the reactor's thread while the reactor runs."""
         if self._process is not None:
             return
         self.ident = native.get_ident()
         self._process = os.getpid()
         if self.over is None:
-            # Before anything that the shutdown waits for, such as the threads that are blocked here.
+            # In the phase "before", as the shutdown later joins threads that may be blocked in calls to this run.
             self._trigger = self.reactor.addSystemEventTrigger("before", "shutdown", self._stopped)
             self._watch_the_end()
 
@@ -264,11 +266,11 @@ class AttachedReactor(Run):
         if trigger is not None:
             try:
                 self.reactor.removeSystemEventTrigger(trigger)
-            except (KeyError, ValueError, TypeError):  # it fires just now
+            except (KeyError, ValueError, TypeError):  # the trigger is firing at this moment
                 pass
 
     def _stopped(self) -> Any:
-        """Fail the open calls as the reactor stops, and give their tasks time to clean up."""
+        """Fail the open calls because the reactor stops, and give their tasks time to clean up."""
         self._trigger = None
         self.loop.has_ended = True  # type: ignore[attr-defined]
         self.end(self._reason)
@@ -303,7 +305,7 @@ class AttachedReactor(Run):
             native.Thread(target=self._watch, name="bridge-watch", daemon=True).start()
 
     def _watch(self) -> None:
-        pause = native.allocate_lock()  # not an Event, which gevent makes one of its own: this is a real thread
+        pause = native.allocate_lock()  # not an Event, which gevent replaces by its own: this is a native thread
         pause.acquire()
         while self.over is None and self.reactor.running:
             pause.acquire(True, _CHECK)
@@ -316,7 +318,7 @@ def _is_pending_task(work: Any) -> bool:
 
 
 def runs_here(reactor: Any) -> bool:
-    """Return whether the caller stands below the reactor's main loop, in the thread that it runs in."""
+    """Return whether the calling stack is inside the reactor's main loop."""
     if not reactor.running:
         return False
     frame: FrameType | None = sys._getframe()

@@ -1,13 +1,17 @@
-"""As the process exits: calls in other threads are given their grace, then fail; then every bridge is closed.
+"""The exit of the process: fail the calls of other threads after their grace period, then close every bridge.
 
-Python exits in three steps. It calls what ``threading._register_atexit`` was given, last first; it joins the threads
-that are no daemons, for as long as they take; it calls the handlers of ``atexit``, last first. A thread that is blocked
-in a call would keep it in the second step for ever, and so would a worker of an executor, which
-``concurrent.futures.thread`` joins in the first. So our part begins in the first step, before that: see
-:meth:`Exit.begin`. The loops end in the third: see :meth:`Exit.close`.
+Python exits in three steps:
 
-From 3.12 on no thread can start once Python exits (python/cpython#113964), so nothing here starts one, and a bridge
-that does not run by then is not started, in any version.
+1. It calls the functions registered by ``threading._register_atexit``, last first. Here ``concurrent.futures.thread``
+   joins the workers of executors.
+2. It joins the non-daemon threads, without a time limit.
+3. It calls the handlers of ``atexit``, last first.
+
+A thread that is blocked in a call would keep Python in step 2 for ever, and a blocked worker in step 1. So the calls
+fail in step 1, before the workers are joined: see :meth:`Exit.begin`. The loops end in step 3: see :meth:`Exit.close`.
+
+From 3.12 on no thread can start once Python exits (python/cpython#113964). So this module starts none, and in every
+version a bridge that does not run by then is not started.
 """
 
 from __future__ import annotations
@@ -31,11 +35,11 @@ from .runs import registered
 if TYPE_CHECKING:
     from .run import OpenCall, Run
 
-# How often the exit looks whether the other threads have ended, and a loop whether another call has come, in seconds.
+# Seconds between two checks: by the exit that other threads have ended, and by a loop that a new call is open.
 _LOOK = 0.02
-# Seconds beyond its shutdown_timeout after which a loop's thread is taken not to end.
+# Seconds beyond its shutdown_timeout after which a loop's thread is reported as not ended.
 _SLACK = 0.5
-# Seconds that the handlers of logging are given for what Twisted has logged.
+# Seconds that the handlers of logging get for the events that Twisted has logged.
 _LOG = 5.0
 
 _FAILED = (
@@ -53,43 +57,44 @@ class Exit:
 
     def __init__(self) -> None:
         self.has_begun = False
-        self._is_over = False  # the loops are being closed
+        self._is_over = False  # the loops are being closed, or are closed
         self._is_watching = False
         self._is_ending_calls = False
-        self._child = 0  # the process of multiprocessing's that has been told
-        self._refusing: set[Run] = set()  # those whose grace is over
+        self._child = 0  # the id of the multiprocessing child in which watch_child() has registered
+        self._refusing: set[Run] = set()  # runs whose grace period is over
 
     def watch(self) -> None:
-        """Take part in the exit. Called before the first bridge starts, and again if that was interrupted.
+        """Register with Python's exit. Called before the first bridge starts, and again if that was interrupted.
 
-        :raises BridgeClosed: it has begun already.
+        :raises BridgeClosed: the exit has begun already.
         """
         if self._is_watching:
             return
-        # Here, for ``import bridge`` loads this module, and does not need the tables of names.
+        # Imported here, since ``import bridge`` loads this module and needs no tables of private names.
         from .._private.abilities import lost
         from .._private.cpython import register_atexit
         from .._private.rows import EXIT
 
         try:
-            # After these imports, since the last to be registered is the first to be called.
+            # This import registers a function too. Ours is registered after it, and so is called before it.
             import_module("concurrent.futures.thread")
             if lost(EXIT):
-                _begin_later(self.begin)
+                _begin_after_main_thread(self.begin)
             else:
                 register_atexit(self.begin)
                 if _PROCESSES not in sys.modules:
                     AfterImport(_PROCESSES, self._register_again).watch()
-        except RuntimeError:  # each does that
+        except RuntimeError:  # the exit has begun: the import raises it, and so does each of the functions
             self.has_begun = self._is_over = True
             raise BridgeClosed(_REFUSED) from None
         atexit.register(self.close)
         self._is_watching = True
 
     def _register_again(self) -> None:
-        """See that the calls end before ``concurrent.futures.process`` joins its threads, once it has been imported.
+        """Register ``begin`` again, so that it is called before ``concurrent.futures.process`` joins its threads.
 
-        It takes longer to import than the rest of what a first call needs, and few programs use it.
+        Called when the program imports that module. It is not imported for this purpose: its import takes longer than
+        all else that a first call needs, and few programs use it.
         """
         from .._private.cpython import register_atexit
 
@@ -97,9 +102,9 @@ class Exit:
             register_atexit(self.begin)
 
     def watch_child(self) -> None:
-        """Take part in the end of a child process of multiprocessing's, which calls no handlers of ``atexit``.
+        """Register with the end of a child process of multiprocessing, which calls no handlers of ``atexit``.
 
-        Called before each start of a loop. The child of a fork forgets the finalizers of its parent.
+        Called before each start of a loop, since a forked child drops the finalizers of its parent.
         """
         util: Any = sys.modules.get("multiprocessing.util")
         process: Any = sys.modules.get("multiprocessing.process")
@@ -112,9 +117,9 @@ class Exit:
         self.close()
 
     def check(self, made: Run | None = None) -> None:
-        """Refuse what would begin now.
+        """Refuse to start a run once the exit has begun.
 
-        :param made: a run that was made just now; the exit may have looked before there was it.
+        :param made: a run that was just made; the exit may have walked the register before it was there.
         :raises BridgeClosed: the exit has begun.
         """
         if self.has_begun:
@@ -125,23 +130,23 @@ class Exit:
     def run_of(self, run: Run | None) -> Run:
         """Return the run of a bridge for a call that is made while the process exits.
 
-        Handlers of ``atexit`` may call until ours has been called, and so may daemon threads; other threads until
-        their grace is over.
+        Handlers of ``atexit`` and daemon threads may call until :meth:`close`. Other threads may call until their
+        grace period is over.
 
-        :raises BridgeClosed: there is none any more for this thread.
+        :raises BridgeClosed: this thread may make no more calls, or the bridge does not run.
         """
         if run is None or not run.is_ready or run.over is not None or self._is_over:
             raise BridgeClosed(_REFUSED)
-        if run in self._refusing and threading.current_thread() in _others():
+        if run in self._refusing and threading.current_thread() in _joined_threads():
             raise BridgeClosed(_FAILED)
         return run
 
     def begin(self) -> None:
-        """Give the calls of other threads their grace and fail them then, so that Python need not wait for them.
+        """Fail the calls of other threads after their grace period, so that Python need not wait for them.
 
-        Called in the main thread when that has ended, before Python joins the other ones.
+        Called when the code of the main thread has ended, before Python joins the other threads.
         """
-        if self._is_ending_calls:  # for it is registered twice; see _register_again
+        if self._is_ending_calls:  # this is registered twice; see _register_again
             return
         self.has_begun = self._is_ending_calls = True
         is_patient = True
@@ -149,7 +154,7 @@ class Exit:
             try:
                 self._end_calls(is_patient)
                 return
-            except KeyboardInterrupt:  # at any line: the calls have to fail all the same, or Python waits for ever
+            except KeyboardInterrupt:  # the calls have to fail all the same, or Python waits for ever
                 is_patient = False
 
     def _end_calls(self, is_patient: bool) -> None:
@@ -158,7 +163,7 @@ class Exit:
         begun = time.monotonic()
         for each in registered():
             run, grace = each.last, each.options.exit_grace
-            # Without a limit its callers are like any threads that the interpreter waits for.
+            # With exit_grace=None Python waits for the callers without a limit, as for any thread.
             if run is not None and run.over is None and grace is not None:
                 runs.append((begun + grace, run))
         for deadline, run in sorted(runs, key=lambda each: each[0]):
@@ -167,25 +172,28 @@ class Exit:
             self._refuse(run)
 
     def be_quiet(self) -> None:
-        """Let a thread that dies of its failed call do so in silence from now on."""
-        threading.excepthook = _quiet(threading.excepthook)
+        """Suppress from now on the traceback of a thread that ends because the exit has failed its call."""
+        threading.excepthook = _without_closed_errors(threading.excepthook)
 
     def _refuse(self, run: Run) -> None:
         self._refusing.add(run)
-        if not run.is_ready:  # it is starting, and has no loop yet by which its calls could be failed
+        if not run.is_ready:  # it is starting, and has no loop yet that could fail its calls
             run.end(_FAILED)
             return
         run.accepts = False
-        # A thread may begin to wait for a Future of a call that is open.
+        # A thread may yet begin to wait for the Future of an open call.
         for call in list(run.open):
-            call.on_wait(functools.partial(_fail_here, run, call))
-        _fail(run)
-        # And by concurrent.futures.wait(), too.
+            call.on_wait(functools.partial(_fail_own_wait, run, call))
+        _fail_waits(run)
+        # It may also wait by concurrent.futures.wait(), which on_wait does not see: the loop looks for it repeatedly.
         with contextlib.suppress(RuntimeError):
-            run.post(lambda: _go_on_failing(run))
+            run.post(lambda: _keep_failing(run))
 
     def close(self) -> None:
-        """Close every bridge, as a handler of ``atexit``; name on standard error what has not ended in its time."""
+        """Close every bridge. Called as a handler of ``atexit``.
+
+        Print to standard error the names of threads and tasks that have not ended in time.
+        """
         self._is_over = True
         begun = time.monotonic()
         runs: list[tuple[float, Any]] = []
@@ -195,7 +203,7 @@ class Exit:
                 runs.append((begun + each.options.shutdown_timeout + _SLACK, each.last))
         all_told = False
         while not all_told:
-            with contextlib.suppress(KeyboardInterrupt):  # they have to end all the same, or nothing cleans up
+            with contextlib.suppress(KeyboardInterrupt):  # the runs have to end all the same, so that tasks clean up
                 for _, run in runs:
                     run.end_at_exit()
                 all_told = True
@@ -214,10 +222,10 @@ class Exit:
 process_exit = Exit()
 
 
-def _begin_later(begin: Callable[[], object]) -> None:
-    """Have a function called as the process exits, where Python has no private name for that.
+def _begin_after_main_thread(begin: Callable[[], object]) -> None:
+    """Have a function called when the process exits, on a Python without ``threading._register_atexit``.
 
-    The main thread counts as ended before Python joins the others.
+    A thread joins the main thread, which counts as ended before Python joins the other threads.
     """
 
     def wait() -> None:
@@ -228,31 +236,31 @@ def _begin_later(begin: Callable[[], object]) -> None:
     Thread(target=wait, name="bridge-exit", daemon=True).start()
 
 
-def _others() -> list[threading.Thread]:
-    """Return the threads that the interpreter is going to wait for."""
+def _joined_threads() -> list[threading.Thread]:
+    """Return the threads that Python joins at its exit: all non-daemon threads but the main one."""
     main = threading.main_thread()
     return [thread for thread in threading.enumerate() if not thread.daemon and thread is not main]
 
 
 def others_at_work() -> list[threading.Thread]:
-    """Return those of them that end by themselves; workers of executors wait until they are told to, at the exit."""
+    """Return the non-daemon threads, without workers of executors, which end only when the exit tells them to."""
     from .._private.cpython import idle_workers
 
     workers = idle_workers()
-    return [thread for thread in _others() if thread not in workers]
+    return [thread for thread in _joined_threads() if thread not in workers]
 
 
 def callers(run: Run) -> list[threading.Thread]:
-    """Return those of them that wait for a call, as far as can be known."""
+    """Return the non-daemon threads that are known to wait for a call of the run."""
     calls = list(run.open)
     return [thread for thread in others_at_work() if any(call.is_waited_for({thread.ident}) for call in calls)]
 
 
 def _may_call(run: Run) -> bool:
-    """Return whether another thread has a call open or may make one."""
+    """Return whether another non-daemon thread waits for a call or may still make one."""
     if others_at_work():
         return True
-    idents = {thread.ident for thread in _others()}
+    idents = {thread.ident for thread in _joined_threads()}
     return any(call.is_waited_for(idents) for call in list(run.open))
 
 
@@ -260,15 +268,15 @@ def _fail_call(run: Run, call: OpenCall) -> None:
     run.fail(call, BridgeClosed(f"{_FAILED}; the call was not completed"))
 
 
-def _fail_here(run: Run, call: OpenCall) -> None:
-    """Fail a call that this thread waits for, if the interpreter is going to wait for the thread."""
-    if threading.current_thread() in _others():
+def _fail_own_wait(run: Run, call: OpenCall) -> None:
+    """Fail a call that this thread begins to wait for, if Python is going to join the thread."""
+    if threading.current_thread() in _joined_threads():
         _fail_call(run, call)
 
 
-def _fail(run: Run) -> bool:
-    """Fail the calls that other threads wait for. Return whether there are such threads."""
-    idents = {thread.ident for thread in _others()}
+def _fail_waits(run: Run) -> bool:
+    """Fail the calls that non-daemon threads wait for. Return whether there are such threads."""
+    idents = {thread.ident for thread in _joined_threads()}
     if idents:
         for call in list(run.open):
             if call.is_waited_for(idents):
@@ -276,13 +284,13 @@ def _fail(run: Run) -> bool:
     return bool(idents)
 
 
-def _go_on_failing(run: Run) -> None:
-    if run.over is None and _fail(run):
-        run.loop.call_later(_LOOK, _go_on_failing, run)
+def _keep_failing(run: Run) -> None:
+    if run.over is None and _fail_waits(run):
+        run.loop.call_later(_LOOK, _keep_failing, run)
 
 
-def _quiet(hook: Callable[[Any], object]) -> Callable[[Any], object]:
-    """Return a hook for threads that says nothing of a call that the exit has failed."""
+def _without_closed_errors(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Return an excepthook for threads that ignores BridgeClosed, and passes on every other exception."""
 
     def except_hook(args: Any) -> None:
         if not issubclass(args.exc_type, BridgeClosed):

@@ -1,4 +1,4 @@
-"""How the next run of a bridge comes to be: in a thread of ours, or on a loop that somebody else runs."""
+"""Factories of runs: in a thread that the bridge starts, or on a loop or reactor that the program runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class OwnedRuns(Runs):
-    """Starts a loop in a thread of its own when a call comes and none runs."""
+    """Starts a loop in a thread of its own when a call comes and no loop runs."""
 
     last: LoopThread | None
 
@@ -29,10 +29,10 @@ class OwnedRuns(Runs):
         self._parents: LoopThread | None = None  # in a forked child: the last run of the parent
 
     def current(self) -> Run:
-        """Return the loop thread that runs; start one if none does.
+        """Return the loop thread that runs; start one if there is none.
 
         :raises BridgeClosed: the bridge is closed, or the loop ended as it started.
-        :raises BaseException: what kept the loop from starting.
+        :raises BaseException: the error that kept the loop from starting.
         """
         run = self.last
         if run is not None and run.accepts:
@@ -47,7 +47,7 @@ class OwnedRuns(Runs):
 
         run = self.last
         if run is not None and run.over is not None and run.has(loop_here()):
-            # The loop's own thread, or a worker that it waits for, while it is shutting down.
+            # This is the thread of a loop that is shutting down, or a worker that the shutdown waits for.
             raise run.closed_error()
         with self.starting:
             if self.is_closed:
@@ -55,9 +55,10 @@ class OwnedRuns(Runs):
             run = self.last
             started = self._new_after(run) if run is None or run.over is not None else run
             process_exit.watch_child()
-            # Here, and not only after it was made: a signal handler may block between the two, or raise.
+            # Also if the run was made by an earlier call: a signal handler may have blocked it, or raised, before it
+            # started the run.
             started.start()
-        if self.is_closed:  # meanwhile; close() may have looked for a run before there was one
+        if self.is_closed:  # the bridge was closed meanwhile; close() may have found no run
             started.begin_to_close(self._closed(), final=True)
         started.wait_ready()
         if started.over is not None:
@@ -67,7 +68,7 @@ class OwnedRuns(Runs):
         return started
 
     def _new_after(self, run: LoopThread | None) -> LoopThread:
-        """Make the next run, unless a signal handler has made one meanwhile. Return the one that is noted."""
+        """Make the next run, unless a signal handler has made one meanwhile. Return the one that ``last`` holds."""
         from .owned import LoopThread
 
         if run is not None:
@@ -88,7 +89,7 @@ class OwnedRuns(Runs):
         return self.last or new
 
     def begin_to_close(self) -> LoopThread | None:
-        """Begin, and return what is being closed: another thread may start the next run before this one has ended."""
+        """Begin to close. Return the run that is closing, since another thread may replace ``last`` before it ends."""
         self.is_closed = True
         run = self.last
         if run is not None:
@@ -99,7 +100,7 @@ class OwnedRuns(Runs):
         return f"{self.owner!r} was closed"
 
     def drop(self) -> bool:
-        """Let the loop end. Return whether it ran."""
+        """Begin to end the loop. Return whether it was running."""
         run = self.last
         if run is None or run.over is not None:
             return False
@@ -107,7 +108,7 @@ class OwnedRuns(Runs):
         return True
 
     def forget(self) -> None:
-        """Begin anew in a forked child: the loop is the parent's."""
+        """Start afresh in a forked child: the loop belongs to the parent."""
         run = self._parents = self.last
         self.last = None
         self.starting = new_lock()
@@ -116,33 +117,33 @@ class OwnedRuns(Runs):
 
 
 class DefaultRuns(OwnedRuns):
-    """The runs of the default bridge: after a close the next call starts another one."""
+    """The runs of the default bridge: after a close the next call starts a new run."""
 
     def begin_to_close(self) -> LoopThread | None:
-        """Begin, and return what is being closed."""
+        """Begin to close. Return the run that is closing."""
         run = self.last
         if run is not None:
             run.begin_to_close("the default bridge was closed")
         return run
 
     def drop(self) -> bool:
-        """Do nothing: it lives as long as the process."""
+        """Do nothing: the default bridge exists until the process ends."""
         return False
 
 
 class AttachedRuns(Runs):
-    """Follows a loop or a reactor that somebody else runs: each time that it runs is a run."""
+    """Follows a loop or a reactor that the program runs. Each time that it runs is one run."""
 
     is_attached = True
 
     def __init__(self, owner: Owner, options: Options, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(owner, options)
         self._loop = loop
-        self._is_parents = False  # it ran when this process was forked
+        self._is_parents = False  # this is a forked child, and the loop was running in the parent
         self.last = self._attach()
 
     def take_options(self, options: Options) -> None:
-        """Take over those of the options that have a meaning for a loop of somebody else's."""
+        """Replace the options, and apply ``stall_after`` to the current run."""
         self.options = options
         self.last.watch(options.stall_after, self.meter)
 
@@ -156,7 +157,7 @@ class AttachedRuns(Runs):
         return run
 
     def current(self) -> Run:
-        """Return the run of the loop, which has to run.
+        """Return the run of the loop.
 
         :raises BridgeClosed: the bridge is closed.
         :raises BridgeError: the loop does not run.
@@ -180,7 +181,7 @@ class AttachedRuns(Runs):
                 )
             if run.over is not None:
                 self.last = run = self._attach()
-                if not self._loop.is_running():  # it has stopped meanwhile, and told nobody
+                if not self._loop.is_running():  # it has stopped meanwhile, without a notification to the new run
                     run.end("the loop that the bridge is attached to has stopped")
             run.check()
             return run
@@ -200,14 +201,14 @@ class AttachedRuns(Runs):
         self.last.detach(f"{self.owner!r} was closed")
 
     def drop(self) -> bool:
-        """Detach from the loop. Nobody need have closed the bridge: it has nothing of its own."""
-        if self.last is not None:  # attaching has not failed
+        """Detach from the loop. Return False: the bridge owns nothing, so nobody had to close it."""
+        if self.last is not None:  # None if attaching has failed
             self.last.detach("its Bridge was dropped")
         return False
 
     def forget(self) -> None:
-        """Begin anew in a forked child, where the loop runs no more if it ran; one that did not may be run there."""
+        """Start afresh in a forked child. A loop that was running is lost there; any other may still be run."""
         self.starting = new_lock()
         self._is_parents = self._loop.is_running()
-        if self.last is not None:  # else another thread is attaching
+        if self.last is not None:  # None while another thread is attaching
             self.last.forget()

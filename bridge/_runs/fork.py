@@ -1,14 +1,14 @@
-"""In a forked child: let go of the loops of the parent, without touching what the two processes share.
+"""Abandon the parent's loops in a forked child, without touching what the two processes share.
 
-A fork copies descriptors, not what they refer to. The child's copy of an epoll descriptor is the parent's poller:
-``unregister`` in the child is one in the parent, and ``shutdown`` of a socket ends the parent's connection. ``close``
-ends only the copy. It should: a peer sees the end of a connection when the last copy is closed. So nothing here calls
-anything but ``close``, and that only on what belongs to a loop and its connections. Listening sockets stay open, since
-a child may have been forked to serve one.
+A fork copies descriptors, but both copies refer to one kernel object. An epoll descriptor in the child is the parent's
+poller: ``unregister`` in the child unregisters in the parent too. ``shutdown`` of a socket ends the parent's
+connection. ``close`` closes only the child's copy, which is needed: a peer sees the end of a connection when the last
+copy is closed. So this module calls ``close`` only, and only on the descriptors of a loop and its connections.
+Listening sockets stay open, since a child may have been forked to serve one.
 
-What the parent's loop has begun must not go on here, not even to clean up: the ``finally`` of a coroutine that is
-garbage would run, in the wrong process. So all of it is kept, by the loop. The loop is kept by the frames of its
-thread, which are never left in the child.
+Tasks of the parent's loop must not go on in the child, not even to clean up: if a coroutine were collected, its
+``finally`` would run in the wrong process. So the loop keeps references to all of them. The frames of the loop's thread
+keep the loop, since the child never leaves these frames.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _kept: list[Any] = []
 
 
 def abandon(loop: Any, kept: Iterable[Any]) -> None:
-    """Make a loop of the parent's one that is closed, and keep all that belongs to it alive.
+    """Mark a loop of the parent as closed, and keep all that belongs to it alive.
 
-    If it is the loop's own thread that has forked, the loop ends as soon as the child returns to it, and runs nothing.
+    If the loop's own thread has forked, the loop ends as soon as the child returns to it. It runs no more callbacks.
 
-    :param kept: what else must not become garbage.
+    :param kept: further objects that must not be collected.
     """
     tasks = list(asyncio.all_tasks(loop))
     for task in tasks:
         with contextlib.suppress(AttributeError):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
-    if lost(FORK):  # what is left open ends with the child; at least nothing of ours runs
+    if lost(FORK):  # the descriptors stay open until the child exits; at least no code of the parent's loop runs
         _kept.append([loop, *kept, tasks])
         if isinstance(loop, BridgeLoop):
             loop.abandon_alarm()
@@ -64,6 +64,6 @@ def abandon(loop: Any, kept: Iterable[Any]) -> None:
 
 
 def close(resource: Any) -> None:
-    """Close the child's copy of a descriptor, by the object that has it."""
+    """Close the child's copy of a descriptor, through the object that owns the descriptor."""
     with contextlib.suppress(OSError, AttributeError):
         resource.close()

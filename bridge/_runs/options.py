@@ -1,4 +1,4 @@
-"""The options of a bridge, checked as they are given."""
+"""The options of a bridge, checked when they are set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class OptionArguments(TypedDict, total=False):
-    """The keyword arguments of :func:`bridge.configure`; :class:`bridge.Bridge` says what they mean."""
+    """The keyword arguments of :func:`bridge.configure`; :class:`bridge.Bridge` documents them."""
 
     name: str | None
     strategy: str | Strategy
@@ -63,9 +63,9 @@ class Options:
 
 
 def options_from(arguments: Mapping[str, Any]) -> Options:
-    """Return the options that the keyword arguments of ``configure()`` give.
+    """Return the Options for the keyword arguments of ``configure()``.
 
-    :raises TypeError: there is no such option; the message names the one that was meant.
+    :raises TypeError: there is no such option; the message suggests the option with the closest name.
     """
     known = [each.name for each in fields(Options)]
     for name in arguments:

@@ -1,4 +1,4 @@
-"""LoopThread: one run of a loop, from the start of its thread to the end of its last task."""
+"""LoopThread: one run of a loop in a thread of its own, from the start of the thread to the end of its last task."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from .run import Run
 
 log = logging.getLogger("bridge")
 
-# How often a call that waits for the start looks whether there is a thread that starts, in seconds.
+# Seconds between two checks, by a call that waits for the start, that the loop's thread exists.
 _START_CHECK = 0.1
-# How often a step of the end of a loop is tried that is interrupted.
+# How many times a step of the loop's end is tried if it is interrupted.
 _TRIES = 3
 
 
 class LoopThread(Run):
-    """One loop, and its reactor if somebody needs one, in a thread of its own. It is started once and ends once."""
+    """One loop in a thread of its own, with a reactor if one is needed. It starts once and ends once."""
 
     def __init__(
         self,
@@ -51,20 +51,21 @@ class LoopThread(Run):
         super().__init__(shutdown_timeout)
         self._loop_factory = loop_factory or new_event_loop
         self._install_reactor = install_reactor
-        # Weak, so that a Bridge dropped without a close is noticed. While it lives this is always the same object.
+        # Weak, so that a Bridge that is dropped without close() gets collected. The reference is one object while the
+        # bridge exists, so owners are compared by identity.
         self._owner = weakref.ref(owner)
         self._previous_reactor = None if previous is None else previous.reactor
-        self._place: arrival.Place | None = None  # of the reactor
+        self._place: arrival.Place | None = None
         self._shutdown_fired = False
         self._ready = Latch()
-        self._gone = Latch()  # the thread has done all that it does
+        self._gone = Latch()  # opened by the thread as its last step
         self._failed: BaseException | None = None
         self._final = False
         self._was_launched = False
-        self._has_begun = False  # the thread runs, or has run
-        self._is_parents = False  # this is a forked child, and the thread was the parent's
+        self._has_begun = False  # the thread is running or has run
+        self._is_parents = False  # this process is a forked child, and the thread was the parent's
         self._is_at_exit = False
-        self._left: list[str] = []  # at the exit of the process: what has not ended in time
+        self._left: list[str] = []  # at the exit of the process: names of the work that has not ended in time
         self._serving: asyncio.Future[None]
         self.thread: threading.Thread = native.Thread(target=self._main, name=name, daemon=True)
 
@@ -81,7 +82,7 @@ class LoopThread(Run):
     def start(self) -> None:
         """Start the thread, once. Returns before the loop runs.
 
-        :raises RuntimeError: there are no more threads to be had.
+        :raises RuntimeError: the system refuses a new thread.
         """
         if self._was_launched:
             return
@@ -91,18 +92,18 @@ class LoopThread(Run):
         except RuntimeError as error:
             interrupt = error.__context__
             if "lock" in str(error) and interrupt is not None and not isinstance(interrupt, Exception):
-                # A signal handler has raised inside the wait of a threading.Condition, which then fails to release its
-                # lock and says that instead.
+                # A signal handler has raised inside the wait of a threading.Condition. The condition then fails to
+                # release its lock, and raises an error about that instead.
                 raise interrupt.with_traceback(None) from None
             self.end(f"the thread of the loop could not start ({error!r})", error)
             self._ready.open()
             raise
-        # What else comes out of it was raised by a signal handler, and the thread runs all the same.
+        # Any other exception from start() was raised by a signal handler. It propagates, and the thread runs.
 
     def wait_ready(self) -> None:
         """Wait until the loop runs.
 
-        :raises BaseException: what kept it from starting, such as ReactorConflict or an error of the loop factory.
+        :raises BaseException: the error that kept it from starting, such as ReactorConflict or one of the loop factory.
         """
         self._wait_ready()
         if self._failed is not None:
@@ -110,18 +111,18 @@ class LoopThread(Run):
 
     def _wait_ready(self) -> None:
         while not self._ready.wait(_START_CHECK):
-            # A signal handler may have raised between two lines of Thread.start().
+            # Thread.start() may have been interrupted before it started the thread; see *interrupts* in run.py.
             if not self._has_begun and not self.thread.is_alive():
                 self.end("the start of the loop was interrupted")
                 self._ready.open()
 
     @property
     def has_gone(self) -> bool:
-        """Whether the thread has done all that it does."""
+        """Whether the thread has done its last step."""
         return self._gone.is_open
 
     def _wait_gone(self, seconds: float) -> bool:
-        """Wait for the end of the thread; return whether it has ended. Other greenlets of gevent's go on meanwhile."""
+        """Wait for the end of the thread; return False on time-out. Other greenlets of gevent's run meanwhile."""
         if native.is_patched():
             native.wait_until(lambda: self.has_gone, seconds)
             seconds = 0.0
@@ -133,34 +134,34 @@ class LoopThread(Run):
 
     @property
     def was_interrupted(self) -> bool:
-        """Whether this ended before its thread began, so that another may start at once."""
+        """Whether the run ended before its thread began, so that the next run may start at once."""
         return self.over is not None and not self._has_begun and self._failed is None and self.cause is None
 
     def wait_ended(self) -> None:
-        """Wait until the thread of a run that is over has ended.
+        """Wait until the thread has ended. Called when the run is over.
 
-        :raises BridgeClosed: it still runs after the time that its shutdown may take.
+        :raises BridgeClosed: the thread still runs after the time limit of its shutdown.
         """
-        if not self._has_begun:  # it could not be started; or it ends before it does anything, as this is over
+        if not self._has_begun:  # it could not start; or it will see that the run is over, and end at once
             return
         if not self._gone.is_open:
-            self._ask_to_end()  # Ctrl-C may have come before whoever ended the run could
+            self._ask_to_end()  # the code that ended the run may have been interrupted before it did this
         if not self._wait_gone(self.shutdown_timeout + 1.0):
             error = self.closed_error()
             error.add_note("Its thread has not ended, so no new loop can start: something blocks it.")
             raise error
 
     def end(self, reason: str, cause: BaseException | None = None) -> None:
-        """Refuse further calls and fail the open ones at once; any thread may call this, the first one counts."""
+        """Refuse further calls and fail the open ones at once. Any thread may call this; the first reason is kept."""
         loop = getattr(self, "loop", None)
         if isinstance(loop, BridgeLoop):
             loop.is_ending = True
         super().end(reason, cause)
 
     def begin_to_close(self, reason: str, *, final: bool = False) -> None:
-        """Refuse further calls, fail the open ones and let the thread end the loop; any thread may call this.
+        """Refuse further calls, fail the open ones and make the thread end the loop. Any thread may call this.
 
-        Ctrl-C may end it anywhere. To call it again does what is left.
+        May be interrupted anywhere, and called again: see *interrupts* in :mod:`.run`.
 
         :param final: no later run will use the reactor.
         """
@@ -169,29 +170,32 @@ class LoopThread(Run):
         self._ask_to_end()
 
     def _ask_to_end(self) -> None:
-        if self.is_ready:  # else the thread itself sees that the run is over: see _serve
+        if self.is_ready:  # else the thread checks by itself whether the run is over: see _serve
             with contextlib.suppress(RuntimeError):  # the loop is closed already
                 self.post(self.stop_serving)
 
     def wait_closed(self) -> None:
-        """Wait until the loop that begins to close has let its tasks clean up, and its thread has ended.
+        """Wait until the tasks of the closing loop have cleaned up and its thread has ended.
 
-        It does not on the loop's own thread, nor in the workers of the loop, for which that waits as it ends.
+        Return at once on the loop's own thread, and in the loop's workers: the loop waits for them as it ends.
         """
         if self.ident != native.get_ident() and not self.has(worker_threads.loop_of_this_thread()):
             self._wait_ready()
             if self._has_begun and not self._wait_gone(self.shutdown_timeout + 1.0):
                 log.warning("%s did not end within %s seconds", self.thread.name, self.shutdown_timeout + 1.0)
-        if self._final and (self._gone.is_open or not self._has_begun):  # else the thread does it as it ends
+        if self._final and (self._gone.is_open or not self._has_begun):  # else the thread releases it as it ends
             self._release_reactor()
 
     def end_at_exit(self) -> None:
-        """Start to end, as the process exits."""
+        """Begin to end the run because the process exits."""
         self._is_at_exit = True
         self.begin_to_close("the process is exiting", final=True)
 
     def left_at_exit(self, deadline: float) -> list[str]:
-        """Wait for the end and return names of what has not ended by the deadline, in seconds of ``monotonic()``."""
+        """Wait for the end of the run. Return the names of threads and tasks that have not ended by the deadline.
+
+        :param deadline: in seconds of ``time.monotonic()``.
+        """
         if self._has_begun and not self._wait_gone(max(0.0, deadline - time.monotonic())):
             frame = native.current_frames().get(self.thread.ident or 0)
             where = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
@@ -200,7 +204,7 @@ class LoopThread(Run):
         return self._left
 
     def forget(self) -> None:
-        """Let go of the loop and its reactor in a forked child, which the next run there takes over."""
+        """Abandon the loop in a forked child. The next run there takes over the reactor."""
         super().forget()
         kept: list[Any] = [self]
         if self._place is not None:
@@ -216,7 +220,7 @@ class LoopThread(Run):
             fork.abandon(loop, kept)
 
     def stop_serving(self) -> None:
-        """Let the loop end. Called on its thread."""
+        """Make ``_serve`` return, which ends the loop. Called on the loop's thread."""
         set_once(self._serving)
 
     def _release_reactor(self) -> None:
@@ -226,8 +230,8 @@ class LoopThread(Run):
             reactors.release(self.reactor, self._owner)
 
     def _main(self) -> None:
-        # An exception that is set from outside (PyThreadState_SetAsyncExc) may be raised at any line of this, and of
-        # what it calls. So each step can be done again, and the last one of all does not need to be reached.
+        # May be interrupted at any line, as may the functions that it calls: see *interrupts* in run.py. Even the last
+        # step need not be reached: if it is not, _Last opens the latches when the thread ends.
         self._has_begun = True
         self.ident = native.get_ident()
         _of_thread.last = _Last(self)
@@ -246,8 +250,8 @@ class LoopThread(Run):
             self.end(f"the loop ended with {error!r}", error)
         self._ready.open()
         if self._is_parents:
-            # A callback has forked, and the child has returned from it. As from any thread's end, nothing is left to
-            # do; but should the child have started a loop, the thread of that would keep it.
+            # A callback has forked, and the child has returned from it. This is the main thread of the child, which has
+            # nothing left to do. If the child has started a loop, the thread of that loop would keep the process alive.
             os._exit(0)
         if self._failed is not None:
             return
@@ -284,7 +288,8 @@ class LoopThread(Run):
         records.join(self)
         reason, cause = "the loop was stopped", None
         try:
-            # Not run_forever: anyio looks for a task that run_until_complete runs, and keeps its workers while it does.
+            # Not run_forever: anyio searches for the task that run_until_complete runs, and keeps its worker threads
+            # until that task ends.
             self.loop.run_until_complete(self._serve())
         except BaseException as error:
             if not _is_stopped_early(error):
@@ -295,7 +300,7 @@ class LoopThread(Run):
         self.end(reason, cause)
 
     def thread_has_ended(self) -> None:
-        """End the run, should it not have ended, as its thread has. Called in the thread, after its last line."""
+        """End the run if it has not ended. Called in the loop's thread when the thread has ended."""
         self.end("the loop's thread was killed")
         self._ready.open()
         self._gone.open()
@@ -317,7 +322,7 @@ class LoopThread(Run):
         self.post = self.loop.post if isinstance(self.loop, BridgeLoop) else self.loop.call_soon_threadsafe
         if not isinstance(self.loop, BridgeLoop) and self.loop.get_task_factory() is None:
             self.loop.set_task_factory(deferring_factory)
-        # One of our own, for the loop's own shutdown_default_executor() of 3.11 waits without a limit.
+        # An executor of ours: on 3.11 the loop's shutdown_default_executor() waits without a time limit.
         self._executor = Workers(thread_name_prefix=self.thread.name)
         self.loop.set_default_executor(self._executor)
         self._serving = self.loop.create_future()
@@ -328,8 +333,8 @@ class LoopThread(Run):
             place.take_over(self._previous_reactor)
             return
         if not self._install_reactor and not arrival.is_loaded():
-            place.wait()  # which sees what is imported from now on; it may have been imported just before
-        if (self._install_reactor or arrival.is_loaded()) and not lost(REACTOR):  # else Bridge.reactor says so
+            place.wait()  # sees imports from now on; Twisted may have been imported just before, so look again
+        if (self._install_reactor or arrival.is_loaded()) and not lost(REACTOR):  # if lost, Bridge.reactor raises
             place.build()
 
     def _take_reactor(self, reactor: Any) -> None:
@@ -340,9 +345,9 @@ class LoopThread(Run):
         reactor.addSystemEventTrigger("before", "shutdown", self._shutdown_begins)
 
     def needed_reactor(self) -> Any:
-        """Return the reactor, which is made and started if there is none.
+        """Return the reactor, making and starting one if there is none.
 
-        :raises BridgeClosed: the loop ends.
+        :raises BridgeClosed: the loop is ending.
         :raises ReactorConflict: another reactor runs in this process.
         """
         assert self._place is not None
@@ -352,14 +357,14 @@ class LoopThread(Run):
         return reactor
 
     async def _serve(self) -> None:
-        if self.over is not None:  # closed as it started
+        if self.over is not None:  # it was closed during the start
             return
         await prepare(self.loop)
         if self.reactor is not None and self._place is not None:
             self._place.start()
-        self.accepts = True  # and only then: the exit refuses what is ready
+        self.accepts = True  # before is_ready: from then on the exit of the process may clear it
         self.is_ready = True
-        if self.over is not None:  # meanwhile; see Run.end and _ask_to_end
+        if self.over is not None:  # the run has ended meanwhile; see Run.end and _ask_to_end
             self.accepts = False
             return
         self._ready.open()
@@ -369,7 +374,8 @@ class LoopThread(Run):
         self._shutdown_fired = True
 
     def _reactor_crashed(self) -> None:
-        # Threads of the reactor's pool may be blocked on this loop, and its shutdown joins them in this very thread.
+        # The reactor's shutdown joins its pool in this thread. Threads of the pool may be blocked in calls to this
+        # loop, so these calls have to fail first.
         self.end("the reactor was stopped")
         self.stop_serving()
 
@@ -384,7 +390,7 @@ class LoopThread(Run):
             except BaseException as error:
                 if not _is_stopped_early(error):
                     raise
-                # Somebody stops the loop while it shuts down.
+                # Somebody has called loop.stop() during the shutdown: go on with it.
 
     async def _shut_down(self, deadline: float) -> None:
         loop = self.loop
@@ -406,7 +412,10 @@ class LoopThread(Run):
 
 
 class _Last:
-    """Is dropped when the thread ends, whatever has killed it: a thread's local data are."""
+    """Calls ``thread_has_ended`` when the loop's thread ends, whatever has killed the thread.
+
+    It stands in the thread's local data, which Python drops at the end of a thread.
+    """
 
     def __init__(self, run: LoopThread) -> None:
         self._run = run
@@ -415,7 +424,7 @@ class _Last:
     def __del__(
         self, is_finalizing: Callable[[], bool] = sys.is_finalizing, getpid: Callable[[], int] = os.getpid
     ) -> None:
-        # In a forked child the data of the other threads are dropped as well.
+        # In a forked child Python drops the local data of all other threads too. So the process ids are compared.
         if not self._run.has_gone and not is_finalizing() and getpid() == self._process:
             self._run.thread_has_ended()
 
@@ -424,7 +433,7 @@ _of_thread = threading.local()
 
 
 async def _cancel_tasks(deadline: float) -> list[Any]:
-    """Cancel every task of the running loop and wait for them; return those that had not ended by the deadline."""
+    """Cancel every task of the running loop and wait for them. Return the tasks that have not ended by the deadline."""
     loop = asyncio.get_running_loop()
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     while tasks:
@@ -442,10 +451,10 @@ async def _cancel_tasks(deadline: float) -> list[Any]:
                 )
         if pending:
             return list(pending)
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}  # a cleanup may have started others
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}  # a cleanup may have started new tasks
     return []
 
 
 def _is_stopped_early(error: BaseException) -> bool:
-    """Return whether the error says that somebody called ``loop.stop()`` under ``run_until_complete``."""
+    """Return whether the error was raised because ``loop.stop()`` was called during ``run_until_complete``."""
     return type(error) is RuntimeError and error.args == ("Event loop stopped before Future completed.",)

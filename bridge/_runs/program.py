@@ -1,4 +1,4 @@
-"""Loops that the program runs itself, in a thread of its choice: their reactor, and calls from other threads."""
+"""Loops that the program runs itself, in a thread of its choice: their reactors, and calls from other threads."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .run import Run
 
 log = logging.getLogger("bridge")
 
-# How often a bridge that is attached to a loop of someone else's looks whether that loop still runs, in seconds.
+# Seconds between two checks that an attached loop of a foreign class still runs.
 _CHECK = 0.05
-# Seconds that the reactor's shutdown triggers are given as the loop closes.
+# Seconds that the reactor's shutdown triggers get when the loop closes.
 _SHUTDOWN = 5.0
 
 
 class _WithReactor(BridgeLoop):
-    """A loop that has its reactor when it first runs, if Twisted is loaded, else as soon as somebody needs one.
+    """A loop that gets a reactor when it first runs if Twisted is loaded, else when a reactor is first needed.
 
-    It shuts the reactor down as it closes.
+    Closing the loop shuts the reactor down.
     """
 
     _shutdown_fired = False
@@ -42,19 +42,19 @@ class _WithReactor(BridgeLoop):
 
     @property
     def place(self) -> arrival.Place | None:
-        """Where a reactor comes onto the loop, None before the loop has run."""
+        """The place that holds the loop's reactor; None before the loop has run."""
         place: arrival.Place | None = self._ours.place
         return place
 
     def run_forever(self) -> None:
         """Run until stop() is called."""
         if self.is_running():
-            super().run_forever()  # which refuses
+            super().run_forever()  # raises RuntimeError
             return
         if self._ours.reactor is None:
             self._look_for_twisted()
         else:
-            self._ours.reactor.loop_thread = native.get_ident()  # it may have run in another before
+            self._ours.reactor.loop_thread = native.get_ident()  # the loop may have run in another thread before
         try:
             super().run_forever()
         finally:
@@ -64,13 +64,13 @@ class _WithReactor(BridgeLoop):
     def _look_for_twisted(self) -> None:
         place = self._ours.place
         if place is None:
-            # A program that runs its own reactor beside this loop needs none here.
+            # gives_way: a program that runs its own reactor beside this loop needs none on it.
             place = self._ours.place = arrival.Place(self, None, self, self._take_reactor, gives_way=True)
         if not arrival.is_loaded():
-            place.wait()  # which sees what is imported from now on; it may have been imported just before
+            place.wait()  # sees imports from now on; Twisted may have been imported just before, so look again
         if arrival.is_loaded() and not lost(REACTOR):
             place.build()
-            # In the loop, because what the reactor calls as it starts may block; and before anything else in the loop.
+            # In the loop, because callbacks of the reactor's start may block; and before all other callbacks.
             self.call_soon(place.start)
             self.run_first()
 
@@ -85,12 +85,12 @@ class _WithReactor(BridgeLoop):
     def close(self) -> None:
         """Close the loop, after the shutdown triggers of its reactor have run."""
         reactor = self._ours.reactor
-        # One that was never closed is, by its finalizer, as the interpreter ends; nothing can run then.
+        # The finalizer of a loop that was never closed calls this as the interpreter ends. Nothing can run then.
         if reactor is not None and not self.is_closed() and not self.is_running() and not sys.is_finalizing():
             from .._twisted import reactor as reactors
 
             self._ours.place.end()
-            reactor.on_crash = _nothing  # the loop is needed until the shutdown has ended
+            reactor.on_crash = _do_nothing  # the loop is needed until the shutdown has ended
             deadline = self.time() + _SHUTDOWN
             if not self.run_until_complete(reactors.shut_down(reactor, self._shutdown_fired, deadline)):
                 log.warning("a loop was closed without shutdown triggers of its reactor, after %s seconds", _SHUTDOWN)
@@ -105,7 +105,7 @@ class ProgramLoop(_WithReactor, SwitchingLoop):
     """The loop that :func:`bridge.new_event_loop` makes."""
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass
 
 
@@ -115,7 +115,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 def install() -> Any:
-    """Put the reactor on a new loop of ours, for the program to run; :func:`bridge.install` has the contract."""
+    """Install a reactor on a new loop of ours, for the program to run; :func:`bridge.install` has the contract."""
     from .._twisted import reactor as reactors
 
     arrival.tell()
@@ -131,7 +131,7 @@ def install() -> Any:
 
 
 class AttachedLoop(Run):
-    """A loop that someone else runs. Detaching leaves it as it is."""
+    """The run of an asyncio loop that the program runs. Detaching does not change the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, shutdown_timeout: float) -> None:
         super().__init__(shutdown_timeout)
@@ -150,40 +150,40 @@ class AttachedLoop(Run):
 
     @property
     def reactor(self) -> Any:
-        """The Twisted reactor that stands on the loop, None where there is none."""
+        """The Twisted reactor that runs on the loop, or None."""
         if isinstance(self.loop, _WithReactor):
             return self.loop.reactor
         installed: Any = sys.modules.get("twisted.internet.reactor")
         return installed if getattr(installed, "_asyncioEventloop", None) is self.loop else None
 
     def needed_reactor(self) -> Any:
-        """Return the reactor on the loop; a loop of ours makes one, if it has none."""
+        """Return the reactor on the loop. A loop of ours makes one if it has none."""
         place = self.loop.place if isinstance(self.loop, _WithReactor) else None
         return self.reactor if place is None else place.get(lambda: self.over is not None)
 
     def detach(self, reason: str) -> None:
-        """Fail the open calls and take no more."""
+        """Fail the open calls and refuse further ones."""
         self.end(reason)
         if isinstance(self.loop, BridgeLoop):
             with contextlib.suppress(ValueError):
                 self.loop.at_stop.remove(self._stopped)
 
     def forget(self) -> None:
-        """Let go of the calls in a forked child, and leave the loop as it is: whoever runs it may go on there."""
+        """Abandon the calls in a forked child, and leave the loop as it is: the program may go on running it there."""
         super().forget()
         if isinstance(self.loop, BridgeLoop):
             self.loop.bridge = None
 
     def end_at_exit(self) -> None:
-        """Detach, as the process exits."""
+        """Detach because the process exits."""
         self.detach("the process is exiting")
 
     def _stopped(self) -> None:
         self.detach("the loop that the bridge is attached to has stopped")
 
     def _watch(self) -> None:
-        """Look whether a foreign loop still runs. Nothing tells us when it stops."""
-        pause = native.allocate_lock()  # not an Event, which gevent makes one of its own: this is a real thread
+        """Check repeatedly that a foreign loop still runs, and detach when it has stopped. It notifies nobody."""
+        pause = native.allocate_lock()  # not an Event, which gevent replaces by its own: this is a native thread
         pause.acquire()
         while self.over is None and self.loop.is_running():
             pause.acquire(True, _CHECK)
@@ -191,17 +191,18 @@ class AttachedLoop(Run):
 
 
 def attach(loop: asyncio.AbstractEventLoop, shutdown_timeout: float) -> AttachedLoop | AttachedReactor:
-    """Return a run of a loop from :func:`loop_of`."""
+    """Return a new run for a loop that :func:`loop_of` has returned."""
     if isinstance(loop, ReactorLoop):
         return AttachedReactor(loop, shutdown_timeout)
     return AttachedLoop(loop, shutdown_timeout)
 
 
 def loop_of(loop_or_reactor: Any) -> asyncio.AbstractEventLoop:
-    """Return the loop to attach to; for a reactor that has none, what stands in for it.
+    """Return the loop to attach to. For a reactor without one, return a stand-in.
 
+    :param loop_or_reactor: None means the loop or reactor that runs in the calling thread.
     :raises BridgeError: None was given and no loop runs here, or the loop is closed.
-    :raises TypeError: it is neither a loop nor a reactor.
+    :raises TypeError: the argument is neither a loop nor a reactor.
     """
     if loop_or_reactor is None:
         running = get_running_loop()

@@ -1,4 +1,10 @@
-"""Run: the calls that are open on one loop, and what becomes of them when it ends."""
+"""Run: the open calls of one loop, and how they fail when the loop ends.
+
+Python may raise an exception between any two lines: in the main thread the one of a signal handler (Ctrl-C), in any
+thread one that was set by ``PyThreadState_SetAsyncExc``. So each step of the end of a run can be repeated, and a
+repetition does what is left. A step that was interrupted is called again by its caller, or tried again by the loop's
+thread. The modules of this package refer to this as *interrupts*.
+"""
 
 from __future__ import annotations
 
@@ -14,46 +20,47 @@ from ..strategies.interface import Strategy
 
 
 class OpenCall(Protocol):
-    """A call that has been posted to the loop and not ended."""
+    """A call that has been posted to the loop and has not ended."""
 
-    work: Any  # what the loop made of it, such as a task; None before it starts
-    started: float  # by the monotonic clock
-    waits: bool  # whether a thread waits for it
+    work: Any  # the task, Future or Deferred of the call; None before it starts
+    started: float  # in seconds of the monotonic clock
+    waits: bool  # whether a thread waits for the call
 
     @property
     def key(self) -> Hashable:
-        """What tells the call from every other one, without keeping it alive."""
+        """An identity of the call that does not keep the call alive."""
         ...
 
     def fail(self, error: BaseException) -> None:
-        """End the call with the error, from any thread; does nothing if it has ended."""
+        """End the call with the error. Any thread may call this; it does nothing if the call has ended."""
         ...
 
     def is_waited_for(self, idents: Collection[int | None]) -> bool:
-        """Return whether one of these threads waits for the call, as far as can be known."""
+        """Return whether one of these threads is known to wait for the call."""
         ...
 
     def on_wait(self, function: Callable[[], object]) -> None:
-        """Have a function called by each thread that begins to wait for the call from now on, if one can."""
+        """Register a function that each thread calls as it begins to wait for the call, if a thread can still do so."""
         ...
 
     def forget(self, error: BaseException) -> bool:
-        """Let go of the call in a forked child. Return whether the thread that has forked waits for it."""
+        """Abandon the call in a forked child. Return whether the thread that has forked waits for it."""
         ...
 
 
 class Owner(Protocol):
-    """The bridge that a call goes to, as the calls see it."""
+    """The interface of a bridge to the calls."""
 
-    strategy: Strategy  # how its callers wait, if a call does not say
+    strategy: Strategy  # of calls that name none
 
-    # Return the run that takes calls; start one if none does.
-    # It raises BridgeClosed if the bridge is closed or the loop ended as it started, and what kept it from starting.
+    # Return the run that accepts calls; start one if there is none.
+    # It raises BridgeClosed if the bridge is closed or the loop ended as it started. An error that kept the loop from
+    # starting is raised as it is.
     current_run: Callable[[], Run]
 
     @property
     def last_run(self) -> Run | None:
-        """The run that runs or ran last."""
+        """The current run, else the latest one."""
         ...
 
     def block_on(self, x: Any, *, timeout: float | None = None, strategy: str | Strategy | None = None) -> Any:
@@ -62,41 +69,41 @@ class Owner(Protocol):
 
 
 class Run(Watched):
-    """One run of one loop, as the calls see it.
+    """One run of one loop: the interface to the calls.
 
-    Calls are counted in ``open``, a set, and whoever removes a call from it has the right, and the duty, to end it:
-    set operations are atomic, so a call ends once however its end races with the loop's death.
+    The set ``open`` holds the open calls. The code that removes a call from it must end that call. Operations of a set
+    are atomic, so a call ends once even if its end races with the death of the loop.
 
-    A caller adds its call to ``open`` and *then* looks at ``over`` and ``accepts``; the loop's end sets the first, the
-    exit of the process the second, and *then* fails what is in ``open``. So a call is either refused by its caller or
-    failed by the end, and never forgotten.
+    A caller adds its call to ``open`` and *then* reads ``over`` and ``accepts``. The end of the loop sets ``over``, the
+    exit of the process clears ``accepts``, and both *then* fail the calls in ``open``. So a call is either refused by
+    its caller or failed by the end; none is forgotten.
     """
 
     loop: asyncio.AbstractEventLoop
-    reactor: Any = None  # the reactor on the loop; None until somebody needs it
-    post: Callable[[Callable[[], object]], object]  # call a function on the loop's thread
-    calls_here = False  # run() on the loop's thread calls the function though no asyncio loop runs there
+    reactor: Any = None  # the reactor on the loop; None until one is needed
+    post: Callable[[Callable[[], object]], object]  # calls a function on the loop's thread
+    calls_here = False  # run() on the loop's thread calls the function even though no asyncio loop runs there
 
     def __init__(self, shutdown_timeout: float) -> None:
         self.stall_after = None
         self.meter = Meter()
         self.open: set[OpenCall] = set()
-        self.left: set[OpenCall] = set()  # those whose caller has gone, until their work has ended
+        self.left: set[OpenCall] = set()  # calls whose caller has gone, until their work has ended
         self.is_ready = False
-        # Whether a call need only look at this: it is ready, not over, and the process is not exiting.
+        # True while the run is ready and not over, and the process is not exiting: a call reads this one flag.
         self.accepts = False
-        self.ident: int | None = None  # the thread's
-        self.portal: Any = None  # anyio's, once somebody has asked for it
-        self.over: str | None = None  # why this run has ended
+        self.ident: int | None = None  # of the loop's thread
+        self.portal: Any = None  # anyio's portal, made when it is first asked for
+        self.over: str | None = None  # the reason for the end of this run; None before the end
         self.cause: BaseException | None = None
         self.shutdown_timeout = shutdown_timeout
-        # The work of calls that the end has failed: the loop itself refers to its tasks weakly, and one that is garbage
+        # Work of the calls that the end has failed. The loop refers to its tasks weakly, and a task that is collected
         # before it is cancelled never cleans up.
         self._orphans: list[Any] = []
 
     @property
     def own_thread(self) -> threading.Thread | None:
-        """The thread of ours in which the loop runs; None if it is somebody else's."""
+        """The loop's thread if the bridge has started it, else None."""
         return None
 
     @property
@@ -105,7 +112,7 @@ class Run(Watched):
         raise NotImplementedError
 
     def watch(self, stall_after: float | None, meter: Meter) -> None:
-        """Let the watchdog look at the calls, and count them in the meter of the bridge."""
+        """Register the run with the watchdog, and count its calls in the meter of the bridge."""
         self.stall_after = stall_after
         self.meter = meter
         stacks: Any = getattr(getattr(self, "loop", None), "stacks", None)
@@ -119,44 +126,47 @@ class Run(Watched):
         return [call for call in list(self.open) if call.waits]
 
     def watched(self) -> list[OpenCall]:
-        """Return the open calls, those too that no thread waits for in one of our ways."""
+        """Return all open calls. Some may have no thread that waits by one of our strategies."""
         return list(self.open)
 
     @property
     def switches(self) -> int:
-        """How often a stack of the loop's thread has blocked, while the loop is not closed."""
+        """The number of times that a stack of the loop's thread has blocked; 0 once the loop is closed."""
         loop: Any = getattr(self, "loop", None)
         stacks = getattr(loop, "stacks", None)
         return 0 if stacks is None or loop.is_closed() else stacks.switches
 
     def has(self, loop: asyncio.AbstractEventLoop | None) -> bool:
-        """Return whether that is this run's loop."""
+        """Return whether the loop is the one of this run."""
         return loop is not None and getattr(self, "loop", None) is loop
 
     def closed_error(self) -> BridgeClosed:
-        """Return a new BridgeClosed that says why this run has ended."""
+        """Return a new BridgeClosed with the reason for the end of this run."""
         error = BridgeClosed(f"{self.over or 'the loop has ended'}; the call was not completed")
         error.__cause__ = self.cause
         return error
 
     def needed_reactor(self) -> Any:
-        """Return the reactor on the loop, which is made if it can be; None if there is none.
+        """Return the reactor on the loop, making one if that is possible; None if there is none.
 
         :raises ReactorConflict: another reactor runs in this process.
         """
         return self.reactor
 
     def check(self) -> None:
-        """Look where the caller stands, before each call to a loop of someone else's."""
+        """Check the calling thread before each call to an attached loop or reactor."""
 
     def explained(self, error: BaseException, x: Any) -> BaseException:
-        """Return the error for the caller, as calling x on the loop's thread has raised one: most often that one."""
+        """Return the error to raise to the caller when calling x on the loop's thread has raised ``error``.
+
+        Most runs return ``error`` itself.
+        """
         return error
 
     def refusal_here(self, call: str) -> BridgeError:
-        """Return the error for a call on the loop's own thread, at a time when the loop does not run there.
+        """Return the error for a call that is made on the loop's own thread while the loop does not run there.
 
-        :param call: as it is written, for the message.
+        :param call: the call as the user writes it, for the message.
         """
         return DeadlockError(
             f"{call} was called on the thread of a loop that does not run: it is starting or ending; call it "
@@ -164,7 +174,7 @@ class Run(Watched):
         )
 
     def end(self, reason: str, cause: BaseException | None = None) -> None:
-        """Refuse further calls and fail the open ones at once; any thread may call this, the first one counts."""
+        """Refuse further calls and fail the open ones at once. Any thread may call this; the first reason is kept."""
         if self.over is None:
             self.cause = cause
             self.over = reason
@@ -175,14 +185,15 @@ class Run(Watched):
                 self.fail(call, self.closed_error())
 
     def fail(self, call: OpenCall, error: BaseException) -> None:
-        """Fail an open call. Its work goes on, if the loop does; any thread may call this."""
+        """Fail an open call. Any thread may call this; the work goes on if the loop does."""
         self._orphans.append(call.work)
         call.fail(error)
 
     def forget(self) -> None:
-        """Let go of the calls in a forked child: neither the loop's thread exists there nor any caller but one, maybe.
+        """Abandon the calls in a forked child.
 
-        A call that the forking thread has open itself fails, in the child; it may stand in a signal handler inside.
+        The loop's thread does not exist there. Of the callers only the thread that has forked may exist, for instance
+        when a signal handler forks during its wait. Its call fails in the child.
         """
         if self.over is None:
             self.over = "the process was forked, and the loop stayed with the parent"
@@ -191,16 +202,19 @@ class Run(Watched):
         self._orphans += [call for call in self.open if call not in own]
         self.open = own
         if own:
-            # Not here: the handler may have interrupted the waiter while that held a lock.
+            # In another thread: the signal handler may have interrupted the waiter while the waiter held a lock.
             threading.Thread(target=self.end, args=(self.over,), name="bridge-fork", daemon=True).start()
 
     def wait_closed(self) -> None:
-        """Wait until a loop of ours, that begins to close, has ended."""
+        """Wait until a loop that a bridge owns, and that has begun to close, has ended."""
 
     def end_at_exit(self) -> None:
-        """Start to end, as the process exits."""
+        """Begin to end the run because the process exits."""
         self.end("the process is exiting")
 
     def left_at_exit(self, deadline: float) -> list[str]:
-        """Wait for the end and return names of what has not ended by the deadline, in seconds of ``monotonic()``."""
+        """Wait for the end of the run. Return the names of threads and tasks that have not ended by the deadline.
+
+        :param deadline: in seconds of ``time.monotonic()``.
+        """
         return []

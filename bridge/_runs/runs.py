@@ -1,7 +1,8 @@
-"""The runs of a bridge, one after another, and the register of all bridges' runs.
+"""The sequence of runs of one bridge, and the register of these sequences for all bridges.
 
-The exit of the process, a forked child, and a thread that asks on whose loop it stands, walk the register. It holds no
-``Bridge``: one that is dropped is closed by its finalizer. Importing this module imports neither asyncio nor Twisted.
+The exit of the process and a forked child walk the register, and so does the search for the bridge that owns the
+current loop. The register refers to no ``Bridge``, so a bridge that is dropped is closed by its finalizer. Importing
+this module imports neither asyncio nor Twisted.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ if TYPE_CHECKING:
     from .options import Options
     from .run import Owner, Run
 
-# By id. Of this dictionary, valuerefs() is one step: another thread may add to it at any moment.
+# By id. Another thread may add an item at any moment. So readers call valuerefs(), which is atomic.
 _register: weakref.WeakValueDictionary[int, Runs] = weakref.WeakValueDictionary()
 
 
 class Runs:
-    """The runs of one bridge. The subclasses say how the next one comes to be."""
+    """The runs of one bridge. The subclasses define how the next run is made."""
 
-    is_attached = False  # to a loop that somebody else runs
+    is_attached = False  # True if the program, and not the bridge, runs the loop
 
     def __init__(self, owner: Owner, options: Options) -> None:
         self._owner = weakref.ref(owner)
         self.options = options
         self.meter = Meter()
-        self.last: Any = None  # the Run that runs, or ran last
+        self.last: Any = None  # the current Run, else the latest one
         self.is_closed = False
         # Re-entrant: a signal handler that interrupts the start of a loop may call block_on.
         self.starting = new_lock()
@@ -41,36 +42,36 @@ class Runs:
 
     @property
     def owner(self) -> Owner | None:
-        """The bridge; None if it has been dropped."""
+        """The bridge; None if it was garbage-collected."""
         return self._owner()
 
     def current(self) -> Run:
-        """Return the run that takes calls; :meth:`bridge._runs.run.Owner.current_run` has the contract."""
+        """Return the run that accepts calls; :meth:`bridge._runs.run.Owner.current_run` has the contract."""
         raise NotImplementedError
 
     def begin_to_close(self) -> Run | None:
-        """Take no more calls. Return the run that is to be waited for, if one is.
+        """Refuse further calls. Return the run whose end the caller has to wait for, if there is one.
 
-        Ctrl-C may end it anywhere. To call it again does what is left.
+        May be interrupted anywhere, and called again: see *interrupts* in :mod:`.run`.
         """
         raise NotImplementedError
 
     def drop(self) -> bool:
-        """Close without the bridge, which has been dropped. Return whether it should have been closed."""
+        """Close because the bridge was garbage-collected. Return whether the user should have closed it."""
         raise NotImplementedError
 
     def forget(self) -> None:
-        """Begin anew in a forked child."""
+        """Start afresh in a forked child."""
         raise NotImplementedError
 
 
 def registered() -> list[Runs]:
-    """Return the runs of every bridge that there is."""
+    """Return the runs of every bridge that exists."""
     return [runs for ref in _register.valuerefs() if (runs := ref()) is not None]
 
 
 def bridge_here(loop: asyncio.AbstractEventLoop | None) -> Any:
-    """Return the bridge whose loop that is, None if it is no bridge's."""
+    """Return the bridge that the loop belongs to, or None."""
     if loop is not None:
         for runs in registered():
             if runs.last is not None and runs.last.has(loop):
@@ -79,7 +80,7 @@ def bridge_here(loop: asyncio.AbstractEventLoop | None) -> Any:
 
 
 def run_of_this_thread() -> Run | None:
-    """Return the run of the loop or reactor whose thread this is, None if it is no bridge's."""
+    """Return the run whose loop or reactor runs in the calling thread, or None."""
     ident = get_ident()
     for runs in registered():
         run: Run | None = runs.last
@@ -89,7 +90,7 @@ def run_of_this_thread() -> Run | None:
 
 
 class _Engine:
-    """What has to be done before the first run of the process: set by the layer that knows all of the package."""
+    """A hook that is called before the first run of the process. The layer that imports the whole package sets it."""
 
     load: Callable[[], object]
 

@@ -1,1 +1,1 @@
-"""Twisted on the loop: the reactor and its adoption, the refusal of wrong threads, conversion, children, logging."""
+"""Twisted on the loop: the reactor and its adoption, the thread guard, conversion of Deferreds, children, logging."""

@@ -1,18 +1,22 @@
-"""Twisted comes into a process whose loop runs already: its reactor is put on that loop, its log and context are told.
+"""Put a reactor on a loop that already runs when Twisted is first imported or needed, and connect log and contexts.
 
-A loop that starts where Twisted is imported has its reactor from the start. Where it is not, nothing of Twisted is
-imported. The loop then waits here in its :class:`Place`, until somebody needs a reactor: by :meth:`Place.get`, by a
-Deferred where another reactor is installed, or by an import of ``twisted.internet.reactor``, in any thread, which gets
-ours. Of several loops the one that began to wait first has it installed, as if each had built its own at its start.
+A loop that starts after Twisted was imported gets its reactor at its start. A loop that starts before imports nothing
+of Twisted. It waits in its :class:`Place` until a reactor is needed, which happens in three ways:
 
-The import is seen by a finder in ``sys.meta_path``, which stands there only while a loop waits. So is that of
-Deferreds, from which on Twisted's log and its context are looked after. The importing thread holds the lock of the
-module, and code on the loop may import the same module in this very moment. So that thread never waits for the loop.
-It makes the reactor itself, all but what touches the loop (see :func:`.reactor.build_elsewhere`), and posts the rest.
-From then on the loop's thread may use the reactor, also before it has been started there.
+* a call of :meth:`Place.get`;
+* a Deferred on the loop, if the program has installed a reactor meanwhile: the loop adopts that one;
+* an import of ``twisted.internet.reactor`` in any thread, which then gets the loop's reactor.
 
-``_lock`` is held as a reactor is made, and nothing is imported and nobody waited for meanwhile. So it may be taken
-while the lock of a module is held, and by the loop's thread.
+Of several loops the one that has waited for longest gets its reactor installed, as if each had built one at its start.
+
+A finder in ``sys.meta_path`` sees the import. It stands there only while a loop waits. Another one sees the import of
+Deferreds; from then on Twisted's log and its contexts are handled too. The importing thread holds the lock of the
+module, and code on the loop may import the same module at this moment. So the importing thread never waits for the
+loop. It makes the reactor without touching the loop (see :func:`.reactor.build_elsewhere`) and posts the rest. From
+then on the loop's thread may use the reactor, even before the reactor has been started there.
+
+``_lock`` is held while a reactor is made. Its holder imports nothing and waits for nobody. So any thread may take it,
+the loop's included, and also while it holds the lock of a module.
 """
 
 from __future__ import annotations
@@ -39,13 +43,13 @@ from .._threads.native import get_ident
 from .._values.deferreds import deferreds
 
 _REACTOR = "twisted.internet.reactor"
-# Imported by all that has to do with Deferreds or with Twisted's log; itself it needs neither the log nor the context.
+# All code that uses Deferreds or Twisted's log imports this module. Its own import uses neither the log nor a context.
 _DEFER = "twisted.internet.defer"
-# How often a thread that waits for the reactor's start looks whether the loop still runs, in seconds.
+# Seconds between two checks that the loop still runs, by a thread that waits for the reactor's start.
 _LOOK = 0.1
 
 _lock = ThreadRLock()
-_waiting: list[Place] = []  # the places whose loops run without Twisted, the oldest first
+_waiting: list[Place] = []  # places of loops that run without a reactor, the oldest first
 
 
 def is_loaded() -> bool:
@@ -54,12 +58,12 @@ def is_loaded() -> bool:
 
 
 class Place:
-    """Where the reactor of a loop of ours stands.
+    """The slot for the reactor of one loop of ours, empty until a reactor is needed.
 
     :param install: as for ``reactor.build``.
-    :param owner: the same.
-    :param taken: called with the reactor as it is there, in any thread, before it is started. It must not block.
-    :param gives_way: whether a reactor that cannot be adopted leaves this loop a private one.
+    :param owner: as for ``reactor.build``.
+    :param taken: called with the new reactor before that is started, in any thread. It must not block.
+    :param gives_way: if the installed reactor cannot be adopted, give this loop a private one instead of raising.
     """
 
     def __init__(
@@ -75,7 +79,7 @@ class Place:
         self.reactor: Any = None
         self.has_started = False
         self._is_starting = False
-        self.is_over = False  # the loop ends: it gets no reactor any more, and none is started
+        self.is_over = False  # the loop is ending: it gets no reactor, and no reactor is started
         self.ident: int | None = None  # of the loop's thread
         self._install = install
         self._owner = owner
@@ -84,32 +88,34 @@ class Place:
 
     @property
     def wants_to_install(self) -> bool:
-        """Whether an import of ``twisted.internet.reactor`` is to get the reactor of this loop."""
+        """Whether an import of ``twisted.internet.reactor`` may return the reactor of this loop."""
         return self._install is not False
 
     def wait(self) -> None:
-        """Wait for Twisted, from now on. Called on the loop's thread."""
+        """Add this place to those that wait for Twisted. Called on the loop's thread; does not block."""
         self.ident = get_ident()
         with _lock:
             if self not in _waiting and self.reactor is None:
                 _waiting.append(self)
-            _look_out()
+            _update_finders()
 
     def leave(self) -> None:
-        """Wait no more: the loop stops."""
+        """Remove this place from those that wait, because the loop stops."""
         with _lock:
             if self in _waiting:
                 _waiting.remove(self)
-            _look_out()
+            _update_finders()
 
     def end(self) -> None:
-        """Wait no more, and start no reactor any more: the loop ends."""
+        """Remove this place from those that wait, and refuse to start a reactor, because the loop ends."""
         with _lock:
             self.is_over = True
         self.leave()
 
     def build(self) -> Any:
-        """Return the reactor of the loop, which is built if there is none. The loop does not run, or does so here.
+        """Return the reactor of the loop, building one if there is none.
+
+        Called while the loop does not run, or on its thread.
 
         :raises ReactorConflict: the installed reactor cannot be adopted.
         :raises StrategyUnavailable: Twisted lacks a private name that a reactor of ours needs.
@@ -120,7 +126,7 @@ class Place:
         with _lock:
             if self.reactor is None:
                 self.ident = get_ident()
-                # Outside the context of whoever needs it first, which the reactor would keep.
+                # In an empty context: the reactor would keep the context of the caller that needs it first.
                 self._take(Context().run(self._built, reactors))
         return self.reactor
 
@@ -133,9 +139,9 @@ class Place:
             return reactors.build(self.loop, False, self._owner)
 
     def take_over(self, reactor: Any) -> None:
-        """Take over the reactor of the loop that ran before. The loop does not run yet.
+        """Bind the reactor of the previous run to this loop. Called before the loop runs.
 
-        :raises ReactorConflict: it cannot be carried over.
+        :raises ReactorConflict: the reactor cannot be carried over.
         """
         from . import reactor as reactors
 
@@ -144,7 +150,7 @@ class Place:
         self._take(reactor)
 
     def make_elsewhere(self, reactors: Any) -> None:
-        """Make the reactor in another thread than the loop's, with ``_lock`` held, and post its start."""
+        """Make the reactor in a thread other than the loop's, and post its start. Called with ``_lock`` held."""
         self._take(reactors.build_elsewhere(self.loop, self._owner, self.ident))
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self.loop.call_soon_threadsafe(self.start, context=Context())
@@ -153,7 +159,7 @@ class Place:
         self.reactor = reactor
         if self in _waiting:
             _waiting.remove(self)
-            _look_out()
+            _update_finders()
         self._taken(reactor)
 
     def start(self) -> None:
@@ -164,9 +170,9 @@ class Place:
             self.has_started = True  # and only then: another thread takes it for running
 
     def get(self, is_over: Callable[[], bool]) -> Any:
-        """Return the reactor, which is built and started if there is none; None if the loop ends first.
+        """Return the reactor, building and starting one if there is none. Return None if the loop ends first.
 
-        :param is_over: whether the loop has ended.
+        :param is_over: returns whether the loop has ended.
         :raises ReactorConflict: the installed reactor cannot be adopted.
         """
         if self.reactor is not None and self.has_started:
@@ -174,7 +180,7 @@ class Place:
         if get_running_loop() is self.loop:
             self._provide()
             return self.reactor
-        from . import reactor  # here and not on the loop, which would stand still meanwhile
+        from . import reactor  # imported here and not on the loop, which would stand still meanwhile
 
         del reactor
 
@@ -208,8 +214,8 @@ class Place:
             Context().run(self.start)
 
 
-def _met(loop: asyncio.AbstractEventLoop) -> None:
-    """Put a reactor that the program has installed meanwhile on the loop, on which a Deferred is met.
+def _adopt_installed(loop: asyncio.AbstractEventLoop) -> None:
+    """Adopt the reactor that the program has installed meanwhile. Called when the loop meets a Deferred.
 
     :raises ReactorConflict: the reactor cannot be adopted.
     """
@@ -220,7 +226,7 @@ def _met(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def tell() -> None:
-    """Tell the log and the loops that Twisted is there."""
+    """Connect Twisted's log, and give the waiting loops the tracker of its contexts. Does nothing the second time."""
     from . import logging, tracker
 
     del logging
@@ -230,42 +236,42 @@ def tell() -> None:
             loop = place.loop
             if isinstance(loop, SwitchingLoop):
                 if get_running_loop() is loop:
-                    _track(loop)
+                    _set_tracker(loop)
                 else:
                     with contextlib.suppress(RuntimeError):  # the loop is closed
-                        loop.call_soon_threadsafe(_track, loop)
+                        loop.call_soon_threadsafe(_set_tracker, loop)
 
 
-def _track(loop: SwitchingLoop) -> None:
+def _set_tracker(loop: SwitchingLoop) -> None:
     if deferreds.tracker is not None:
         loop.stacks.tracker = deferreds.tracker()
 
 
 class _Finder:
-    """Gives ``twisted.internet.reactor`` to whoever imports it."""
+    """Finder for ``twisted.internet.reactor``; it stands in ``sys.meta_path`` while a loop waits."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return how to load the reactor; None for every other module."""
+        """Return a spec for ``twisted.internet.reactor``; None for every other module."""
         if fullname == _REACTOR and any(place.wants_to_install for place in list(_waiting)):
             return ModuleSpec(_REACTOR, cast(Any, _Loader()))
         return None
 
 
 class _Loader:
-    """Loads ``twisted.internet.reactor``: puts a reactor in its place, as Twisted's own module of that name does."""
+    """Loader of ``twisted.internet.reactor``: replaces the module by a reactor, as Twisted's own module does."""
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """Leave it to the import system."""
+        """Return None: the import system makes the module."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Install the reactor of the loop that has waited for longest; without one Twisted's default reactor."""
+        """Install the reactor of the loop that has waited for longest. If no loop waits, install Twisted's default."""
         from . import reactor as reactors
 
         can_be_ours = not lost(REACTOR)
         with _lock:
-            if sys.modules.get(_REACTOR) is not module:  # another thread has just built it
+            if sys.modules.get(_REACTOR) is not module:  # another thread has just installed a reactor
                 return
             place = next((each for each in _waiting if each.wants_to_install and can_be_ours), None)
             if place is not None and get_running_loop() is not place.loop:
@@ -273,19 +279,20 @@ class _Loader:
                 return
         if place is not None:
             place._provide()
-        if sys.modules.get(_REACTOR) is module:  # the last loop has ended meanwhile, or cannot have a reactor
+        if sys.modules.get(_REACTOR) is module:  # the last waiting loop has ended, or can have no reactor
             del sys.modules[_REACTOR]
             default: Any = import_module("twisted.internet.default")
             default.install()
 
 
 _finder = _Finder()
-_deferreds = AfterImport(_DEFER, tell)  # by the importing thread, as the loop would stand still meanwhile
+# tell() runs in the importing thread: its imports would hold up the loop.
+_deferreds = AfterImport(_DEFER, tell)
 
 
-def _look_out() -> None:
-    """Have the finders stand in ``sys.meta_path`` if any loop waits, and only then."""
-    deferreds.met = _met if _waiting else None
+def _update_finders() -> None:
+    """Put the finders into ``sys.meta_path`` if a loop waits, else remove them."""
+    deferreds.met = _adopt_installed if _waiting else None
     if not _waiting:
         _deferreds.stop()
     elif _DEFER not in sys.modules:
@@ -294,8 +301,11 @@ def _look_out() -> None:
 
 
 def after_fork() -> None:
-    """Know only of a loop of the program's that has forked, in the child; another thread may have held the lock."""
+    """Reset the lock and the waiting places in a forked child.
+
+    Only the place of a program's loop whose own thread has forked stays. Another thread may have held the lock.
+    """
     global _lock
     _lock = ThreadRLock()
     _waiting[:] = [place for place in _waiting if place.ident == get_ident() and not place.is_over]
-    _look_out()
+    _update_finders()

@@ -1,6 +1,6 @@
-"""What a Deferred waits for in turn: a link of the chain that a report shows.
+"""The next link in a report's chain of waits: what a Deferred itself waits for.
 
-Where one of the private names is missing that it reads, the chain ends earlier.
+If a private name that this module reads is missing, the chain ends earlier.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _DeferredList: Any = DeferredList  # to mypy it is a function
 
 
 def behind(deferred: Any, link: Any, tools: Any) -> list[Any]:
-    """Return what a Deferred waits for, and note the frames of the generator in which it waits.
+    """Return what a Deferred waits for, and set ``link.frames`` to the frames of the generator that waits.
 
-    :param link: takes the frames.
-    :param tools: the functions ``cell(function, name)`` and ``frames_of(awaited)`` of the chains.
+    :param link: the link of the Deferred.
+    :param tools: the functions ``cell(function, name)`` and ``frames_of(awaited)`` of the room of reports.
     """
     cell: Callable[[Any, str], Any]
     cell, frames_of = tools

@@ -1,14 +1,15 @@
-"""Child processes of a reactor: each is watched by itself, so that it is reaped whatever becomes of SIGCHLD.
+"""Child processes of a reactor: each is watched separately and reaped without SIGCHLD.
 
-Twisted reaps its children as SIGCHLD arrives, which takes a handler for it: in the main thread, in the place of the
-program's own, and not at all where the reactor runs in another thread. There it tries once, when a child's pipes are
-closed, and a child that has not quite ended then stays a zombie for good, its protocol never told (twisted#6738). Here
-a *pidfd* of the child is added to the loop, which is readable when the child has ended; where the system has none, a
-thread waits for the child and leaves it to be reaped by the loop. No signal is needed, and none is touched.
+Twisted reaps its children when SIGCHLD arrives. That takes a signal handler, which Twisted can set only if the reactor
+runs in the main thread, and which replaces the program's own. In another thread Twisted tries to reap a child once,
+when the child's pipes are closed. A child that has not quite ended then stays a zombie for good, and its protocol is
+never notified (twisted#6738). Here the loop watches a *pidfd* of the child, which becomes readable when the child has
+ended. Where the system has no pidfd, a thread waits for the child, and the loop reaps it. No signal handler is needed,
+and none is changed.
 
-Somebody else may take the exit status before us: a handler of SIGCHLD that calls ``os.waitpid(-1, ...)``, or the system
-itself where SIGCHLD is ignored. Then the child has ended with status 255, as far as its protocol is told, and a warning
-is logged; asyncio does the same with its own.
+Other code may take the exit status first: a handler of SIGCHLD that calls ``os.waitpid(-1, ...)``, or the system itself
+where SIGCHLD is ignored. Then the protocol is told that the child has ended with status 255, and a warning is logged.
+asyncio does the same for its children.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ log = logging.getLogger("bridge")
 
 _pidfd_open: Any = getattr(os, "pidfd_open", None)
 
-# What the child is said to have ended with, as os.wait() would encode exit status 255, when nobody knows.
+# The status that is reported when the real one is lost: exit status 255, as os.wait() encodes it.
 _LOST = 255 << 8
 
-# Children that were still running when their reactor was closed for good. The next child to be watched has them looked
-# after, as the standard library's subprocess does; no protocol is told.
+# Pids of children that still ran when their reactor was closed for good. They are reaped when the next child is watched
+# or the next reactor is closed, as in the standard library's subprocess. No protocol is notified.
 _left: set[int] = set()
 
 
 def watch(reactor: Any, child: Any) -> None:
-    """Have the child reaped by the reactor's loop as soon as it has ended. Called on the loop's thread."""
+    """Make the reactor's loop reap the child as soon as it has ended. Called on the loop's thread."""
     _reap_left()
     if _is_reaped(child) or child in reactor.children:
         return
@@ -44,31 +45,31 @@ def watch(reactor: Any, child: Any) -> None:
         if _pidfd_open is None:
             raise OSError("this system has no pidfd_open")
         descriptor = _pidfd_open(child.pid)
-    except ProcessLookupError:  # it has ended, and its status is lost: see above
+    except ProcessLookupError:  # it has ended and its status is lost; see the head of this module
         reactor.children[child] = None
         reactor.callLater(0, end, reactor, child)
         return
-    except OSError:  # not on this system, or no descriptor is left
+    except OSError:  # the system has no pidfd, or no descriptor is left
         reactor.children[child] = None
-        waiting = functools.partial(_wait, reactor, child, child.pid)
+        waiting = functools.partial(_wait_in_thread, reactor, child, child.pid)
         native.Thread(target=waiting, name=f"bridge-child-{child.pid}", daemon=True).start()
         return
     reactor.children[child] = descriptor
-    _add(reactor, child, descriptor)
+    _add_reader(reactor, child, descriptor)
 
 
 def watch_again(reactor: Any) -> None:
-    """Watch all children of the reactor on its new loop; also those of its run before the adoption."""
+    """Watch all children of the reactor on its new loop, including children from before its adoption."""
     for child, descriptor in list(reactor.children.items()):
         if descriptor is not None:
-            _add(reactor, child, descriptor)
+            _add_reader(reactor, child, descriptor)
     for child in list(twisted_process.reapProcessHandlers.values()):
         if reactor in (getattr(child, "_reactor", None), getattr(child, "reactor", None)):
             watch(reactor, child)
 
 
 def forget(reactor: Any) -> None:
-    """Leave the children that still run to themselves, as the reactor is closed for good."""
+    """Stop watching the children that still run, because the reactor is closed for good."""
     while reactor.children:
         child, descriptor = reactor.children.popitem()
         if descriptor is not None:
@@ -80,7 +81,7 @@ def forget(reactor: Any) -> None:
 
 
 def leave_to_parent(reactor: Any) -> None:
-    """Forget all children in a forked child, whose children they are not."""
+    """Forget all children, in a forked process: they are children of its parent."""
     for descriptor in reactor.children.values():
         if descriptor is not None:
             os.close(descriptor)
@@ -90,13 +91,13 @@ def leave_to_parent(reactor: Any) -> None:
 
 
 def end(reactor: Any, child: Any) -> None:
-    """Reap a child that has ended, and tell its protocol. Called on the loop's thread."""
+    """Reap a child that has ended, and notify its protocol. Called on the loop's thread."""
     descriptor = reactor.children.pop(child, None)
     if descriptor is not None:
         reactor._asyncioEventloop.remove_reader(descriptor)
         os.close(descriptor)
     if not _is_reaped(child):
-        _reap(child)  # Twisted logs what its protocol raises
+        _reap(child)  # Twisted logs errors of the protocol
 
 
 def _reap(child: Any) -> None:
@@ -114,17 +115,17 @@ def _reap(child: Any) -> None:
 
 
 def _is_reaped(child: Any) -> bool:
-    """Return whether the child's status has been taken and its protocol told."""
+    """Return whether the child's status has been taken and its protocol notified."""
     return child.pid is None or twisted_process.reapProcessHandlers.get(child.pid) is not child
 
 
-def _add(reactor: Any, child: Any, descriptor: int) -> None:
+def _add_reader(reactor: Any, child: Any, descriptor: int) -> None:
     reactor._asyncioEventloop.add_reader(descriptor, end, reactor, child)
 
 
-def _wait(reactor: Any, child: Any, pid: int) -> None:
-    """Wait in this thread until the child has ended; leave it to be reaped."""
-    with contextlib.suppress(ChildProcessError):  # somebody else was faster
+def _wait_in_thread(reactor: Any, child: Any, pid: int) -> None:
+    """Wait in this thread until the child has ended, then post its reaping to the loop."""
+    with contextlib.suppress(ChildProcessError):  # other code has reaped it
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     reactor.callFromThread(end, reactor, child)
 

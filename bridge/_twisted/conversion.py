@@ -1,4 +1,4 @@
-"""On the loop: from asyncio's world to Twisted's, :func:`bridge.as_deferred` and :func:`bridge.deferring`."""
+"""Conversion of asyncio's awaitables to Deferreds: :func:`bridge.as_deferred`, :func:`bridge.deferring`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def as_deferred(x: Any) -> Deferred[Any]:
 
 
 def deferred_result(function: Callable[..., Any], args: Any, kwargs: Any) -> Deferred[Any]:
-    """Call a function and return what it returns or raises as a Deferred."""
+    """Call a function and return a Deferred of its result or error."""
     try:
         result = function(*args, **kwargs)
     except Exception:
@@ -50,11 +50,12 @@ def deferred_result(function: Callable[..., Any], args: Any, kwargs: Any) -> Def
 
 
 class _Mirror:
-    """A Deferred that fires when a Future is done, and that cancels it and waits for its end when it is cancelled.
+    """Makes a Deferred that fires when a Future is done.
 
-    ``Deferred.cancel()`` fires a Deferred at once, unless its canceller does. So the canceller fires it with a mark,
-    for which its first callback returns another Deferred. Twisted waits for that one, and a second ``cancel()`` goes
-    on to it. (Twisted's own ``Deferred.fromFuture`` uses such a mark, too.)
+    Cancelling the Deferred cancels the Future and waits for its end. But ``Deferred.cancel()`` fires a Deferred at
+    once, unless its canceller has fired it. So the canceller fires it with a marker. The first callback answers the
+    marker with another Deferred: Twisted waits for that one, and passes a second ``cancel()`` on to it. (Twisted's own
+    ``Deferred.fromFuture`` uses such a marker too.)
     """
 
     _CANCELLED = object()
@@ -87,7 +88,7 @@ class _Mirror:
         except BaseException as raised:
             error = raised
             trim(error)
-        # Nothing is fired in an except block: what a callback raises would have our error as its context.
+        # Fire outside `except`, or an error raised by a callback would get ours as its `__context__`.
         if error is not None:
             waiting.errback(error)
         elif type(value) is Contained:
@@ -99,7 +100,7 @@ class _Mirror:
 
 
 def mirrored(canceller: Any) -> Any:
-    """Return the Future that a Deferred with this canceller stands for, None if it is not of our making."""
+    """Return the Future behind the Deferred that has this canceller; None if as_deferred() has not made it."""
     owner = getattr(canceller, "__self__", None)
     return owner._future if isinstance(owner, _Mirror) else None
 
@@ -115,11 +116,11 @@ def deferring(function: Callable[..., Any], args: Any, kwargs: Any) -> Deferred[
         )
     tracker = trackers.here()
     call = partial_of(function, args, kwargs)
-    coro = _called(functools.partial(tracker.callWithContext, tracker.contexts[-1], call))
+    coro = _call_and_await(functools.partial(tracker.callWithContext, tracker.contexts[-1], call))
     return _Mirror(start_task(loop, coro, copy_context(), now=False)).deferred
 
 
-async def _called(function: Callable[[], Any]) -> Any:
+async def _call_and_await(function: Callable[[], Any]) -> Any:
     result = function()
     kind = returned_kind(result)
     if kind is None:

@@ -1,6 +1,6 @@
-"""Deferreds, as the loop and the calls see them. Importing this module registers it with :mod:`bridge._values`."""
+"""Deferreds for the loop and the calls. Importing this module registers its functions with :mod:`bridge._values`."""
 
-# Twisted's Deferred and Failure are annotated in part.
+# Twisted annotates Deferred and Failure only in part.
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from . import chains, tracker
 
 
 class DeferredFuture(asyncio.Future[None]):
-    """A Future that is done when a Deferred has fired; it leaves the Deferred's result where it is.
+    """A Future that is done when a Deferred has fired. It does not change the Deferred's result.
 
-    It is cancelled the way a task is: ``cancel()`` cancels the Deferred and lets it clean up, and only when the
-    Deferred then fires with Twisted's CancelledError is the Future cancelled. A Deferred that somebody else
-    cancelled is one that fired with an error, as any other.
+    It is cancelled like a task: ``cancel()`` cancels the Deferred and lets it clean up. The Future is cancelled only
+    when the Deferred then fires with Twisted's CancelledError. If other code cancels the Deferred, that CancelledError
+    is an error like any other.
     """
 
     def __init__(self, deferred: Deferred[Any], loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
         if deferreds.met is not None:
-            with contextlib.suppress(ReactorConflict):  # which the call says that has made the Deferred
+            with contextlib.suppress(ReactorConflict):  # the call that has made the Deferred raises it
                 deferreds.met(loop)
         self.deferred = deferred
         self._thread = get_ident()
@@ -50,7 +50,7 @@ class DeferredFuture(asyncio.Future[None]):
             note_raised(self.deferred, result)
         if get_ident() == self._thread:
             self._wake()
-        else:  # fired in another thread, where waking the task would leave the loop asleep
+        else:  # fired in another thread: waking the task from there would not wake the loop
             self.get_loop().call_soon_threadsafe(self._wake)
         return result
 
@@ -74,7 +74,7 @@ class DeferredFuture(asyncio.Future[None]):
         return True
 
     def is_overtaken(self) -> bool:
-        """Return whether a callback added after the wait has changed the Deferred's result since it fired for us."""
+        """Return whether a callback added after the wait has changed the result that this Future has seen."""
         deferred = self.deferred
         return bool(deferred.paused) or getattr(deferred, "result", self) is not self._result_then
 
@@ -88,10 +88,10 @@ class DeferredFuture(asyncio.Future[None]):
         return self._result_then
 
     def resume(self, send: Any) -> Any:
-        """Send into a coroutine that awaits the overtaken Deferred; the coroutine gets the value of then.
+        """Resume a coroutine that awaits the overtaken Deferred, with the value that the Deferred fired with.
 
-        The Deferred's iterator reads its result anew when it is resumed, before anything else runs. So the value of
-        then stands there for this one step.
+        The Deferred's iterator reads ``result`` again when it is resumed, before any other code runs. So the original
+        value is put back for this one step.
         """
         deferred: Any = self.deferred
         missing = object()
@@ -109,39 +109,39 @@ class DeferredFuture(asyncio.Future[None]):
 
 
 def error_of(failure: Failure) -> BaseException:
-    """Return the exception of a Failure, with the traceback that the Failure has kept for it.
+    """Return the exception of a Failure, with the traceback that the Failure has kept.
 
-    The Failure itself is returned where its value is no exception.
+    If the Failure's value is no exception, return the Failure itself.
     """
     error = cast(object, failure.value)
-    if not isinstance(error, BaseException):  # Twisted takes anything; a Failure itself can be raised
+    if not isinstance(error, BaseException):  # Twisted accepts any value; a Failure itself can be raised
         return failure
     if failure.tb is not None:
         set_traceback(error, failure.tb)
     return error
 
 
-# Of an endpoint that was connecting, and of one that was still resolving the name.
+# What a cancelled endpoint fires with: while it connects, and while it still resolves the host name.
 _BY_OTHER_NAMES = (ConnectingCancelledError, DNSLookupError)
 
 
 def _is_cancelled_part(error: object) -> bool:
-    """Return whether twisted.web's ResponseNeverReceived or the like was cancelled: they say why in a list."""
+    """Return whether an error lists a cancellation in its ``reasons``, as twisted.web's ResponseNeverReceived does."""
     reasons: Any = getattr(error, "reasons", None)
     return type(reasons) is list and any(isinstance(each, Failure) and is_cancellation(each.value) for each in reasons)
 
 
 class _Raised(DebugInfo):
-    """What Twisted knows of a Deferred whose failure is raised to somebody: not to log that one as unhandled.
+    """The DebugInfo of a Deferred whose failure is raised to a caller: it never logs that failure as unhandled.
 
-    Twisted notes the failure when all callbacks have run. By then the one who waits may have gone on for long: in
-    another thread than the one that fires the Deferred, or as a later callback blocks.
+    Twisted records the failure when all callbacks have run. By then the caller may have gone on long ago: it may run in
+    a thread other than the one that fires the Deferred, or a later callback may block.
     """
 
     def __init__(self, info: DebugInfo | None, failure: Failure) -> None:
         if info is not None:
             self.creator, self.invoker = info.creator, info.invoker
-            info.failResult = None  # or it would log it as it is dropped
+            info.failResult = None  # else the old DebugInfo would log the failure when it is dropped
         self._raised = failure
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -156,7 +156,7 @@ def note_raised(deferred: Deferred[Any], failure: Failure) -> None:
 
 
 def mark_handled(deferred: Deferred[Any]) -> None:
-    """Keep Twisted from logging the Deferred's failure as unhandled: it has been raised to somebody."""
+    """Keep Twisted from logging the Deferred's failure as unhandled: it has been raised to a caller."""
     info = getattr(deferred, "_debugInfo", None)
     if info is not None:
         info.failResult = None
@@ -173,7 +173,7 @@ def _register() -> None:
     deferreds.behind = chains.behind
     deferreds.cancellations += (CancelledError, *_BY_OTHER_NAMES)
     deferreds.is_cancellation = _is_cancelled_part
-    deferreds.type = Deferred  # the last, for it says that all of this is there
+    deferreds.type = Deferred  # last: readers take it as the sign that all the others are set
 
 
 if deferreds.type is None:

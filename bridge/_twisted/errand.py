@@ -1,4 +1,4 @@
-"""What a coroutine that Twisted drives awaits while a function of its runs in the caller's thread: see in_caller."""
+"""Outcome: the Deferred of ``in_caller`` for a coroutine that Twisted drives, not asyncio."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred
 
 
 class Outcome(Deferred[None]):
-    """Fires when the outcome is there.
+    """Fires when the function has returned or raised in the caller's thread.
 
-    :param withdraw: takes the function back; returns False if it has begun.
+    :param withdraw: withdraws the function; returns False if the function has begun.
     """
 
     def __init__(self, withdraw: Callable[[], bool]) -> None:
@@ -20,7 +20,7 @@ class Outcome(Deferred[None]):
         self.cancel_asked = False
 
     def cancel(self) -> None:
-        """Withdraw the function; one that has begun is waited for."""
+        """Withdraw the function. If it has begun, wait for its end."""
         if self.called or self._withdraw():
             super().cancel()
         else:

@@ -1,14 +1,17 @@
-"""The guarded reactor: what only the thread of its loop may do is refused to any other while the loop runs.
+"""The guarded reactor: while its loop runs, it refuses calls from threads other than the loop's.
 
-A reactor is not thread-safe. A timer set by another thread does not wake the loop, a reader is added to a poller in the
-midst of a poll, a Deferred fires between two lines of the code that builds it; and most often it seems to work. So
-these methods raise :class:`~bridge.WrongThreadError`, before they do anything.
+A reactor is not thread-safe. A timer set by another thread does not wake the loop. A reader may be added to a poller
+in the middle of a poll. A Deferred may fire between two lines of the code that builds it. Most often such calls seem to
+work. So the guarded methods raise :class:`~bridge.WrongThreadError` before they do anything.
 
-Free are: what Twisted says that any thread may call (``callFromThread``, ``wakeUp``), what starts on a thread of the
-pool (``callInThread``, ``getThreadPool``, ``suggestThreadPoolSize``), what only looks (``getReaders``, ``getWriters``,
-``getDelayedCalls``, ``seconds``, ``running``), and what adds to a list that the loop reads later (triggers of system
-events, the installation of a resolver). While no loop runs, before the first run and between two of them, any thread
-may do anything, as ever.
+Any thread may still call:
+
+* the methods that Twisted documents as thread-safe: ``callFromThread``, ``wakeUp``;
+* the methods that use the thread pool: ``callInThread``, ``getThreadPool``, ``suggestThreadPoolSize``;
+* the methods that only read: ``getReaders``, ``getWriters``, ``getDelayedCalls``, ``seconds``, ``running``;
+* the methods that add to a list which the loop reads later: triggers of system events, the installation of a resolver.
+
+While no loop runs, before the first run and between two runs, any thread may call any method, as in Twisted.
 """
 
 from __future__ import annotations
@@ -37,11 +40,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-_reactors: weakref.WeakSet[Any] = weakref.WeakSet()  # the guarded ones
+_reactors: weakref.WeakSet[Any] = weakref.WeakSet()  # all guarded reactors
 
 
 def guarded(method: Callable[P, T]) -> Callable[P, T]:
-    """Make a method of a guarded reactor refuse every thread but the loop's."""
+    """Decorate a method of a guarded reactor so that it refuses every thread but the loop's."""
     name = method.__name__
 
     @functools.wraps(method)
@@ -57,7 +60,7 @@ def guarded(method: Callable[P, T]) -> Callable[P, T]:
 class TimedCall(DelayedCall):
     """A delayed call that only the thread of the reactor's loop may cancel and move."""
 
-    # What is over raises AlreadyCalled or AlreadyCancelled, in any thread.
+    # A call that has run or was cancelled raises AlreadyCalled or AlreadyCancelled in any thread, so it is not guarded.
 
     def cancel(self) -> None:
         """Unschedule this call."""
@@ -66,13 +69,13 @@ class TimedCall(DelayedCall):
         DelayedCall.cancel(self)
 
     def reset(self, secondsFromNow: float) -> None:
-        """Schedule this call for so many seconds from now."""
+        """Schedule this call for ``secondsFromNow`` seconds from now."""
         if get_ident() != self.canceller.__self__.loop_thread and self.active():  # type: ignore[attr-defined]
             self._refuse("reset")
         DelayedCall.reset(self, secondsFromNow)
 
     def delay(self, secondsLater: float) -> None:
-        """Schedule this call for so many seconds later."""
+        """Postpone this call by ``secondsLater`` seconds."""
         if get_ident() != self.canceller.__self__.loop_thread and self.active():  # type: ignore[attr-defined]
             self._refuse("delay")
         DelayedCall.delay(self, secondsLater)
@@ -83,7 +86,7 @@ class TimedCall(DelayedCall):
 
 
 class GuardedResolver(GAIResolver):
-    """The default name resolver. It needs no thread of the loop's, but what waits for its result does."""
+    """The default name resolver. It resolves in any thread, but its result may be used on the loop's thread only."""
 
     def resolveHostName(self, *args: Any, **kwargs: Any) -> Any:
         """Resolve a host name in a thread of the pool."""
@@ -94,20 +97,20 @@ class GuardedResolver(GAIResolver):
 
 
 class GuardedReactor(AsyncioSelectorReactor):
-    """An asyncio reactor that is used by the thread of its loop only, while that runs."""
+    """An asyncio reactor that only the thread of its loop may use while the loop runs."""
 
-    # The loop that runs this reactor, or a weak reference to the bridge that does or will run it again; None once that
-    # is closed.
+    # The loop that runs this reactor, or a weak reference to the bridge that runs it or will run it again. None once
+    # the owner is closed.
     owner: object = None
-    # The ident of the thread that the loop runs in, or last ran in. It is compared first, for that costs nothing.
+    # The ident of the thread that the loop runs in, or last ran in. The guard compares it first, since that is cheap.
     loop_thread: int | None = None
     _exempt: frozenset[int] = frozenset()
     _pool_lock = new_lock()
 
     def refuse_other_threads(self, method: str) -> None:
-        """Raise WrongThreadError if the loop runs in another thread than this; called where the idents differ.
+        """Raise WrongThreadError if the loop runs in another thread. Called if this thread is not ``loop_thread``.
 
-        :raises WrongThreadError: it does.
+        :raises WrongThreadError: the loop runs in another thread.
         """
         loop = self._asyncioEventloop
         if not loop.is_running() or get_running_loop() is loop or get_ident() in self._exempt:
@@ -121,7 +124,7 @@ class GuardedReactor(AsyncioSelectorReactor):
 
     @contextmanager
     def _at_leave(self) -> Generator[None]:
-        """Let this thread do as the loop's may; for what Twisted itself does in any thread."""
+        """Exempt this thread from the guard, for work that Twisted itself does in any thread."""
         with self._pool_lock:
             self._exempt |= {get_ident()}
             try:
@@ -130,13 +133,13 @@ class GuardedReactor(AsyncioSelectorReactor):
                 self._exempt -= {get_ident()}
 
     def leave_threads(self) -> None:
-        """Know of no thread any more, in a forked child. Another one may have held the lock."""
+        """Forget all threads, in a forked child. Another thread may have held the lock."""
         self.loop_thread = None
         self._exempt = frozenset()
         self._pool_lock = new_lock()
 
     def guard(self) -> None:
-        """Guard what the reactor has had since before its class was ours: its timers and its name resolver."""
+        """Guard the timers and the name resolver that the reactor had before it became a guarded one."""
         _reactors.add(self)
         for call in self._pendingTimedCalls + self._newTimedCalls:
             if type(call) is DelayedCall:
@@ -146,12 +149,12 @@ class GuardedReactor(AsyncioSelectorReactor):
             resolver.__class__ = GuardedResolver
 
     def startRunning(self, installSignalHandlers: bool = True) -> None:
-        """Start, in the loop that runs in this thread."""
+        """Start the reactor. Called on the loop's thread, which is recorded."""
         self.loop_thread = get_ident()
         super().startRunning(installSignalHandlers)
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kw: object) -> DelayedCall:
-        """Call a function after so many seconds."""
+        """Call a function after ``delay`` seconds."""
         if get_ident() != self.loop_thread:
             self.refuse_other_threads("callLater")
         call = PosixReactorBase.callLater(self, delay, callable, *args, **kw)
@@ -187,7 +190,7 @@ class GuardedReactor(AsyncioSelectorReactor):
         super().removeWriter(writer)  # type: ignore[no-untyped-call]
 
     def callWhenRunning(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> Any:
-        """Call a function as the reactor starts; if it runs, at once: in this thread, which has to be the loop's."""
+        """Call a function when the reactor starts. If it runs, call the function at once, on the loop's thread."""
         if get_ident() != self.loop_thread:
             self.refuse_other_threads("callWhenRunning")
         return super().callWhenRunning(callable, *args, **kwargs)
@@ -196,19 +199,20 @@ class GuardedReactor(AsyncioSelectorReactor):
     def nameResolver(self) -> IHostnameResolver:
         """The name resolver.
 
-        Making an endpoint reads it, which any thread may do. But a request of twisted.web's makes its endpoint just
-        before it takes a connection out of the pool; there is the last place where it can be refused whole.
+        Any thread may read it, since the making of an endpoint does. But a request of twisted.web makes its endpoint
+        just before it takes a connection from the pool. This is the last point at which the guard can refuse the whole
+        request.
         """
-        if get_ident() != self.loop_thread and _is_in_a_request(sys._getframe(1)):
+        if get_ident() != self.loop_thread and _is_in_web_request(sys._getframe(1)):
             self.refuse_other_threads("nameResolver")
         return cast(IHostnameResolver, cast(Any, self)._nameResolver)
 
     def _initThreadPool(self, *more: Any, **options: Any) -> None:
-        # Any thread may be the first to need the pool.
+        # Exempt, since any thread may be the first to need the pool.
         with self._at_leave():
             if self.threadpool is None:
                 super()._initThreadPool(*more, **options)
-        if get_ident() != self.loop_thread:  # the reactor may just start there, and not see the trigger any more
+        if get_ident() != self.loop_thread:  # the reactor may be starting there, too late to see the pool's trigger
             cast(Any, self).callFromThread(self._start_pool)
 
     def _start_pool(self) -> None:
@@ -216,7 +220,7 @@ class GuardedReactor(AsyncioSelectorReactor):
             self.threadpool.start()
 
 
-def _is_in_a_request(frame: FrameType | None) -> bool:
+def _is_in_web_request(frame: FrameType | None) -> bool:
     while frame is not None and frame.f_globals.get("__name__", "").startswith("twisted."):
         if frame.f_globals["__name__"] == "twisted.web.client":
             return True
@@ -224,8 +228,8 @@ def _is_in_a_request(frame: FrameType | None) -> bool:
     return False
 
 
-# Methods that are called rarely enough for a wrapper. connectSSL and listenSSL call others of these: they are here for
-# an error that names what was called.
+# Methods that are called so rarely that a wrapper may guard them. connectSSL and listenSSL call other guarded methods;
+# they stand here so that the error names the method that the user has called.
 _OTHERS = (
     *("stop", "iterate", "resolve", "disconnectAll", "removeAll", "spawnProcess", "fireSystemEvent"),
     *("connectTCP", "listenTCP", "connectSSL", "listenSSL", "listenUDP", "listenMulticast"),
@@ -236,7 +240,7 @@ for _method in _OTHERS:
     setattr(GuardedReactor, _method, guarded(getattr(GuardedReactor, _method)))
 
 
-# All that is refused; ``crash`` is guarded where it is defined.
+# The names of all guarded methods. ``crash`` is guarded in BridgeReactor, which defines it.
 GUARDED = frozenset(
     {"callLater", "addReader", "addWriter", "removeReader", "removeWriter", "callWhenRunning", "crash", *_OTHERS}
 )

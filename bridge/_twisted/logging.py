@@ -1,10 +1,11 @@
-"""Twisted's log, as records of the standard ``logging``, to the logger "twisted". Importing this module begins it.
+"""Pass the events of Twisted's log to the logger "twisted" of ``logging``. Importing this module begins that.
 
-A program that has started Twisted's logging itself, or sends it to ``logging`` itself, is left alone: nothing is logged
-twice. While it has not, Twisted prints critical events to standard error, and keeps the latest events for whoever
-starts its logging; here the former is done by ``logging``, and the latter goes on.
+Nothing is logged twice: if the program has started Twisted's logging, or sends it to ``logging`` itself, this module
+passes nothing on. Before a program starts its logging, Twisted prints critical events to standard error, and keeps the
+latest events for the observers that come. This module leaves the printing to ``logging``, and keeps that buffer.
 
-An event is formatted where it arises, for what it shows may change; a thread hands the record to the handlers.
+An event is formatted in the thread that has logged it, since the objects that it shows may change. Another thread
+passes the record to the handlers.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _logger = logging.getLogger("twisted")
 
 
 class TwistedLog:
-    """The observer of Twisted's log, which is there while some loop of a bridge runs."""
+    """The observer of Twisted's log. It is registered while a loop of some bridge runs."""
 
     def __init__(self) -> None:
         self._beginner: Any = globalLogBeginner
@@ -40,10 +41,10 @@ class TwistedLog:
         self._silenced: list[Any] = []
 
     def start(self) -> None:
-        """Observe, unless the program looks after Twisted's log itself."""
+        """Observe Twisted's log, unless the program handles that log itself."""
         if self not in self._publisher._observers and not self._is_elsewhere():
             temporary = self._beginner._temporaryObserver
-            # Beside the buffer there is what prints critical events.
+            # Besides the buffer there are only the observers that print critical events.
             self._silenced = [each for each in temporary._observers if each is not self._beginner._initialBuffer]
             for printer in self._silenced:
                 temporary.removeObserver(printer)
@@ -51,16 +52,16 @@ class TwistedLog:
             self._publisher.addObserver(self)
 
     def stop(self) -> None:
-        """Observe no more."""
+        """Stop observing, and let Twisted print critical events again."""
         self._publisher.removeObserver(self)
         while self._silenced:
             self._temporary.addObserver(self._silenced.pop())
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Take an event of Twisted's log, in any thread."""
-        if threading.current_thread().name == THREAD:  # a handler that logs to Twisted: it would go round in a circle
+        if threading.current_thread().name == THREAD:  # a handler logs to Twisted: passing that on would never end
             return
-        if self._is_elsewhere():  # and stays: the publisher goes through its very list of observers just now
+        if self._is_elsewhere():  # this stays an observer: the publisher is iterating over its list of observers
             return
         level = _LEVELS.get(event.get("log_level"), logging.INFO)
         if _logger.isEnabledFor(level):
@@ -68,7 +69,8 @@ class TwistedLog:
 
     def _is_elsewhere(self) -> bool:
         """Return whether the program has started Twisted's logging, or sends it to ``logging`` itself."""
-        if self._beginner._temporaryObserver not in self._publisher._observers:  # it goes before the others come
+        # Twisted removes its temporary observer before it adds those of the program.
+        if self._beginner._temporaryObserver not in self._publisher._observers:
             return True
         for observer in list(self._publisher._observers):
             legacy = getattr(getattr(observer, "legacyObserver", None), "__self__", None)

@@ -1,6 +1,6 @@
-"""A pool of real threads for a reactor in a process that gevent has patched.
+"""A reactor's thread pool with native threads, in a process that gevent has patched.
 
-There the queues and locks of Twisted's own pool are gevent's, which need a hub that runs in every thread; the loop's
+There the queues and locks of Twisted's own pool are gevent's. They need a running hub in every thread, and the loop's
 thread runs none.
 """
 
@@ -18,13 +18,13 @@ from .._threads import native
 
 
 def make_real(pool: Any) -> None:
-    """Let an idle pool of Twisted's use real threads, queues and locks, if the process is patched."""
+    """Make an idle pool of Twisted's use native threads, queues and locks if gevent has patched the process."""
     if native.is_patched() and not lost(GEVENT, "twisted"):
-        pool._pool = _team
+        pool._pool = _native_team
         pool.__init__(pool.min, pool.max, pool.name)
 
 
-def _team(limit: Callable[[], int], factory: Callable[..., Any]) -> Any:
+def _native_team(limit: Callable[[], int], factory: Callable[..., Any]) -> Any:
     threads: Any = importlib.import_module("twisted._threads")
     new_queue = importlib.import_module("_queue").SimpleQueue
 

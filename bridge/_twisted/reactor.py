@@ -1,8 +1,8 @@
-"""The Twisted reactor of a loop: built new, adopted from an idle one, bound again after its loop died.
+"""The Twisted reactor of a loop: build a new one, adopt an idle one, bind it to a new loop when the old one has ended.
 
-A reactor is one object for the whole process as far as Twisted's users are concerned: modules import it and keep
-it. So it is never replaced. Whichever of Twisted's it was, its class is set to :class:`BridgeReactor` and what it
-watched, timed and was told to do at start and shutdown is carried over to the loop that it now runs on.
+For users of Twisted the reactor is one object for the whole process: modules import it and keep it. So it is never
+replaced. An installed reactor of another class gets the class :class:`BridgeReactor`. Its descriptors, its timers and
+its triggers of startup and shutdown are carried over to the loop that it now runs on.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from .restartable import BridgeReactor as BridgeReactor
 class _NewCalls(list[Any]):
     """The delayed calls of an adopted reactor that are not in its heap yet.
 
-    Whoever took ``reactor.callLater`` before the adoption, as by ``from twisted.internet.reactor import callLater``,
-    has the method of the old class, which adds to this list and trusts the old main loop to look here.
+    Code that took ``reactor.callLater`` before the adoption, as by ``from twisted.internet.reactor import callLater``,
+    has the method of the old class. That method adds to this list, and expects the old main loop to read the list.
     """
 
     def __init__(self, reactor: BridgeReactor, calls: list[Any]) -> None:
@@ -42,7 +42,7 @@ class _NewCalls(list[Any]):
         self._reactor = reactor
 
     def append(self, call: Any) -> None:
-        """Add a call, and see that the loop wakes up for it."""
+        """Add a call, and set the timer of the loop if the call is due before it."""
         reactor = self._reactor
         if get_ident() != reactor.loop_thread:
             reactor.refuse_other_threads("callLater")
@@ -53,7 +53,7 @@ class _NewCalls(list[Any]):
 
 
 class _Rebound:
-    """A method of an adopted reactor, as its new class has it. It equals that of the old one, in a trigger's id."""
+    """A method of an adopted reactor's new class. It equals the old class's method, so a trigger's id stays valid."""
 
     def __init__(self, old: Any, new: Callable[..., object]) -> None:
         self._old = old
@@ -70,11 +70,11 @@ class _Rebound:
 
 
 def build(loop: asyncio.AbstractEventLoop, install: bool | None, owner: object) -> BridgeReactor:
-    """Return a reactor for the loop, which need not run yet: a new one, or the installed one if it can be adopted.
+    """Return a reactor for the loop: a new one, or the installed one if it can be adopted. The loop need not run yet.
 
-    :param install: True installs it as ``twisted.internet.reactor`` or adopts what is installed there; None does so
-        if no other bridge has the installed one; False keeps it private.
-    :param owner: the loop that it is for, or a weak reference to the bridge.
+    :param install: True installs the new reactor as ``twisted.internet.reactor``, or adopts the one that is installed
+        there. None does the same unless another bridge owns the installed one. False makes a private reactor.
+    :param owner: the loop, or a weak reference to the bridge that the loop belongs to.
     :raises StrategyUnavailable: Twisted lacks a private name that a reactor of ours needs.
     :raises ReactorConflict: the installed reactor runs, belongs to another bridge (with True), or is of a kind that
         cannot be adopted.
@@ -102,16 +102,16 @@ def build(loop: asyncio.AbstractEventLoop, install: bool | None, owner: object) 
 
 
 class _WithoutWaker(BridgeReactor):
-    """A reactor while it is made: its waker is added to the loop by the loop's own thread."""
+    """A reactor during its construction in another thread: it does not add its waker to the loop."""
 
     def installWaker(self) -> None:
-        """Leave it to :meth:`BridgeReactor.start_late`."""
+        """Do nothing: :meth:`BridgeReactor.start_late` installs the waker on the loop's thread."""
 
 
 def build_elsewhere(loop: asyncio.AbstractEventLoop, owner: object, thread: int | None) -> BridgeReactor:
-    """Return a new reactor, which is installed, for a loop that runs in another thread. Nothing there is touched.
+    """Return a new, installed reactor for a loop that runs in another thread, without touching the loop.
 
-    :param thread: the ident of the loop's thread, which may use the reactor from now on, and starts it.
+    :param thread: the ident of the loop's thread. That thread may use the reactor from now on, and starts it.
     """
     reactor = _new(loop, owner, private=False, make=_WithoutWaker)
     reactor.__class__ = BridgeReactor
@@ -122,7 +122,7 @@ def build_elsewhere(loop: asyncio.AbstractEventLoop, owner: object, thread: int 
 
 def _installed() -> Any:
     installed = sys.modules.get("twisted.internet.reactor")
-    return None if type(installed) is ModuleType else installed  # a module while the reactor is imported; see arrival
+    return None if type(installed) is ModuleType else installed  # it is a module during the import; see arrival
 
 
 def _install(reactor: BridgeReactor) -> None:
@@ -132,7 +132,7 @@ def _install(reactor: BridgeReactor) -> None:
 
 
 def _is_free(reactor: BridgeReactor) -> bool:
-    """Return whether no bridge will run the reactor again: it has none, or one that was dropped without a close."""
+    """Return whether no bridge will run the reactor again: it has no owner, or its owner was garbage-collected."""
     return reactor.owner is None or (isinstance(reactor.owner, weakref.ref) and reactor.owner() is None)
 
 
@@ -144,7 +144,7 @@ def _new(
     reactor.owner = owner
     reactor.guard()
     if private:
-        # The process has one I/O thread for twisted.python.threadable: that of the installed reactor.
+        # twisted.python.threadable knows one I/O thread per process: that of the installed reactor.
         reactor._registerAsIOThread = False
     return reactor
 
@@ -158,7 +158,7 @@ def _check_adoptable(reactor: Any) -> None:
             "only; write Bridge(install_reactor=False), or bridge.configure(install_reactor=False) before the first "
             "call, for a loop and a reactor beside it (bridge.reactor; pass it to the code that is to use it)"
         )
-    if _is_being_left(reactor):
+    if _is_in_main_loop(reactor):
         raise ReactorConflict(
             f"a {name} that this package did not start has been stopped, and its run() has not returned yet; wait "
             "until it has, such as by join() of the thread that runs it, or write Bridge(install_reactor=False)"
@@ -169,9 +169,9 @@ def _check_adoptable(reactor: Any) -> None:
             "carried over to an asyncio loop; let the bridge install its own before anything imports "
             "twisted.internet.reactor, or write Bridge(install_reactor=False)"
         )
-    if _watches_by(reactor) not in _CARRIED:
-        # Qt's, for one, has timers and notifiers that only the thread of the application may touch, and that go on to
-        # run it there: to adopt it crashed the process.
+    if _main_loop_module(reactor) not in _CARRIED:
+        # For example Qt's reactor: only the application's thread may touch its timers and notifiers, and these go on
+        # to run the reactor there. Adopting it crashed the process.
         raise ReactorConflict(
             f"the installed reactor is a {name}, which a main loop that is not Twisted's drives; it cannot be carried "
             "over to another loop; run it and write Bridge.attach(reactor), or write Bridge(install_reactor=False), or "
@@ -179,25 +179,25 @@ def _check_adoptable(reactor: Any) -> None:
         )
 
 
-# The modules of the main loops that _release() takes a reactor from.
+# The modules of the main loops from which _release() can take a reactor.
 _CARRIED = {
     *(f"twisted.internet.{name}reactor" for name in ("asyncio", "epoll", "kq", "poll", "select")),
     *("twisted.internet._glibbase", BridgeReactor.__module__),
 }
 
 
-def _watches_by(reactor: Any) -> str | None:
+def _main_loop_module(reactor: Any) -> str | None:
     """Return the module whose main loop watches descriptors for the reactor."""
     return next((each.__module__ for each in type(reactor).__mro__ if "addReader" in vars(each)), None)
 
 
-def _is_being_left(reactor: Any) -> bool:
-    """Return whether some thread stands in the main loop of a reactor that has stopped.
+def _is_in_main_loop(reactor: Any) -> bool:
+    """Return whether some thread is still in the main loop of a reactor that has stopped.
 
-    It would take the start of our loop for a reason to go on, for ever, in a reactor that is not its own any more.
+    If the reactor were adopted and started on our loop now, that thread would see it running and never leave the loop.
     """
     stacks: list[FrameType | None] = [*current_frames().values()]
-    while stacks:  # which are let go of one by one: a name that stays with our own frame would make a cycle
+    while stacks:  # popped one by one: a name that keeps our own frame would make a reference cycle
         each = stacks.pop()
         while each is not None:
             if each.f_code.co_name == "mainLoop" and each.f_locals.get("self") is reactor:
@@ -207,9 +207,9 @@ def _is_being_left(reactor: Any) -> bool:
 
 
 def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
-    """Make an idle reactor a BridgeReactor on the loop, with all that it was given before.
+    """Make an idle reactor a BridgeReactor on the loop. Its descriptors, timers, triggers and children are kept.
 
-    The loop must not run yet, or run in the calling thread.
+    The loop must not run yet, or it must run in the calling thread.
 
     :raises ReactorConflict: the reactor's class cannot be changed.
     """
@@ -230,7 +230,8 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
     reactor._started = reactor._startedBefore = reactor.running = reactor._justStopped = False
     reactor._stopped = True
     reactor.on_crash = None
-    # What run() has installed can be uninstalled in the main thread only; without this startRunning() would try.
+    # The signal handlers that run() has installed can be removed in the main thread only. Without this line
+    # startRunning() would try to remove them.
     vars(reactor).pop("_signals", None)
     _rebind_triggers(reactor)
     reactor._newTimedCalls = _NewCalls(reactor, reactor._newTimedCalls)
@@ -247,13 +248,15 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
     for from_thread in from_threads:
         loop.call_soon_threadsafe(from_thread)
     reactor.take_from_threads()
-    if reactor.threadCallQueue:  # for later, when the startup triggers have run: our class does it by way of the loop
+    # This queue is for later, when the startup triggers have run. Our callFromThread does not use it and would not wake
+    # the loop for it. So a timer makes the reactor empty it.
+    if reactor.threadCallQueue:
         reactor.callLater(0, lambda: None)
     reactor._reschedule()
 
 
 def _release(reactor: Any) -> tuple[list[Any], list[Any]]:
-    """Take every descriptor from the reactor's own poller or dead loop, and return readers and writers."""
+    """Remove every descriptor from the reactor's own poller or old loop. Return the readers and writers."""
     _leave_glib(reactor)
     readers = [reader for reader in reactor.getReaders() if reader.fileno() >= 0]
     writers = [writer for writer in reactor.getWriters() if writer.fileno() >= 0]
@@ -262,10 +265,10 @@ def _release(reactor: Any) -> tuple[list[Any], list[Any]]:
         handle, reactor._timerHandle = reactor._timerHandle, None
         if handle is not None:
             handle.cancel()
-        if loop.is_closed():  # it has forgotten its descriptors with its selector
+        if loop.is_closed():  # the loop has closed its selector, and with it dropped the descriptors
             return readers, writers
-    # epoll's and kqueue's own descriptor. It is closed as it is: the process may have been forked, and what the child
-    # unregisters is unregistered for the parent, too.
+    # The descriptor of epoll or kqueue is closed without unregistering anything. The process may have been forked, and
+    # unregistering in the child would unregister in the parent too.
     closes = [getattr(getattr(reactor, name, None), "close", None) for name in ("_poller", "_kq")]
     if any(closes):
         for close in filter(None, closes):
@@ -286,13 +289,13 @@ def _release(reactor: Any) -> tuple[list[Any], list[Any]]:
 
 
 def _leave_glib(reactor: Any) -> None:
-    """Take from GLib's main loop what would run the reactor there, as in a GTK program, whose main loop that is too."""
+    """Remove the reactor's timer and waker from GLib's main loop, which a GTK program runs and so would run them."""
     timer = getattr(reactor, "_simtag", None)
     if timer is not None:
         reactor._source_remove(timer)
         reactor._simtag = None
     waker = reactor.waker
-    if waker is not None and hasattr(waker, "reactor"):  # GLib's: it calls a method that the reactor is about to lose
+    if waker is not None and hasattr(waker, "reactor"):  # GLib's waker calls a method that the reactor is about to lose
         reactor.removeReader(waker)
         reactor._internalReaders.discard(waker)
         waker.connectionLost(None)  # closes its two descriptors
@@ -300,7 +303,7 @@ def _leave_glib(reactor: Any) -> None:
 
 
 def _calls_from_threads(reactor: Any) -> list[Callable[[], object]]:
-    """Return what callFromThread of an asyncio reactor has left with the idle loop that the reactor was on."""
+    """Return the functions that callFromThread of an asyncio reactor has posted to the reactor's old, idle loop."""
     loop = getattr(reactor, "_asyncioEventloop", None)
     functions = [
         each for each in AsyncioSelectorReactor.callFromThread.__code__.co_consts if isinstance(each, CodeType)
@@ -315,7 +318,7 @@ def _calls_from_threads(reactor: Any) -> list[Callable[[], object]]:
 
 
 def _rebind_triggers(reactor: Any) -> None:
-    """Point the triggers that are methods of the reactor at those of its new class; add those a shutdown consumed."""
+    """Point triggers that are methods of the reactor to its new class. Add default triggers that a shutdown used up."""
     for event in reactor._eventTriggers.values():
         for phase in (event.before, event.during, event.after):
             for index, (function, args, kwargs) in enumerate(phase):
@@ -333,10 +336,10 @@ def _rebind_triggers(reactor: Any) -> None:
 
 
 async def shut_down(reactor: BridgeReactor, fired: bool, deadline: float) -> bool:
-    """Fire the reactor's shutdown triggers unless this run has fired them already, and drop what is left on it.
+    """Fire the reactor's shutdown triggers unless this run has fired them. Then drop its timers and connections.
 
-    :param deadline: the loop's time, in seconds, until which triggers that return a Deferred are waited for.
-    :returns: False if some trigger had not finished by then.
+    :param deadline: the limit for triggers that return a Deferred, in seconds of ``loop.time()``.
+    :returns: False if some trigger has not finished by the deadline.
     """
     loop = asyncio.get_running_loop()
     finished = True
@@ -355,9 +358,10 @@ async def shut_down(reactor: BridgeReactor, fired: bool, deadline: float) -> boo
 
 
 def forget(reactor: BridgeReactor) -> list[Any]:
-    """Make a reactor that ran in the parent an idle one, in a forked child, and return what must be kept alive there.
+    """Make the parent's reactor an idle one in a forked child. Return the objects that must not be collected there.
 
-    Its timers, triggers, threads and descriptors are the parent's; those of its connections are closed. See fork.py.
+    Its timers, triggers, threads and descriptors belong to the parent. The descriptors of connections are closed: see
+    :mod:`bridge._runs.fork`.
     """
     state = (
         *("_readers", "_writers", "_continuousPolling", "_pendingTimedCalls", "_newTimedCalls", "_eventTriggers"),
@@ -384,7 +388,7 @@ def forget(reactor: BridgeReactor) -> list[Any]:
 
 
 def release(reactor: BridgeReactor, owner: object) -> None:
-    """Give up an idle reactor for good: the installed one may be adopted by another bridge, a private one is closed."""
+    """Give up an idle reactor for good. Another bridge may adopt it if it is installed; a private one is closed."""
     if reactor.owner is not owner:
         return
     reactor.owner = None

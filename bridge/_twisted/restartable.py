@@ -1,6 +1,6 @@
 """BridgeReactor: the reactor of a loop of ours. It can start again on another loop, and it reaps its children itself.
 
-How an object becomes one, and moves from loop to loop, is told in :mod:`.reactor`.
+:mod:`.reactor` describes how a reactor becomes one, and how it moves from loop to loop.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from . import children
 from .guard import GuardedReactor, guarded
 from .pool import make_real
 
-# Seconds that tasks are given to clean up when a program's own reactor has stopped.
+# Seconds that tasks get for their cleanup when a program's own reactor has stopped.
 _CLEAN_UP = 5.0
 
 
 class _Unwatched(int):
-    """The number of a writer's descriptor that the loop does not watch yet."""
+    """A writer's descriptor that the loop does not watch yet."""
 
 
 class BridgeReactor(GuardedReactor):
-    """A guarded reactor that can start again on another loop, and that tells its bridge when it ends."""
+    """A guarded reactor that can start again on another loop, and that notifies its bridge when it ends."""
 
-    # Called as the reactor stops or crashes, before anything that its shutdown may wait for.
+    # Called when the reactor stops or crashes, before anything that its shutdown may wait for.
     on_crash: Callable[[], object] | None = None
-    _writers: Any  # by writer, the number of its descriptor; Twisted's own annotation is another
+    _writers: Any  # descriptors by writer; Twisted annotates it otherwise
     _from_threads: deque[tuple[Callable[..., Any], tuple[object, ...], dict[str, object]]]
 
     @guarded
     def crash(self) -> None:
-        """Stop the loop, as Twisted's own; while a shutdown of ours is running, the loop is needed to finish it."""
+        """Stop the loop, as in Twisted; but call ``on_crash`` instead if it is set: our shutdown needs the loop."""
         PosixReactorBase.crash(self)
         if self.on_crash is not None:
             self.on_crash()
@@ -52,14 +52,14 @@ class BridgeReactor(GuardedReactor):
             self._asyncioEventloop.stop()
 
     def run(self, installSignalHandlers: bool = True) -> None:
-        """Run the loop in this thread, until the reactor is stopped; for a program that has called install()."""
+        """Run the loop in this thread until the reactor is stopped. For a program that has called install()."""
         loop = self._asyncioEventloop
         if self._started or loop.is_running():
             raise ReactorAlreadyRunning
         errors: list[BaseException] = []
 
         def start() -> None:
-            # In the loop, because what was given to callWhenRunning may block.
+            # In the loop, because functions that were given to callWhenRunning may block.
             try:
                 self.startRunning(installSignalHandlers=installSignalHandlers)
             except BaseException as error:
@@ -73,37 +73,40 @@ class BridgeReactor(GuardedReactor):
             self._justStopped = False
             if not errors:
                 _end_tasks(loop)
-            loop.close()  # what is still blocked gets BridgeClosed; a reactor's run() is its last
+            loop.close()  # stacks that are still blocked get BridgeClosed; this loop is never run again
         if errors:
             raise errors.pop()
 
     def start_late(self) -> None:
-        """Start in the loop, which has run for a while."""
-        cast(Any, self).installWaker()  # unless it has one
+        """Start the reactor on a loop that runs already. Called on the loop's thread."""
+        cast(Any, self).installWaker()  # does nothing if it has one
         self.startRunning(installSignalHandlers=False)
 
     def wakeUp(self) -> None:
-        """Do what waits in the reactor's queues; any thread may call this. Between two lives it waits for the next."""
+        """Make the loop process the reactor's queues. Any thread may call this.
+
+        Between two runs the queues wait for the next run.
+        """
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._asyncioEventloop.call_soon_threadsafe(self._onTimer)
 
     def _onTimer(self, *more: Any, **options: Any) -> None:
         super()._onTimer(*more, **options)  # type: ignore[no-untyped-call]
         if self._scheduledAt is None:
-            # The timer's handle has the context of who set it, and so the call that it was set in.
+            # The handle keeps the context of the code that set the timer, and so the call that the code ran in.
             handle, self._timerHandle = self._timerHandle, None
             if handle is not None:
                 handle.cancel()
 
     def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:  # type: ignore[override]
-        """Call a function on the loop's thread, soon; between two lives of the loop, when the next begins."""
-        # Kept here, since a loop that is closed just now throws away what it was given.
+        """Call a function on the loop's thread, soon. Between two runs, call it when the next run begins."""
+        # Kept in a queue of the reactor, since a loop that is closed at this moment drops its callbacks.
         self._from_threads.append((callable, args, kwargs))
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._asyncioEventloop.call_soon_threadsafe(self._take_from_thread)
 
     def take_from_threads(self) -> None:
-        """Do what callFromThread was given while the last loop was ending, soon."""
+        """Schedule the functions that callFromThread got while the previous loop was ending."""
         for _ in range(len(self._from_threads)):
             self._asyncioEventloop.call_soon_threadsafe(self._take_from_thread)
 
@@ -112,7 +115,7 @@ class BridgeReactor(GuardedReactor):
 
     def _call_from_thread(self) -> None:
         try:
-            function, args, kwargs = self._from_threads.popleft()  # only now: a reactor that stops drops its timers
+            function, args, kwargs = self._from_threads.popleft()  # not before: a reactor that stops drops its timers
         except IndexError:
             return
         function(*args, **kwargs)
@@ -123,7 +126,7 @@ class BridgeReactor(GuardedReactor):
         new.clear()
         self._newTimedCalls = new
 
-    # Between two lives the loop is closed, and what the reactor is given waits for the next.
+    # Between two runs the loop is closed. Timers, readers and writers that are added then wait for the next run.
 
     def _reschedule(self, *more: Any, **options: Any) -> None:
         try:
@@ -144,8 +147,9 @@ class BridgeReactor(GuardedReactor):
     def addWriter(self, writer: Any) -> None:
         """Watch a descriptor for writing.
 
-        A connection writes in the loop's next turn, without asking the system whether it can, which it most often can;
-        only what is left then is watched. That spares two changes of what is watched for each message.
+        A connection tries to write in the loop's next iteration, without a poll. Most often the system takes all data.
+        The descriptor is watched only if data are left. That saves adding and removing the descriptor in the poller for
+        each message.
         """
         if isinstance(writer, Connection) and writer.connected and writer not in self._writers:
             if get_ident() != self.loop_thread:
@@ -174,19 +178,19 @@ class BridgeReactor(GuardedReactor):
     def _write(self, writer: Any, unwatched: _Unwatched) -> None:
         if self._writers.get(writer) is unwatched:
             callWithLogger(writer, self._readOrWrite, writer, False)  # type: ignore[no-untyped-call]
-            if self._writers.get(writer) is unwatched:  # there is more than the system takes now
+            if self._writers.get(writer) is unwatched:  # the system has not taken all data
                 del self._writers[writer]
                 super().addWriter(writer)
 
-    # Children are watched one by one, and SIGCHLD stays the program's own.
+    # Each child is watched separately, without a handler of SIGCHLD: see children.py.
 
     @functools.cached_property
     def children(self) -> dict[Any, int | None]:
-        """The processes that are watched, each with its pidfd, if it has one."""
+        """The watched child processes, each with its pidfd or None."""
         return {}
 
     def spawnProcess(self, *args: Any, **kwargs: Any) -> Any:
-        """Start a process, and see that it is reaped as it ends."""
+        """Start a process and watch it, so that it is reaped when it ends."""
         child = super().spawnProcess(*args, **kwargs)  # type: ignore[no-untyped-call]
         children.watch(self, child)
         return child
@@ -195,7 +199,7 @@ class BridgeReactor(GuardedReactor):
         return ReactorBase._signalsFactory(self, *more, **options)
 
     def keep_time(self) -> None:
-        """See that timers go on while a stack is blocked, maybe inside the very method that runs them."""
+        """Set the timer of the loop before a stack blocks: the stack may be inside the method that runs the timers."""
         if (self._newTimedCalls or self._pendingTimedCalls) and self._scheduledAt is None:
             self._reschedule()
 
@@ -204,28 +208,31 @@ class BridgeReactor(GuardedReactor):
         self._tie_pool()
 
     def _tie_pool(self) -> None:
-        """Let the threads of the pool know the loop that they work for."""
+        """Make the pool start threads that know the loop which they work for."""
         pool: Any = self.threadpool
         if pool is not None:
             make_real(pool)
-            # Daemons, as a thread that was started from the main thread would keep the process at its exit, where the
-            # shutdown of the reactor comes after the interpreter has joined all others.
+            # Daemon threads: Python joins all other threads before the shutdown of the reactor, so a thread that the
+            # main thread has started would keep the process from exiting.
             pool.threadFactory = functools.partial(PoolThread, lambda: self._asyncioEventloop, daemon=True)
 
 
 def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel what is left on a loop that has stopped, and let it clean up; what is blocked gets BridgeClosed."""
+    """Cancel the tasks of a loop that has stopped, and run it until they have ended or ``_CLEAN_UP`` seconds are over.
+
+    Blocked stacks get BridgeClosed.
+    """
     left = asyncio.all_tasks(loop)
     if isinstance(loop, SwitchingLoop):
         loop.end_waits(_closed)
     for task in left:
         task.cancel()
     if left:
-        with contextlib.suppress(RuntimeError):  # somebody stops the loop again
-            loop.run_until_complete(_wait(left))
+        with contextlib.suppress(RuntimeError):  # the loop was stopped again
+            loop.run_until_complete(_wait_for_end(left))
 
 
-async def _wait(tasks: set[asyncio.Task[Any]]) -> None:
+async def _wait_for_end(tasks: set[asyncio.Task[Any]]) -> None:
     await asyncio.wait(tasks, timeout=_CLEAN_UP)
 
 

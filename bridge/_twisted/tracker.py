@@ -1,4 +1,4 @@
-"""Twisted's own context, ``twisted.python.context``: each thread has one stack of it, which blocked stacks share."""
+"""The tracker of ``twisted.python.context``: each thread has one stack of contexts, which its blocked stacks share."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def here() -> Any:
 
 
 def register() -> None:
-    """Let the loops that start from now on know the trackers of their threads, if the contexts can be kept apart."""
+    """Give each loop that starts from now on the tracker of its thread, if contexts of stacks can be kept apart."""
     if not lost(CONTEXTS):
         deferreds.tracker = here

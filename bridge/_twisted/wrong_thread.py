@@ -1,8 +1,8 @@
-"""What to write instead: the message of a WrongThreadError, with the user's own call in it.
+"""The message of a WrongThreadError: it shows the user's own call, and what to write instead.
 
-The call is found from the frames: the first one that is neither Twisted's, nor ours, nor in an installed library, is
-the user's, and the position of the instruction that it stands at is the position of its call. Where the source cannot
-be had, as of code given to ``exec``, the function that was called is named instead.
+The call is found from the frames. The innermost frame that is neither Twisted's, nor ours, nor in an installed library
+is the user's. The position of its current instruction is the position of the call in the source. If there is no source,
+as for code given to ``exec``, the message names the function that was called.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _HERE = (
 )
 _STANDARD = (*{sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")}, "<frozen ")
 _INSTALLED = tuple({sysconfig.get_path(name) + os.sep for name in ("purelib", "platlib")})
-# What ends the loop, and with it every call: there is nothing to wait for.
+# Methods that end the loop, and with it every call. So a call of one cannot be waited for.
 _ENDS = frozenset({"stop", "crash"})
 # Longer calls are shown without their arguments.
 _LONGEST = 100
 
 
 class Target(NamedTuple):
-    """The reactor that was touched, and how its loop is reached from other threads."""
+    """The reactor that was used in the wrong thread, and how other threads reach its loop."""
 
     reactor: Any
-    method: str  # of the reactor
-    owner: Any  # the bridge that runs its loop, None where the program does
-    thread: str  # where the loop runs
+    method: str  # the reactor's method that was called
+    owner: Any  # the bridge that runs its loop; None if the program runs it
+    thread: str  # the name of the thread in which the loop runs
     is_installed: bool
     is_another: bool  # the calling thread runs the loop of a reactor of its own
 
@@ -51,18 +51,18 @@ class _Call(NamedTuple):
     file: str
     line: int
     node: ast.Call | None  # None without source
-    argument: ast.expr | None  # what block_on is to call: the call, with what is called on its result
-    around: ast.Call | None  # the block_on(...) that the argument stands in
-    callee: str  # what was called, by its definition
+    argument: ast.expr | None  # the expression for block_on's lambda: the call, and any calls chained to its result
+    around: ast.Call | None  # the block_on(...) call that has this argument
+    callee: str  # the name of the called function, from its definition
     frame: FrameType
-    is_reactors: bool  # it is a method of the reactor itself
+    is_reactors: bool  # the user has called a method of the reactor itself
 
 
 def wrong_thread(target: Target) -> WrongThreadError:
     """Return the error for a use of the reactor by the calling thread, which is not its loop's."""
     try:
         return WrongThreadError(_message(target, _find_call(sys._getframe(1))))
-    except Exception:  # whatever the user's source looks like: what he needs is this error
+    except Exception:  # the search may fail on unusual source; the user needs this error all the same
         return WrongThreadError(_message(target, None))
 
 
@@ -71,7 +71,7 @@ def _message(target: Target, call: _Call | None) -> str:
     if call is None or (call.node is None and call.is_reactors):
         what = f"reactor.{target.method}(...)"
     else:
-        what = _shown(call.node, call.callee)
+        what = _shown_call(call.node, call.callee)
     where = "" if call is None else f" ({call.file}, line {call.line})"
     reached = "" if what.startswith(f"reactor.{target.method}") else f"; it came to reactor.{target.method}"
     lines = [
@@ -91,7 +91,7 @@ def _message(target: Target, call: _Call | None) -> str:
 
 
 def _forms(target: Target, call: _Call | None) -> list[tuple[str, str]]:
-    """Return what to write, each with a remark."""
+    """Return the lines of code that the message proposes, each with a remark."""
     frame = None if call is None else call.frame
     reactor = _name_of(target.reactor, frame) or "reactor"
     if target.owner is None:
@@ -109,13 +109,13 @@ def _forms(target: Target, call: _Call | None) -> list[tuple[str, str]]:
         forms.append((f"{block_on}(lambda: {called}(...))", "calls it on the loop's thread and waits for its result"))
         forms.append((f"{reactor}.callFromThread({called}, ...)", "calls it there soon, and does not wait"))
     else:
-        if not _is_bound_to_its_place(call.argument):
+        if not _cannot_move(call.argument):
             waits = _with_lambda(block_on, call)
             forms.append((waits, "calls it on the loop's thread and waits for its result"))
         if not call.is_reactors and target.owner is not None:
             view = block_on.removesuffix("block_on") + "blocking"
-            forms.append((_viewed(node, view), "the same, as a sync view"))
-        if not _is_bound_to_its_place(node):
+            forms.append((_with_view(node, view), "the same, as a sync view"))
+        if not _cannot_move(node):
             posted = ast.Call(_name(f"{reactor}.callFromThread"), [node.func, *node.args], node.keywords)
             forms.append((_source(posted), "calls it there soon, and does not wait"))
     script = _script()
@@ -133,7 +133,7 @@ def _with_lambda(block_on: str, call: _Call) -> str:
     return _source(ast.Call(around.func, [lambda_, *around.args[1:]], around.keywords))
 
 
-def _viewed(node: ast.Call, blocking: str) -> str:
+def _with_view(node: ast.Call, blocking: str) -> str:
     if isinstance(node.func, ast.Attribute):
         func: ast.expr = ast.Attribute(ast.Call(_name(blocking), [node.func.value], []), node.func.attr, ast.Load())
     else:
@@ -149,7 +149,7 @@ def _name(dotted: str) -> ast.expr:
 
 
 def _source(node: ast.expr) -> str:
-    """Return the code, in one line; the arguments of a long call are left out."""
+    """Return the source of an expression in one line. Arguments of a long call are left out."""
     text = ast.unparse(node)
     if len(text) > _LONGEST:
         text = ast.unparse(_Shortened().visit(ast.parse(text, mode="eval")))
@@ -157,10 +157,10 @@ def _source(node: ast.expr) -> str:
 
 
 class _Shortened(ast.NodeTransformer):
-    """Leaves out what is given to calls, but for calls and lambdas among it."""
+    """Leaves out the arguments of calls, except for calls, lambdas, attributes and names."""
 
     def visit_Call(self, node: ast.Call) -> ast.Call:
-        """Shorten one."""
+        """Shorten one call."""
         self.generic_visit(node)
         kept: list[ast.expr] = [
             each for each in node.args if isinstance(each, ast.Call | ast.Lambda | ast.Attribute | ast.Name)
@@ -170,18 +170,18 @@ class _Shortened(ast.NodeTransformer):
         return ast.Call(node.func, kept, [])
 
 
-def _shown(node: ast.Call | None, callee: str) -> str:
+def _shown_call(node: ast.Call | None, callee: str) -> str:
     return f"{callee}(...)" if node is None else _source(node)
 
 
-def _is_bound_to_its_place(node: ast.expr | None) -> bool:
-    """Return whether the expression cannot be moved into a lambda."""
+def _cannot_move(node: ast.expr | None) -> bool:
+    """Return whether the expression cannot be moved into a lambda; True if there is none."""
     bound = (ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)
     return node is None or any(isinstance(each, bound) for each in ast.walk(node))
 
 
 def _name_of(wanted: object, frame: FrameType | None) -> str | None:
-    """Return the name that the user's code has for an object, None if it has none."""
+    """Return a public name of the object in the user's frame, or None."""
     if frame is not None and wanted is not None:
         for names in (frame.f_locals, frame.f_globals):
             for name, value in list(names.items()):
@@ -191,7 +191,7 @@ def _name_of(wanted: object, frame: FrameType | None) -> str | None:
 
 
 def _script() -> str | None:
-    """Return how the program is started on the loop's thread, None if this is no script or not its main thread."""
+    """Return the command that runs the program on the loop's thread; None outside the main thread of a script."""
     main: Any = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)
     if not file or threading.current_thread() is not threading.main_thread():
@@ -206,11 +206,11 @@ def _script() -> str | None:
 
 
 def _find_call(frame: FrameType | None) -> _Call | None:
-    """Return the user's call that has led to the frame."""
+    """Return the user's call that has led to the frame, or None."""
     while frame is not None and frame.f_code.co_filename.startswith(_HERE[0]):
         frame = frame.f_back
     reactors = frame
-    caller, callee = _first(frame, _is_users) or _first(frame, _is_somebodys) or (None, None)
+    caller, callee = _innermost(frame, _is_user_code) or _innermost(frame, _is_outside_code) or (None, None)
     if caller is None:
         return None
     node, argument, around = _parsed(caller)
@@ -219,30 +219,33 @@ def _find_call(frame: FrameType | None) -> _Call | None:
     return _Call(caller.f_code.co_filename, caller.f_lineno, node, argument, around, named, caller, caller is reactors)
 
 
-def _first(
-    frame: FrameType | None, is_it: Callable[[FrameType], bool]
+def _innermost(
+    frame: FrameType | None, is_match: Callable[[FrameType], bool]
 ) -> tuple[FrameType | None, FrameType | None] | None:
-    """Return the innermost frame that is it, and the one that it has called."""
+    """Return the innermost frame that matches, and the frame that it has called; None without one."""
     inner: FrameType | None = None
     while frame is not None:
-        if is_it(frame):
+        if is_match(frame):
             return frame, inner
         inner, frame = frame, frame.f_back
     return None
 
 
-def _is_users(frame: FrameType) -> bool:
-    return _is_somebodys(frame) and not frame.f_code.co_filename.startswith(_INSTALLED)
+def _is_user_code(frame: FrameType) -> bool:
+    return _is_outside_code(frame) and not frame.f_code.co_filename.startswith(_INSTALLED)
 
 
-def _is_somebodys(frame: FrameType) -> bool:
-    """Return whether it is neither Twisted's, nor ours, nor the standard library's, such as a thread's."""
+def _is_outside_code(frame: FrameType) -> bool:
+    """Return whether the frame is outside Twisted, this package and the standard library, such as ``threading``."""
     file = frame.f_code.co_filename
     return not file.startswith(_HERE) and (file.startswith(_INSTALLED) or not file.startswith(_STANDARD))
 
 
 def _parsed(frame: FrameType) -> tuple[ast.Call | None, ast.expr | None, ast.Call | None]:
-    """Return the call that the frame stands at, the same with what is called on its result, and block_on around it."""
+    """Return the frame's current call, that call with any calls chained to its result, and the block_on around it.
+
+    Each is None if there is none or the source is missing.
+    """
     nothing = None, None, None
     source = "".join(linecache.getlines(frame.f_code.co_filename, frame.f_globals))
     position = _position(frame.f_code, frame.f_lasti)
@@ -252,8 +255,8 @@ def _parsed(frame: FrameType) -> tuple[ast.Call | None, ast.expr | None, ast.Cal
         tree = ast.parse(source)
     except SyntaxError:
         return nothing
-    # A call is known by where it ends: CPython has a method call begin at the method's name if that is on a line of
-    # its own.
+    # The call is identified by its end. Its start is not reliable: if the name of a method is on a line of its own,
+    # CPython has the call of the method begin there.
     parents: dict[ast.AST, ast.AST] = {}
     found: ast.Call | None = None
     for node in ast.walk(tree):
@@ -270,7 +273,7 @@ def _parsed(frame: FrameType) -> tuple[ast.Call | None, ast.expr | None, ast.Cal
             argument = parent
         else:
             break
-    if isinstance(argument, ast.Attribute):  # not called in its turn: the value is wanted, not the method
+    if isinstance(argument, ast.Attribute):  # an attribute of the result, which is not called
         argument = found
     if isinstance(parent, ast.Call) and parent.args[:1] == [argument] and _is_block_on(parent.func):
         return found, argument, parent
@@ -278,7 +281,7 @@ def _parsed(frame: FrameType) -> tuple[ast.Call | None, ast.expr | None, ast.Cal
 
 
 def _position(code: CodeType, lasti: int) -> tuple[int, int] | None:
-    """Return the line and column at which the code of an instruction ends."""
+    """Return the line and column at which the source of an instruction ends."""
     _, line, _, column = next(itertools.islice(code.co_positions(), lasti // 2, None), (None, None, None, None))
     return None if line is None or column is None else (line, column)
 
