@@ -6,14 +6,17 @@ import platform
 import re
 import subprocess
 import sys
-import textwrap
 from importlib import metadata
+from pathlib import Path
 
 import pytest
+from paths import ENVIRONMENT
 
 import bridge as package
 
 pytestmark = [pytest.mark.process, pytest.mark.any_python]
+
+PROGRAMS = Path(__file__).with_name("programs")
 
 
 def python(*arguments):
@@ -24,10 +27,20 @@ def bridge(*arguments):
     return python("-m", "bridge", *arguments)
 
 
-def demo_after(code, calls=40):
-    """Run the demo in a process that has run the code first."""
-    end = f"import sys\nfrom bridge._cli import demo as _demo\nsys.exit(_demo.main({calls}))"
-    return python("-c", f"{textwrap.dedent(code)}\n{end}")
+def program(name, *arguments):
+    """Run one of the programs. Its own folder is not on its path."""
+    return subprocess.run(
+        [sys.executable, "-P", PROGRAMS / name, *arguments],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=40,
+    )
+
+
+def demo_after(change):
+    """Run the demo in a process that has made the change first."""
+    return program("demo_after.py", change)
 
 
 def steps(output):
@@ -94,15 +107,7 @@ def test_help_of_a_command_says_what_it_does():
 
 @pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["bench", "--help"]])
 def test_help_imports_no_twisted_and_no_asyncio(arguments):
-    process = python(
-        "-c",
-        "import sys\n"
-        "from bridge.__main__ import main\n"
-        "try:\n"
-        f"    main({arguments})\n"
-        "except SystemExit:\n"
-        "    print('imported:', {'asyncio', 'twisted', 'anyio'} & set(sys.modules))\n",
-    )
+    process = program("imports_of_help.py", *arguments)
     assert process.stdout.endswith("imported: set()\n"), process.stderr
 
 
@@ -141,19 +146,7 @@ def test_demo_succeeds():
 
 
 def test_demo_times_every_strategy_that_can_be_used():
-    process = demo_after(
-        """
-        from bridge import register_strategy, strategies
-
-        class Elsewhere:
-            name = "elsewhere"
-            def unavailable(self): return "it is for other threads"
-            def waiter(self): raise AssertionError
-
-        print("there are:", *[each for each in strategies() if strategies()[each].unavailable() is None])
-        register_strategy(Elsewhere())
-        """
-    )
+    process = demo_after("another_strategy")
     assert process.returncode == 0, process.stdout + process.stderr
     usable = re.search(r"^there are: (.*)$", process.stdout, re.MULTILINE)[1].split()
     ratios = timed(process.stdout)
@@ -163,16 +156,7 @@ def test_demo_times_every_strategy_that_can_be_used():
 
 
 def test_failing_step_is_shown_and_the_others_still_run():
-    process = demo_after(
-        """
-        from bridge._cli import demo as _demo
-
-        def refuse(reactor, url):
-            raise ConnectionRefusedError("not today")
-
-        _demo.CLIENTS["asyncio"] = refuse
-        """
-    )
+    process = demo_after("refusing_client")
     assert process.returncode == 1
     assert failed(process.stdout) == {
         "asyncio client, Twisted server",
@@ -185,16 +169,7 @@ def test_failing_step_is_shown_and_the_others_still_run():
 
 
 def test_server_that_does_not_start_fails_what_needs_it():
-    process = demo_after(
-        """
-        from bridge._cli import demo as _demo
-
-        async def taken(*args):
-            raise OSError("address in use")
-
-        _demo.asyncio.start_server = taken
-        """
-    )
+    process = demo_after("taken_address")
     assert process.returncode == 1
     assert steps(process.stdout)["start an asyncio server"] == ("FAIL", "OSError: address in use")
     assert steps(process.stdout)["anyio client, asyncio server"] == (
@@ -207,13 +182,7 @@ def test_server_that_does_not_start_fails_what_needs_it():
 
 
 def test_wrong_page_fails_its_step():
-    process = demo_after(
-        """
-        from bridge._cli import demo as _demo
-
-        _demo.Greeting.render_GET = lambda self, request: b"hello"
-        """
-    )
+    process = demo_after("wrong_page")
     assert process.returncode == 1
     outcome, said = steps(process.stdout)["anyio client, Twisted server"]
     assert outcome == "FAIL"
@@ -221,18 +190,7 @@ def test_wrong_page_fails_its_step():
 
 
 def test_broken_strategy_fails_its_step_and_the_others_are_timed():
-    process = demo_after(
-        """
-        from bridge import register_strategy
-
-        class Broken:
-            name = "broken"
-            def unavailable(self): return None
-            def waiter(self): raise ZeroDivisionError("oh")
-
-        register_strategy(Broken())
-        """
-    )
+    process = demo_after("broken_strategy")
     assert process.returncode == 1
     assert failed(process.stdout) == {"strategy broken"}
     assert "broken" not in timed(process.stdout)
@@ -240,17 +198,7 @@ def test_broken_strategy_fails_its_step_and_the_others_are_timed():
 
 
 def test_demo_without_a_loop_fails_every_step_and_ends():
-    process = demo_after(
-        """
-        import asyncio
-
-        def no_loop(self, selector=None):
-            raise OSError("too many open files")
-
-        asyncio.SelectorEventLoop.__init__ = no_loop
-        asyncio.BaseEventLoop.__del__ = lambda self: None
-        """
-    )
+    process = demo_after("no_loop")
     assert process.returncode == 1
     assert steps(process.stdout)["start the loop"] == ("FAIL", "OSError: too many open files")
     outcomes = steps(process.stdout)

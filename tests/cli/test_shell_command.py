@@ -7,6 +7,7 @@ import signal
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from shells import Kernel, Terminal, environment
@@ -15,33 +16,7 @@ pytestmark = pytest.mark.process
 
 pytest.importorskip("IPython", reason="needs IPython: pip install 'bridge-interop[shell]'")
 
-OPEN_CALLS = """
-import asyncio, threading, time
-from twisted.internet.defer import Deferred
-submitted = bridge.submit(asyncio.sleep(600))
-def wait():
-    try:
-        try:
-            block_on(Deferred())
-        finally:
-            time.sleep(0.3)  # as on a busy machine
-    except bridge.BridgeClosed as error:
-        print("the thread got", type(error).__name__)
-thread = threading.Thread(target=wait)
-thread.start()
-while len(bridge.default_bridge().last_run.open) < 2: time.sleep(0.01)
-"""
-
-STUBBORN = """
-import asyncio
-async def stubborn():
-    print("rea" + "dy")
-    while True:
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            print("refu" + "sed")
-"""
+CELLS = Path(__file__).with_name("cells")
 
 
 def terminal(home):
@@ -98,7 +73,7 @@ def test_shell_is_left_with_calls_open(tmp_path, how):
         (tmp_path / "profile_default" / "startup" / "old.py").write_text("get_ipython().user_ns['Exit'] = exit\n")
     shell = terminal(tmp_path)
     try:
-        assert shell.run(OPEN_CALLS).strip() == ""
+        assert shell.run((CELLS / "open_calls.py").read_text()).strip() == ""
         if how == "Ctrl-D":
             shell.child.send("\x04")
         elif how == "sys.exit":  # which IPython declines, and says so
@@ -114,7 +89,7 @@ def test_shell_is_left_with_calls_open(tmp_path, how):
 
 
 def test_second_ctrl_c_leaves_work_that_does_not_end(shell):
-    shell.run(STUBBORN)
+    shell.run((CELLS / "stubborn.py").read_text())
     shell.start("await stubborn()")
     shell.wait_for("ready")
     shell.interrupt()
@@ -183,22 +158,6 @@ def test_users_own_extensions_are_loaded_too(tmp_path):
 
 # --- from the interrupt to the KeyboardInterrupt
 
-MEASURE = """
-import asyncio, functools, time
-from bridge import default_bridge
-from twisted.internet.defer import Deferred
-def blocked(wait, times=30):
-    came = []
-    for number in range(times):
-        try:
-            # On the loop's thread: a kernel's flush() waits for an Event, which takes no KeyboardInterrupt well.
-            default_bridge().loop.call_soon_threadsafe(functools.partial(print, f"<{number}" + ">", flush=True))
-            wait()
-        except KeyboardInterrupt:
-            came.append(time.monotonic())
-    return came
-block_on(asyncio.sleep(0))
-"""
 WAITS = {
     "block_on": "lambda: block_on(asyncio.sleep(60))",
     "block_on a Deferred": "lambda: block_on(Deferred())",
@@ -208,7 +167,7 @@ WAITS = {
 @pytest.mark.parametrize("shell", [terminal, kernel], indirect=True)
 @pytest.mark.parametrize("wait", WAITS)
 def test_interrupt_comes_at_once(shell, wait, record_property):
-    shell.run(MEASURE)
+    shell.run((CELLS / "measure.py").read_text())
     shell.start(f"came = blocked({WAITS[wait]})")
     sent = []
     for number in range(30):

@@ -762,15 +762,8 @@ def test_pools_that_are_looked_at(loop: asyncio.AbstractEventLoop) -> None:
 @pytest.mark.process
 def test_threading_atexit() -> None:
     """bridge/_runs/exit.py has its part in the exit before threads are joined."""
-    code = (
-        "import threading\n"
-        "def work(): ended.wait(); print('joined')\n"
-        "ended = threading.Event()\n"
-        "threading._register_atexit(lambda: (print('begun'), ended.set()))\n"
-        "threading.Thread(target=work).start()\n"
-        "import atexit; atexit.register(print, 'handlers')\n"
-    )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    program = Path(__file__).with_name("programs") / "order_of_exit.py"
+    ended = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=20)
     assert (ended.stdout.split(), ended.stderr) == (["begun", "joined", "handlers"], "")
 
 

@@ -423,46 +423,17 @@ class InATransactionTestCase(TransactionTestCase):
 
 # --- on the loop's own thread
 
-ON_THE_LOOP = """
-import sys
-import django
-from django.conf import settings
-settings.configure(DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": sys.argv[1]}})
-django.setup()
-from django.core.exceptions import SynchronousOnlyOperation
-from django.db import connection, connections, models
-from bridge import block_on, in_thread
-
-class Book(models.Model):
-    title = models.CharField(max_length=50)
-    class Meta:
-        app_label = "library"
-        db_table = "library_book"
-
-def sync_code():
-    made = Book.objects.create(title="by sync code")
-    counted = block_on(Book.objects.acount())      # finds this thread, which waits
-    connections.close_all()
-    return counted
-
-try:
-    Book.objects.count()
-except SynchronousOnlyOperation:
-    print("refused")
-print(block_on(Book.objects.acount()))             # in asgiref's own thread
-print(block_on(in_thread(sync_code)))
-"""
+PROGRAM = Path(__file__).with_name("programs") / "orm_on_the_loop.py"
 
 
 @pytest.mark.process
 def test_on_the_loops_own_thread_sync_code_of_the_orm_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(ON_THE_LOOP)
     database = tmp_path / "db"
     with contextlib.closing(sqlite3.connect(database)) as made:
         made.execute("create table library_book (id integer primary key autoincrement, title varchar(50) not null)")
     where = str(Path(bridge.__file__).parent.parent)
     ended = subprocess.run(
-        [sys.executable, "-m", "bridge", "run", "script.py", str(database)],
+        [sys.executable, "-m", "bridge", "run", str(PROGRAM), str(database)],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": where},
         capture_output=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -471,39 +472,7 @@ def test_in_a_forked_child() -> None:
 
 # --- twistd
 
-SERVICE = """
-import os, sys
-from twisted.application import service
-from twisted.internet import reactor
-from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThread
-from bridge import Bridge
-
-bridge = Bridge.attach(reactor)  # as the file is read: before twistd forks, and before the reactor runs
-
-async def coroutine():
-    return await deferLater(reactor, 0.001, lambda: "coroutine")
-
-def work():
-    return [
-        type(reactor).__name__,
-        bridge.block_on(lambda: deferLater(reactor, 0.001, lambda: "deferred")),
-        bridge.block_on(coroutine()),
-    ]
-
-def ended(result):
-    with open("result.new", "w") as file:
-        print(result, file=file)
-    os.rename("result.new", "result")
-    reactor.stop()
-
-class Client(service.Service):
-    def startService(self):
-        deferToThread(work).addBoth(ended)
-
-application = service.Application("client")
-Client().setServiceParent(application)
-"""
+PROGRAMS = Path(__file__).with_name("programs")
 TWISTD = [sys.executable, "-P", "-c", "from twisted.scripts.twistd import run; run()"]
 
 
@@ -527,7 +496,7 @@ def test_twistd_as_a_daemon(tmp_path: Path) -> None:
 
 
 def twistd(directory: Path, *options: str) -> Any:
-    (directory / "client.tac").write_text(SERVICE)
+    shutil.copy(PROGRAMS / "client.py", directory / "client.tac")
     path = os.pathsep.join([str(Path(bridge.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")])
     command = [*TWISTD, *options, "--no_save", "--logfile", "log", "--python", "client.tac"]
     environment = os.environ | {"PYTHONPATH": path}

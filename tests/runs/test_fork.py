@@ -259,30 +259,16 @@ def test_multiprocessing(method: str, tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", "")
 
 
-@isolated(options=FORKS, forks=True)
-def test_under_run_a_forked_child_has_a_loop_of_its_own() -> None:
-    import os
-    import subprocess
-    import sys
-    import tempfile
-
-    script = """
-import asyncio, os, sys
-from bridge import block_on
-assert block_on(asyncio.sleep(0.001, "parent")) == "parent"
-child = os.fork()
-if not child:
-    assert block_on(asyncio.sleep(0.001, "child")) == "child"
-    os._exit(4)
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
-assert block_on(asyncio.sleep(0.001, "parent")) == "parent"
-"""
-    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
-        file.write(script)
-        file.flush()
-        options = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")  # of the fork, beside other threads
-        command = [sys.executable, *options, "-m", "bridge", "run", file.name]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=30, env=os.environ)
+def test_under_run_a_forked_child_has_a_loop_of_its_own(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, *WARNINGS, "-m", "bridge", "run", PROGRAMS / "forks_under_run.py"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
     assert (ended.returncode, ended.stderr) == (0, "")
 
 

@@ -564,24 +564,7 @@ def test_signals_go_to_the_main_thread_however_many_loops_there_are() -> None:
 
 def test_run_is_interrupted_at_random(tmp_path: Path) -> None:
     """Under ``python -m bridge run``: in an iteration; test_run.py::test_random_ctrl_cs_are_never_lost has the rest."""
-    script = tmp_path / "program.py"
-    script.write_text(
-        "import asyncio, os, signal, bridge\n"
-        "async def numbers():\n"
-        "    for number in range(10**9):\n"
-        "        yield number\n"
-        "        await asyncio.sleep(0)\n"
-        "caught = 0\n"
-        "while caught < 10:\n"
-        "    try:\n"
-        "        with bridge.iterate(numbers()) as items:\n"
-        "            for item in items:\n"
-        "                if item == 20 + 7 * caught:\n"
-        "                    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    except KeyboardInterrupt:\n"
-        "        caught += 1\n"
-        "print(bridge.block_on(asyncio.sleep(0, 'goes on')))\n"
-    )
+    script = PROGRAMS / "iterates.py"
     ended = python(
         f"import sys, bridge.__main__\nsys.exit(bridge.__main__.main(['run', {os.fspath(script)!r}]))", where=tmp_path
     )

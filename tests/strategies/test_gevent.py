@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from isolated import isolated
@@ -22,14 +23,12 @@ orders = pytest.mark.parametrize("order", ["patched first", "imported first"])
 @pytest.mark.process
 @pytest.mark.timeout(240)
 def test_conformance() -> None:
-    program = (
-        "import sys; from gevent import monkey; monkey.patch_all(); import pytest; sys.exit(pytest.main(sys.argv[1:]))"
-    )
+    program = Path(__file__).with_name("programs") / "pytest_under_gevent.py"
     config = [f"--config-file={ROOT / 'pyproject.toml'}", f"--rootdir={ROOT}"]
     options = ["-q", "-p", "no:cacheprovider", "-k", "(auto or gevent) and not moments"]
     suites = [str(TESTS / each) for each in ("strategies/test_conformance.py", "calls/test_in_caller.py")]
     ended = subprocess.run(
-        [sys.executable, "-c", program, *config, *options, *suites],
+        [sys.executable, "-P", program, *config, *options, *suites],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
         capture_output=True,
         text=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 import threading
 import time
@@ -113,14 +114,6 @@ def test_an_unavailable_one_says_why_and_lists_the_others() -> None:
         each.block_on(asyncio.sleep(0))
 
 
-PLUGIN = """
-from bridge.strategies.lock import LockWaiter
-class Declared:
-    name = "declared"
-    def unavailable(self): return None
-    def waiter(self): return LockWaiter()
-"""
-
 ENTRY_POINTS = """[bridge.strategies]
 declared = plugin:Declared
 broken = plugin:NotThere
@@ -129,7 +122,7 @@ broken = plugin:NotThere
 
 @pytest.mark.process
 def test_a_distribution_declares_strategies_by_entry_points(tmp_path: Path) -> None:
-    (tmp_path / "plugin.py").write_text(PLUGIN)
+    shutil.copy(Path(__file__).with_name("programs") / "plugin.py", tmp_path)
     info = tmp_path / "plugin-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1.0\n")

@@ -507,26 +507,15 @@ def test_treq_in_the_wrong_thread_is_refused_whole() -> None:
         assert logged == []
 
 
-@isolated(stdout=r"WrongThreadError .*python -m bridge run it\.py")
+@isolated(stdout=r"WrongThreadError .*python -m bridge run calls_the_reactor\.py")
 def test_a_script_is_told_how_to_run_whole() -> None:
     import runpy
     import sys
-    import tempfile
     from pathlib import Path
 
-    with tempfile.TemporaryDirectory() as directory:
-        script = Path(directory, "it.py")
-        script.write_text(
-            "import bridge\n"
-            "bridge.default_bridge().start()\n"
-            "from twisted.internet import reactor\n"
-            "try:\n"
-            "    reactor.callLater(1, print)\n"
-            "except bridge.WrongThreadError as error:\n"
-            "    print('WrongThreadError', str(error).split('  #')[-2].splitlines()[-1].strip())\n"
-        )
-        sys.argv = [str(script)]
-        runpy.run_path(str(script), run_name="__main__")
+    script = str(Path(__file__).with_name("programs") / "calls_the_reactor.py")
+    sys.argv = [script]
+    runpy.run_path(script, run_name="__main__")
 
 
 def test_a_thread_that_calls_the_reactor_directly_has_no_code_of_the_users(bridge: Bridge, reactor: Any) -> None:

@@ -573,18 +573,8 @@ def test_a_bridge_that_is_attached_makes_the_reactor_of_a_loop_of_ours() -> None
 
 
 @pytest.mark.process
-def test_a_script_on_the_loop_imports_twisted_when_it_does(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import sys, asyncio, bridge\n"
-        "assert bridge.block_on(asyncio.sleep(0, 1)) == 1\n"
-        "assert 'twisted' not in sys.modules\n"
-        "from twisted.internet import reactor\n"
-        "from twisted.internet.task import deferLater\n"
-        "assert reactor.running\n"
-        "assert bridge.block_on(deferLater(reactor, 0.01, lambda: 2)) == 2\n"
-        "assert bridge.default_bridge().reactor is reactor\n"
-    )
+def test_a_script_on_the_loop_imports_twisted_when_it_does() -> None:
+    script = Path(__file__).with_name("programs") / "imports_twisted_late.py"
     ended = subprocess.run(
         [sys.executable, "-m", "bridge", "run", str(script)],
         env=os.environ | {"PYTHONPATH": _ROOT},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -17,20 +18,8 @@ pytestmark = pytest.mark.process
 
 pytest.importorskip("IPython", reason="needs IPython: pip install 'bridge-interop[shell]'")
 
-SET_UP = """
-import asyncio, threading, time, contextvars
-from twisted.internet.defer import Deferred, succeed, fail
-from twisted.internet.task import deferLater
-async def agen(n):
-    for i in range(n):
-        await asyncio.sleep(0)
-        yield i
-async def bad():
-    await asyncio.sleep(0)
-    raise LookupError("bad" + "ly")
-def later(value, seconds=0.01):
-    return deferLater(reactor, seconds, lambda: value)
-"""
+# What the cells use.
+SET_UP = (Path(__file__).with_name("cells") / "set_up.py").read_text()
 
 
 class Cell(NamedTuple):

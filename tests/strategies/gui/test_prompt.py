@@ -24,111 +24,7 @@ pytest.importorskip("IPython", reason="needs IPython, which 'nox -s gui' install
 pytestmark = [pytest.mark.process, pytest.mark.any_python, pytest.mark.timeout(120)]
 
 # What the cells use. A timer calls ``tick``, which is heard in this process as well; ``until`` waits on the loop.
-SET_UP = """
-import asyncio, builtins, os, select, signal, socket, threading, time
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.task import deferLater
-ticks = drawn = 0
-results = []
-to_say = ""
-teller = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-def tell(what, port={words}):
-    teller.sendto(what.encode(), ("127.0.0.1", port))
-def prompt_has_woken():  # IPython's terminal ends the GUI's loop by a pipe, which stays readable in a slot that blocks
-    pipe = getattr(getattr(asyncio._get_running_loop(), "_selector", None), "_r", None)
-    return pipe is not None and bool(select.select([pipe], [], [], 0)[0])
-watched = None
-def tick():
-    global ticks, to_say
-    ticks += 1
-    if watched is not None:
-        watched.append(prompt_has_woken())
-    tell("tick", {ticks})
-    if to_say:
-        print(to_say)
-        to_say = ""
-def say_ready():  # when the GUI ticks next, and so not before the cell blocks
-    global to_say
-    to_say = "rea" + "dy"
-def draw(event=None):
-    global drawn
-    drawn += 1
-async def until(condition):
-    while not condition():
-        await asyncio.sleep(0.005)
-async def ticked():
-    seen = ticks
-    await until(lambda: ticks > seen + 5)
-    return "the GUI " + "lives"
-def in_a_slot():
-    global watched
-    watched = []
-    used, began = time.process_time(), time.monotonic()
-    results.append(block_on(lambda: asyncio.gather(ticked(), asyncio.sleep(0.6)))[0])
-    results.append((time.process_time() - used) / (time.monotonic() - began))
-    results.append(any(watched))
-    watched = None
-    tell("slot")
-def signals():
-    wakeup = signal.set_wakeup_fd(-1)
-    signal.set_wakeup_fd(wakeup)
-    return signal.getsignal(signal.SIGINT), wakeup
-def state():
-    shell = get_ipython()
-    return [
-        *signals(), shell.active_eventloop, shell.loop_runner, shell.autoawait, list(shell.ast_transformers),
-        {{name: list(functions) for name, functions in shell.events.callbacks.items()}},
-        {{kind: sorted(table) for kind, table in shell.magics_manager.magics.items()}},
-        set(vars(builtins)), getattr(shell, "_inputhook", None),
-        getattr(getattr(shell, "kernel", None), "eventloop", None),
-    ]
-"""
-
-QT = """
-app = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
-class Window(QtWidgets.QLabel):
-    def paintEvent(self, event):
-        draw()
-def open_window():
-    global window
-    window = Window("window")
-    window.show()
-def close_window():
-    window.close()
-def replace_window():
-    old = window
-    open_window()
-    old.close()
-def redraw():
-    window.update()
-def later(function):
-    QtCore.QTimer.singleShot(20, lambda: function() and None)
-open_window()
-timer = QtCore.QTimer()
-timer.timeout.connect(tick)
-timer.start(10)
-"""
-
-TK = """
-def open_window():
-    global root
-    root = tkinter.Tk()
-    root.bind("<Expose>", draw)
-    root.geometry("100x100")
-    def go():
-        root.after(10, go)
-        tick()
-    go()
-def close_window():
-    root.destroy()
-def replace_window():
-    tkinter.Toplevel(root).destroy()
-def redraw():
-    root.geometry(f"{root.winfo_width() + 5}x100")
-def later(function):
-    root.after(20, function)
-open_window()
-"""
+SET_UPS = Path(__file__).with_name("cells")
 
 
 class Told:
@@ -254,15 +150,20 @@ def shell(request: pytest.FixtureRequest, screen: None, tmp_path_factory: pytest
         shell.close()
 
 
+def _cell(name: str) -> str:
+    return (SET_UPS / f"{name}.py").read_text()
+
+
 def _open(shell: Shell) -> None:
     toolkit = shell.toolkit
-    assert shell.run(SET_UP.format(ticks=shell.ticks.port, words=shell.words.port)).strip() == ""
+    ports = f"TICKS, WORDS = {shell.ticks.port}, {shell.words.port}"
+    assert shell.run(f"{ports}\n{_cell('set_up')}").strip() == ""
     if toolkit == "tk":
-        imports, window, name = "import tkinter", TK, "tk"
+        imports, window, name = "import tkinter", _cell("tk"), "tk"
     else:
         # Of two bindings IPython takes the one that is there; and 8.20 finds the class only where it has been used.
         imports = f"from {toolkit} import QtCore, QtWidgets; from {toolkit}.QtWidgets import QApplication"
-        window, name = QT, "qt"
+        window, name = _cell("qt"), "qt"
     assert shell.run(imports).strip() == ""
     if shell.is_kernel:
         shown = shell.run(f"%gui {name}\n{window}")  # in one cell, for no tick says yet when to send the next

@@ -1,0 +1,5 @@
+def function():
+    raise LookupError("no such thing")
+
+
+function()

@@ -1,0 +1,4 @@
+import sys
+
+sys.excepthook = lambda *args: print("hooked", args[0].__name__)
+raise LookupError
