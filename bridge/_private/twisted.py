@@ -51,7 +51,7 @@ NAMES = (
     Name(_EVENT, "during", "sets", REACTOR, "triggers move to the new class", 0, _LATE),
     Name(_EVENT, "after", "sets", REACTOR, "triggers move to the new class", 0, _LATE),
     Name(_GLIB, "_simtag", "sets", REACTOR, "an adopted reactor of GLib's sets no timer", 0, _LATE, of_loaded=True),
-    Name(_GLIB, "_source_remove", "calls", REACTOR, "an adopted reactor of GLib's lets go", 0, _LATE, of_loaded=True),
+    Name(_GLIB, "_source_remove", "reads", REACTOR, "an adopted reactor of GLib's lets go", 0, _LATE, of_loaded=True),
     Name(_PROCESS, "reapProcessHandlers", "sets", REACTOR, "children are reaped by the reactor", 0, _LATE),
     Name(_PROCESS, "unregisterReapProcessHandler", "calls", REACTOR, "children are reaped by us", 2, _LATE),
     Name(f"{_PROCESS}:_BaseProcess", "reapProcess", "calls", REACTOR, "a child that has ended", 1, _LATE),
