@@ -31,6 +31,7 @@ GUI_TESTS = [str(TESTS / "strategies" / each) for each in ("gui", "test_gevent.p
 SHELL_TESTS = [str(TESTS / each) for each in ("ext/shell", "cli/test_shell_command.py")]
 BENCH_TESTS = [str(TESTS / "cli" / "bench")]
 REAL_TESTS = str(TESTS / "real")
+PRIVATE_TESTS = str(TESTS / "private")
 SUPPORTED = nox.project.python_versions(PYPROJECT)
 
 
@@ -211,7 +212,8 @@ def build(session: nox.Session) -> None:
 @nox.session(python=TESTED, requires=["build"])
 def tests(session: nox.Session) -> None:
     """Test the wheel on every supported Python that is here. Arguments go to pytest."""
-    _test(session, ignored=BENCH_TESTS)
+    # On the oldest Python tests_lowest takes the private names away, with the lowest versions of the libraries.
+    _test(session, ignored=[*BENCH_TESTS, *([PRIVATE_TESTS] if session.python == OLDEST else [])])
 
 
 @nox.session(python=TESTED, requires=["build"])
