@@ -114,13 +114,13 @@ class Bridge(Facade):
     def _set_up(self, options: Options, make_runs: Callable[[Bridge, Options], Runs]) -> None:
         """Give the bridge its options and its runs."""
         self._dump_signal = None
+        self.name = options.name or "bridge"
         self._take(options)
         self.runs = make_runs(self, options)
         self.current_run: Callable[[], Run] = self.runs.current  # an attribute: as a method it would cost a frame
 
     def _take(self, options: Options) -> None:
         """Copy the options that the calls read."""
-        self.name = options.name or "bridge"
         self.strategy: Strategy = options.strategy
         self.stall_after = options.stall_after
         self.exit_grace = options.exit_grace

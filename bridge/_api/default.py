@@ -63,18 +63,16 @@ def configure(**options: Unpack[OptionArguments]) -> None:
     :raises StrategyUnavailable: there is no such strategy.
     """
     global _options
-    from .._runs.factories import AttachedRuns, DefaultRuns
+    from .._runs.factories import DefaultRuns
     from .._runs.options import options_from
 
-    options_from(options)  # refuses wrong options, also while the bridge is in use; starts nothing
+    given = options_from(options)  # refuses wrong options, also while the bridge is in use; starts nothing
     with _lock:
-        runs = None if _default is None else _default.runs
-        if _default is not None and isinstance(runs, AttachedRuns):  # its loop runs from the beginning
-            taken = options_from(options)
-            _default._take(taken)
-            runs.take_options(taken)
+        if _default is not None and _default.runs.is_attached:  # its loop runs from the beginning
+            _default._take(given)
+            _default.runs.take_options(given)
             return
-        starting = new_lock() if runs is None else runs.starting
+        starting = new_lock() if _default is None else _default.runs.starting
         with starting:
             if _default is not None and _default.was_started:
                 raise BridgeError(

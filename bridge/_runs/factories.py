@@ -144,7 +144,7 @@ class AttachedRuns(Runs):
 
     def take_options(self, options: Options) -> None:
         """Replace the options, and apply ``stall_after`` to the current run."""
-        self.options = options
+        super().take_options(options)
         self.last.watch(options.stall_after, self.meter)
 
     def _attach(self) -> AttachedLoop | AttachedReactor:

@@ -49,6 +49,10 @@ class Runs:
         """Return the run that accepts calls; :meth:`bridge._runs.run.Owner.current_run` has the contract."""
         raise NotImplementedError
 
+    def take_options(self, options: Options) -> None:
+        """Use other options from now on."""
+        self.options = options
+
     def begin_to_close(self) -> Run | None:
         """Refuse further calls. Return the run whose end the caller has to wait for, if there is one.
 
@@ -74,8 +78,8 @@ def bridge_here(loop: asyncio.AbstractEventLoop | None) -> Any:
     """Return the bridge that the loop belongs to, or None."""
     if loop is not None:
         for runs in registered():
-            if runs.last is not None and runs.last.has(loop):
-                return runs.owner
+            if runs.last is not None and runs.last.has(loop) and (owner := runs.owner) is not None:
+                return owner
     return None
 
 
