@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
@@ -280,7 +279,7 @@ def _calls_for(thread: int, stack: object) -> bool:
     """
     import asyncio
 
-    from .._calls.call import Call
+    from .._calls.calling import Calling
 
     bridge = bridge_here(asyncio.get_running_loop())
     if bridge is None:
@@ -289,15 +288,10 @@ def _calls_for(thread: int, stack: object) -> bool:
     calls = [call for call in calls if getattr(call.waiter, "owner", stack) in (stack, None)]
     # A posted call that has not begun has None as its work. A callback has None as its task: that is no match.
     task = asyncio.current_task()
-    if task is not None and any(call.work is task for call in calls):
-        return True
-    # While the first step of its task runs, inside Call.start(), the call does not know the task yet.
-    frame: Any = sys._getframe() if calls else None
-    while frame is not None:
-        if frame.f_code is Call.start.__code__ and frame.f_locals["self"] in calls:
-            return True
-        frame = frame.f_back
-    return False
+    return any(
+        call.work.is_here if isinstance(call.work, Calling) else task is not None and call.work is task
+        for call in calls
+    )
 
 
 def _check_sync(function: Any, verb: str, instead: str) -> None:

@@ -34,6 +34,7 @@ from . import asgiref, deadlock
 from .call import ROUTED, BlockedCall, end_of, route_of
 from .errands import has_rung, leave, pending, ring_self, serve
 from .finder import bridge_of
+from .state import CANCELLED, OPEN, WITHDRAW, move
 from .submit import submit
 from .waiting import cannot_switch
 
@@ -92,11 +93,11 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
             call = _call_on(run, x, kind, make, context, strategy, worker_loop)
             if timeout is not None:
                 call.limit = timeout
-            run.open.add(call)
+            move(call, OPEN)
             # The exit of the process first refuses further calls, and then fails those that are open.
             if run.over is None and (run.accepts or bridge.current_run() is run):
                 break
-            run.open.discard(call)
+            move(call, WITHDRAW)
             run = bridge.current_run()
         if timeout is None:
             _check_for_deadlock(call, running, worker_loop)
@@ -105,7 +106,7 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
         if call is None:
             discard(x)
         elif call.x is not None:  # no outcome: it was refused, or interrupted, maybe before it was posted
-            call.run.open.discard(call)
+            call.abort()
             discard(x)
         raise
     finally:
@@ -193,13 +194,13 @@ def _wait_for(call: BlockedCall, strategy: Strategy, timeout: float | None) -> b
         if done and call.waiter is not waiter:
             done = _serve_and_wait(call, strategy, None if limit is None else call.started + limit)
         if not done:
-            call.ask_to_time_out()
+            call.cancel(again=False)
             done = _wait_patiently(call, strategy, patience if timeout != 0 else 0.0)
     except BaseException as error:
         try:
             _interrupted(call, error, patience, strategy)
         except BaseException:  # a second one, maybe before the first line of _interrupted()
-            call.leave()
+            call.abort()
             raise
         finally:
             if pending:
@@ -224,14 +225,13 @@ def _outcome(call: BlockedCall, x: Any, timeout: float | None, done: bool) -> An
     try:
         meter = call.run.meter
         _take_variables(call)
-        if not done:
-            call.give_up()
+        if not done and call.leave():
             meter.note("timed_out")
             raise _timed_out(x, timeout, still_runs=True)
         call.x = None
         if call.error is None:
             return call.value
-        if call.cancel_asked and is_cancellation(call.error):
+        if call.state is CANCELLED and is_cancellation(call.error):
             meter.note("timed_out")
             raise _timed_out(x, timeout, call.still_runs) from call.error
         if isinstance(call.error, BridgeClosed):
@@ -243,7 +243,7 @@ def _outcome(call: BlockedCall, x: Any, timeout: float | None, done: bool) -> An
 
 
 def _begin_and_wait(call: BlockedCall, limit: float | None) -> bool:
-    call.begin()
+    call.post()
     still_open = call.run.open
     if call in still_open:
         # Yield the core to the loop before sleeping. If both threads share a core, a short call has ended when this
@@ -329,13 +329,13 @@ def _interrupted(call: BlockedCall, error: BaseException, patience: float, strat
     A second exception, such as that of another Ctrl-C, ends this wait at once.
     """
     call.limit = patience
-    done = call.is_settled  # it came as the call ended: the wait may have consumed the notification
+    done = not call.is_open  # it came as the call ended: the wait may have consumed the notification
     try:
         if not done:
-            call.ask_to_cancel()
+            call.cancel()
             done = _wait_patiently(call, strategy, patience)
     finally:
-        call.give_up()
+        call.leave()
         call.run.meter.note("cancelled")
         if call.work is None:  # never started
             discard(call.x)

@@ -1,7 +1,8 @@
-"""One call: post it to the loop, start it there, cancel it, and settle it with its outcome.
+"""One call: post it to the loop, start it there, cancel it, and end it with its outcome.
 
 The two threads share one object, the call. The caller's thread makes it and reads its outcome after the waiter's
-``wait()``. The loop's thread starts it, and settles it before the waiter's ``notify()``.
+``wait()``. The loop's thread starts it, and sets the outcome before the waiter's ``notify()``. The states of a call and
+the moves of each thread stand in :mod:`bridge._calls.state`.
 
 A waiter is notified outside ``except``, or what it raises would get the work's exception as its ``__context__``. This,
 and why locals are deleted, stands at the head of ``_loop/task.py``. Where Ctrl-C and ``PyThreadState_SetAsyncExc`` may
@@ -24,7 +25,7 @@ from typing import Any
 
 from .._errors import BridgeClosed, BridgeError, DeadlockError
 from .._loop import worker_threads
-from .._loop.base import BridgeLoop, start_task
+from .._loop.base import BridgeLoop, never_raise, start_task
 from .._loop.switching import SwitchingLoop
 from .._loop.task import Contained
 from .._private.cpython import get_running_loop
@@ -35,7 +36,27 @@ from .._values.deferreds import deferreds
 from .._values.kinds import Kind, describe, discard, returned_kind
 from .._values.outcomes import set_traceback, trim
 from ..strategies.interface import Waiter
+from .calling import Calling
+from .state import (
+    CANCEL,
+    CANCELLED,
+    CANCELLING,
+    END,
+    ENDED,
+    IN_LEFT,
+    LEAVE,
+    LEFT_CANCELLED,
+    NEW,
+    START,
+    WITHDRAW,
+    WORKING,
+    State,
+    move,
+    state_of,
+)
 
+# The states in which a call has its outcome.
+_ENDS = frozenset({ENDED, CANCELLED})
 # Futures, which may belong to another loop than the bridge's, or to none.
 ROUTED = frozenset({Kind.FUTURE, Kind.CONCURRENT})
 _COROUTINE, _FUTURE = Kind.COROUTINE, Kind.FUTURE  # at a fifth of the cost of the attributes
@@ -47,16 +68,16 @@ class Call:
     """Work that a caller waits for, and its outcome.
 
     Subclasses notify the caller (:meth:`_tell`). ``x`` is what was passed. ``work`` is what the loop made of it: a
-    task, a Deferred or a Future, whose ``cancel()`` cancels the call. ``route`` carries a callback to the thread of the
-    work.
+    task, a Deferred, a Future or a :class:`~bridge._calls.calling.Calling`, whose ``cancel()`` cancels the call. It is
+    set before the first step of the work. ``route`` carries a callback to the thread of the work.
     """
 
     __slots__ = (
-        "cancel_asked",
         "context",
         "error",
         "kind",
         "one_turn",
+        "phase",
         "route",
         "run",
         "scope",
@@ -77,6 +98,7 @@ class Call:
         context: Context | None,
     ) -> None:
         self.run = run
+        self.phase = NEW
         self.x = x
         self.kind = kind
         self.route = route
@@ -87,7 +109,6 @@ class Call:
         self.value: Any = None
         self.error: BaseException | None = None
         self.one_turn = False
-        self.cancel_asked = False
         self.still_runs = False  # the work was cancelled but cannot be stopped
 
     def _tell(self) -> None:
@@ -100,46 +121,103 @@ class Call:
     def on_wait(self, function: Callable[[], object]) -> None:
         """Have each thread that begins to wait for the call from now on call the function, if any can begin."""
 
-    def forget(self, error: BaseException) -> bool:
+    def after_fork(self, error: BaseException) -> bool:
         """Drop the call in a forked child. Return whether the thread that forked waits for it."""
         raise NotImplementedError
 
+    # On any thread.
+
+    @property
+    def state(self) -> State:
+        """How far the call is."""
+        return state_of(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the call has not ended, and its caller has not left."""
+        return self in self.run.open
+
+    @property
+    def key(self) -> tuple[int, float]:
+        """An identity of the call that does not keep it alive."""
+        return id(self), self.started
+
+    def cancel(self, *, again: bool = True) -> None:
+        """Post the cancellation of the work. The call ends when the work has ended.
+
+        :param again: also if the work was cancelled before.
+        """
+        with contextlib.suppress(RuntimeError):  # the loop is closed, which has ended the call
+            self.route(self._cancel if again else self._cancel_once)
+
+    def end(self, value: Any, error: BaseException | None) -> None:
+        """Set the outcome and notify the caller, unless the call has ended already."""
+        try:
+            if move(self, END) not in _ENDS:
+                return
+        except BaseException as killed:  # PyThreadState_SetAsyncExc; if it came before the move, the run ends the call
+            if not self.is_open:
+                self.error = self._killed(killed)
+                with contextlib.suppress(Exception):
+                    self._tell()
+            raise
+        self.value = value
+        self.error = error
+        self.work = None  # it holds the error as well; see the head of _loop/task.py
+        try:
+            self._count()
+            self._tell()
+        except BaseException:  # the same, before or after the caller was notified
+            with contextlib.suppress(Exception):
+                self._tell()
+            raise
+
+    def _killed(self, cause: BaseException) -> BridgeClosed:
+        error = BridgeClosed(f"the loop's thread was killed by {cause!r}; the call was not completed")
+        error.__cause__ = cause
+        return error
+
+    def _count(self) -> None:
+        meter = self.run.meter
+        if not meter.count() % meter.every:
+            meter.measure(monotonic() - self.started)
+
     # On the caller's thread.
 
-    def begin(self) -> None:
-        """Post the call. If the loop has ended meanwhile, settle the call with that error."""
+    def post(self) -> None:
+        """Post the start of the call. If the loop has ended meanwhile, end the call with that error."""
         try:
             self.route(self.start)
         except RuntimeError as error:  # the loop is closed
-            self.fail(self._foreign_loop_stopped(error))
+            self.end(None, self._foreign_loop_stopped(error))
             return
         if self.kind is _FUTURE and self.route != self.run.post:
-            with contextlib.suppress(RuntimeError):  # the bridge has been closed, and the call settled by that
+            with contextlib.suppress(RuntimeError):  # the bridge has been closed, which has ended the call
                 self.run.post(self._watch_foreign_loop)
 
-    def ask_to_cancel(self) -> None:
-        """Post the cancellation of the work."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and the call settled by that
-            self.route(self.cancel)
+    def leave(self) -> bool:
+        """Wait no longer. Return False if the call has ended meanwhile.
 
-    def leave(self) -> None:
-        """Give up the call after a second interrupt, at whatever line that came. Cancel the work once."""
-        self.ask_to_time_out()
-        if not self.is_settled:
-            self.give_up()
+        The work may still run. The run keeps the call until the work ends, since the loop refers to its tasks weakly.
+        A task that waits for an object without other references would be garbage, and never clean up.
+        """
+        if move(self, LEAVE) not in IN_LEFT:
+            return False
+        self._count()
+        return True
 
-    def ask_to_time_out(self) -> None:
-        """Post the cancellation of the work, unless it is cancelled already."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed, as above
-            self.route(self.time_out)
+    def abort(self) -> None:
+        """Give the call up, whose caller gets no outcome: it was refused, or interrupted at whatever line."""
+        if move(self, WITHDRAW) is None:
+            self.cancel(again=False)
+            self.leave()
 
     # In the thread of the work, most often the loop's.
 
     def start(self) -> None:
         """Begin the work; for a coroutine, take its first step."""
         x = self.x  # the caller clears self.x as soon as the call has ended
-        if self not in self.run.open:  # given up meanwhile, by its caller or by the loop's end
-            self.run.left.discard(self)
+        if move(self, START) is not WORKING:  # its caller, or the loop's end, was faster
             discard(x)
             return
         try:
@@ -155,31 +233,38 @@ class Call:
             error = None
         if error is not None:
             trim(error)  # as in _future_done
-            self.settle(None, self.run.explained(error, self.x))
+            self.end(None, self.run.explained(error, self.x))
             del error  # the frames in its traceback keep this one, their caller; see the head of _loop/task.py
             return
-        if self.one_turn and not self.is_settled:
-            if get_running_loop() is None and get_ident() != self.run.ident:
-                self.time_out()
-            else:
-                loop = get_running_loop() or self.run.loop
-                if sys.version_info >= (3, 12) or isinstance(loop, BridgeLoop):
-                    loop.call_soon(self.time_out)
-                else:  # the work's own first step has not been taken yet; see start_task
-                    loop.call_soon(loop.call_soon, self.time_out)
+        if self.one_turn and self.is_open:
+            self._allow_one_turn()
+
+    def _allow_one_turn(self) -> None:
+        """Have the work cancelled after one iteration of the loop."""
+        if self.route is _here:
+            self._cancel_once()
+            return
+        loop = get_running_loop() or self.run.loop
+        if sys.version_info >= (3, 12) or isinstance(loop, BridgeLoop):
+            loop.call_soon(self._cancel_once)
+        else:  # the work's own first step has not been taken yet; see start_task
+            loop.call_soon(loop.call_soon, self._cancel_once)
 
     def _start(self, kind: Kind, x: Any) -> None:
         if kind is Kind.CALLABLE:
-            context = self.context
+            context, loop = self.context, self.run.loop
             assert context is not None
+            if isinstance(loop, SwitchingLoop):
+                self.work = Calling(loop)
             x = context.run(x)
             self.context = context  # again: a caller that has left meanwhile has cleared it
+            self.work = None
             returned = returned_kind(x)
             if returned is None:
-                self.settle(x, None)
+                self.end(x, None)
                 return
             kind = returned
-            if kind is Kind.FUTURE and not x.done() and x.get_loop() is not self.run.loop:
+            if kind is Kind.FUTURE and not x.done() and x.get_loop() is not loop:
                 self.kind, self.x, self.route = kind, x, route_of(self.run, x, kind)
                 self.route(functools.partial(self._follow, x))
                 self._watch_foreign_loop()
@@ -204,7 +289,7 @@ class Call:
         if self.scope is not None:
             coro = worker_threads.within(self.scope, coro)
         context = copy_context() if self.context is None else self.context  # an empty context is false
-        self._follow(start_task(self.run.loop, coro, context))
+        self._follow(start_task(self.run.loop, coro, context, holder=self))
 
     def _follow(self, future: Any) -> None:
         self.work = future
@@ -214,9 +299,9 @@ class Call:
             future.add_done_callback(self._future_done)
 
     def _future_done(self, future: Any) -> None:
-        """Settle the call with the outcome of a task, or of a Future of asyncio or ``concurrent.futures``."""
+        """End the call with the outcome of a task, or of a Future of asyncio or ``concurrent.futures``."""
         if self not in self.run.open:  # the caller has left; an error is left for asyncio to log
-            self.run.left.discard(self)
+            move(self, END)
             return
         # The caller is notified outside ``except``; see the head of this module.
         value: Any = None
@@ -229,15 +314,15 @@ class Call:
             trim(error)  # removes this frame too, which would make a reference cycle
             if future is self.x:
                 set_traceback(error, kept_traceback(future, error))
-            self.settle(None, error)
+            self.end(None, error)
         elif type(value) is Contained:
-            self.settle(None, value.error)
+            self.end(None, value.error)
         else:
-            self.settle(value, None)
+            self.end(value, None)
 
     def _fired(self, result: Any) -> Any:
         if isinstance(result, deferreds.failure):
-            if self.run.over is not None and isinstance(result.value, BridgeClosed) and self.is_settled:
+            if self.run.over is not None and isinstance(result.value, BridgeClosed) and not self.is_open:
                 return None  # the loop's end has failed this call, and one in a worker thread; not to be logged
             work = self.work
             if work is not None and threading.get_ident() != self.run.ident:
@@ -245,137 +330,56 @@ class Call:
             # Twisted notes a failure as unhandled after all callbacks have run. So mark it as handled later, by a post.
             self.run.post(functools.partial(self._failed, result))
         else:
-            self.settle(result, None)
+            self.end(result, None)
         return result
 
     def _failed(self, failure: Any) -> None:
         if getattr(self.work, "result", None) is failure:
             deferreds.mark_handled(self.work)
-        self.settle(None, deferreds.error_of(failure))
+        self.end(None, deferreds.error_of(failure))
 
-    def time_out(self) -> None:
+    def _cancel_once(self) -> None:
         """Cancel the work, unless it was cancelled before.
 
         With ``timeout=0`` the loop calls this after one iteration. If the loop stood still meanwhile, the caller posts
         it once more, because it cannot see what the loop is about to do.
         """
-        if not self.cancel_asked:
-            self.cancel()
+        if state_of(self) not in (CANCELLING, LEFT_CANCELLED):
+            self._cancel()
 
-    def cancel(self) -> None:
-        """Cancel the work. The call is settled when the work has ended."""
-        if self.is_settled and self.work is None:  # ended; a call that was given up still has its work
-            self.run.left.discard(self)  # or it was given up before its start was posted
+    def _cancel(self) -> None:
+        if move(self, CANCEL) is None:
             return
-        self.cancel_asked = True
         work = self.work
-        if work is None:
-            work = self._blocked_in_its_start()
-            if work is None:  # interrupted before its start was posted
-                self.settle(None, asyncio.CancelledError())
-                return
+        if work is None:  # interrupted before its start was posted
+            self.end(None, asyncio.CancelledError())
+            return
         try:
             cancelled = work.cancel()
         except BaseException as error:
-            self.settle(None, error)
+            self.end(None, error)
             return
-        if cancelled is False and isinstance(work, concurrent.futures.Future):
-            # It runs in an executor, where nothing can stop it. So there is no cleanup to wait for.
+        if cancelled is False and isinstance(work, (concurrent.futures.Future, Calling)):
+            # It runs where nothing can stop it, such as in an executor. So there is no cleanup to wait for.
             self.still_runs = True
-            self.settle(None, concurrent.futures.CancelledError())
-
-    def _blocked_in_its_start(self) -> Any:
-        """Return the task or Future in which the first step of the work is blocked: start() has not returned then.
-
-        It is the task whose stack is blocked in start(). In a callable it is the Future that the stack waits for. None
-        if no stack is blocked there.
-        """
-        loop = self.run.loop
-        if isinstance(loop, SwitchingLoop):
-            for wait in list(loop.waits.values()):
-                for stack in wait.greenlets():
-                    frame = stack.gr_frame
-                    while frame is not None:
-                        if frame.f_code is Call.start.__code__ and frame.f_locals.get("self") is self:
-                            return wait.future if wait.task is None else wait.task
-                        frame = frame.f_back
-        return None
-
-    # On any thread.
-
-    def settle(self, value: Any, error: BaseException | None) -> None:
-        """Set the outcome and notify the caller, unless the call has ended already."""
-        try:
-            self.run.open.remove(self)
-        except KeyError:
-            self.run.left.discard(self)
-            return
-        except BaseException as killed:  # PyThreadState_SetAsyncExc raises it after the call was removed
-            self.error = self._killed(killed)
-            self._tell()
-            raise
-        self.value = value
-        self.error = error
-        self.work = None  # it holds the error as well; see the head of _loop/task.py
-        try:
-            meter = self.run.meter
-            if not meter.count() % meter.every:
-                meter.measure(monotonic() - self.started)
-            self._tell()
-        except BaseException:  # the same, before or after the caller was notified
-            with contextlib.suppress(Exception):
-                self._tell()
-            raise
-
-    def _killed(self, cause: BaseException) -> BridgeClosed:
-        error = BridgeClosed(f"the loop's thread was killed by {cause!r}; the call was not completed")
-        error.__cause__ = cause
-        return error
-
-    @property
-    def key(self) -> tuple[int, float]:
-        """An identity of the call that does not keep it alive."""
-        return id(self), self.started
-
-    def give_up(self) -> None:
-        """End the call without an outcome, because its caller waits no longer.
-
-        The work may still run. The run keeps the call until the work ends, since the loop refers to its tasks weakly.
-        A task that waits for an object without other references would be garbage, and never clean up.
-        """
-        left = self.run.left
-        left.add(self)  # first: once the call is not open, the loop's thread removes it as the work ends
-        try:
-            self.run.open.remove(self)
-        except KeyError:
-            left.discard(self)
-            return
-        meter = self.run.meter
-        if not meter.count() % meter.every:
-            meter.measure(monotonic() - self.started)
-
-    def fail(self, error: BaseException) -> None:
-        """End the call with an error of ours."""
-        self.settle(None, error)
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether the call has ended."""
-        return self not in self.run.open
+            self.end(None, concurrent.futures.CancelledError())
 
     def _watch_foreign_loop(self) -> None:
         """Fail the call when the loop of the Future has stopped. A loop notifies nobody of that, so this polls."""
-        if self.is_settled:
+        if not self.is_open:
             return
         if self.x.get_loop().is_running():
             self.run.loop.call_later(_FOREIGN_CHECK, self._watch_foreign_loop)
         else:
-            self.fail(self._foreign_loop_stopped(None))
+            self.end(None, self._foreign_loop_stopped(None))
 
     def _foreign_loop_stopped(self, cause: BaseException | None) -> BridgeClosed:
         error = BridgeClosed(f"the loop that {describe(self.x)} is bound to has stopped; the call was not completed")
         error.__cause__ = cause
         return error
+
+
+never_raise |= {Call._future_done, Call._cancel, Call._cancel_once, Call._watch_foreign_loop}
 
 
 class BlockedCall(Call):
@@ -419,7 +423,7 @@ class BlockedCall(Call):
         """Return whether one of these threads is the caller's."""
         return self.caller in idents
 
-    def forget(self, error: BaseException) -> bool:
+    def after_fork(self, error: BaseException) -> bool:
         """Return whether the caller's thread is the thread that forked. No other thread exists in the child."""
         return self.caller == get_ident()
 

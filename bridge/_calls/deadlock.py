@@ -25,6 +25,8 @@ from .._runs.run import Run
 from .._threads.condition import new_lock
 from .._values.kinds import describe
 from .._watch.watchdog import watchdog
+from .calling import Calling
+from .state import WITHDRAW, move
 
 # Of two threads that close one cycle at the same time, one is refused, and the other one's call can end.
 _lock = new_lock()
@@ -49,7 +51,7 @@ def check(call: Any) -> None:
         # Each call was open when it was read. If all still are, there was a moment at which all were open at once.
         if not chain or any(each not in each.run.open for each in chain):
             return
-        call.run.open.discard(call)
+        move(call, WITHDRAW)
     first, *rest = chain
     steps = [f"the thread of {first.run.name} stands still in block_on({describe(rest[0].x)})"]
     for each, later in zip(rest, [*rest[1:], None], strict=True):
@@ -89,7 +91,9 @@ def _needs_its_loop(call: Any) -> bool:
     if call.route != call.run.post:
         return False
     work = call.work
-    return work is None or (isinstance(work, asyncio.Future) and work.get_loop() is call.run.loop)
+    if work is None or isinstance(work, Calling):
+        return True
+    return isinstance(work, asyncio.Future) and work.get_loop() is call.run.loop
 
 
 def _thread_of(run: Run) -> int | None:

@@ -9,7 +9,6 @@ from contextvars import Context, copy_context
 from typing import Any
 
 from .._errors import BridgeClosed
-from .._loop.base import never_raise
 from .._loop.worker_threads import loop_here
 from .._private.abilities import lost, unavailable
 from .._private.cpython import get_running_loop
@@ -26,6 +25,7 @@ from .._watch.watchdog import watchdog
 from .call import ROUTED, Call, end_of, kept_traceback, route_of
 from .conditions import PatientFuture
 from .finder import bridge_of
+from .state import CANCELLED, OPEN, WITHDRAW, move
 from .waiting import check_place
 
 log = logging.getLogger("bridge")
@@ -52,7 +52,7 @@ class SubmittedCall(Call):
         future = self.future
         if self.error is None:
             future.set_result(self.value)
-        elif self.cancel_asked and is_cancellation(self.error):
+        elif self.state is CANCELLED and is_cancellation(self.error):
             self.run.meter.note("cancelled")
             future.end_cancelled()
         else:
@@ -60,7 +60,7 @@ class SubmittedCall(Call):
             if not isinstance(self.error, BridgeClosed):  # every open call fails with that
                 future.unseen = describe(self.x), self.error, self.origin
             future.set_exception(self.error)
-        future.forget()
+        future.drop_call()
         # A caller of the frames in the error's traceback may hold this call: see the head of _loop/task.py. Another
         # thread, of the exit or the watchdog, may ask for the Future at this moment.
         del self.error, self.value, self.future
@@ -76,13 +76,10 @@ class SubmittedCall(Call):
         if future is not None:
             future._condition.on_wait = function
 
-    def forget(self, error: BaseException) -> bool:
+    def after_fork(self, error: BaseException) -> bool:
         """Fail the Future in a forked child. Its work goes on in the parent only."""
         self.future.fail_in_child(error)
         return False
-
-
-never_raise |= {Call._future_done, Call.cancel, Call.time_out, Call._watch_foreign_loop}
 
 
 class WorkFuture(PatientFuture):
@@ -101,7 +98,7 @@ class WorkFuture(PatientFuture):
         if unseen is not None:
             _log_unseen(*unseen)
 
-    def forget(self) -> None:
+    def drop_call(self) -> None:
         """Drop the call, which has ended."""
         self._call = None
 
@@ -186,7 +183,7 @@ class WorkFuture(PatientFuture):
         call = self._call
         if call is None or self.done():
             return False
-        call.ask_to_cancel()
+        call.cancel()
         return True
 
     def _get_snapshot(self, *more: Any, **options: Any) -> Any:
@@ -217,17 +214,16 @@ def submit(bridge: Owner | None, x: Any) -> WorkFuture:
             condition: Any = future._condition
             condition.strategy = bridge.strategy
             try:
-                run.open.add(call)
+                move(call, OPEN)
                 if run.over is None and (run.accepts or bridge.current_run() is run):  # as in block_on
                     call.origin = origin_of(sys._getframe(2))
-                    call.begin()
+                    call.post()
                     if run.unwatched:
                         watchdog.wake(run)
                     return future
-                run.open.discard(call)
+                move(call, WITHDRAW)
             except BaseException:  # Ctrl-C, or a refusal; no caller has the Future
-                call.ask_to_cancel()
-                run.open.discard(call)
+                call.abort()
                 raise
     except BaseException:
         discard(x)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
+from .._calls.calling import Calling
 from .._loop.task import inner_coroutine, is_task
 from .._values.deferreds import deferreds, is_deferred_type
 
@@ -58,6 +59,8 @@ def _next(each: Any, link: Link) -> list[Any]:
         return _after_task(each, link)
     if is_deferred_type(type(each)):
         return deferreds.behind(each, link, (_cell, frames_of))
+    if isinstance(each, Calling):
+        return _after_calling(each, link)
     children: Any = getattr(each, "_children", None)
     if isinstance(each, asyncio.Future) and isinstance(children, list):  # of gather()
         return [child for child in children if not child.done()]
@@ -88,6 +91,14 @@ def _after_task(task: Any, link: Link) -> list[Any]:
     waiter = getattr(task, "_fut_waiter", None)
     following = waiter if waiter is not None else last
     return [] if following is None else [following]
+
+
+def _after_calling(calling: Calling, link: Link) -> list[Any]:
+    wait = calling.wait
+    if wait is None:  # it runs: the report shows the loop's thread
+        return []
+    link.frames = frames_of_stacks(wait.greenlets())
+    return [] if wait.future is None else [wait.future]
 
 
 def _tasks_of_group(frames: list[tuple[FrameType, int]]) -> list[Any]:

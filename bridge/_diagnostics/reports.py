@@ -103,8 +103,6 @@ def _call(target: Watched, call: Any, seconds: float) -> str:
         head = f"block_on({describe(call.x)}) {waited}, in {_thread(call.caller)}:"
         caller = _frames_of_caller(call)
         work = call.work
-        if work is None and (stack := _first_step(target, call)) is not None:
-            return "\n".join((head, _formatted(caller), "it waits for its first step:", _formatted(stack)))
     else:
         head = f"submit({describe(call.x)}) was called {seconds:.6g} seconds ago, at:"
         return "\n".join((head, shown(call.origin), *_held_up(call), "it waits for:", work_stack(call.work)))
@@ -168,19 +166,6 @@ def _standing_for(call: Any) -> list[tuple[int, str, locks.Standing]]:
         if ident is not None and standing is not None and future in standing.futures:
             found.append((ident, why, standing))
     return found
-
-
-def _first_step(target: Watched, call: Any) -> Frames | None:
-    """Return the frames of the first step of a call's work, while it has not returned; None if it has not begun."""
-    loop: Any = _loop_of(target)
-    calls: list[OnLoopCall] = loop.stacks.calls() if isinstance(loop, SwitchingLoop) else []
-    stacks = [frames_of_stacks(each.wait.greenlets()) for each in calls]
-    code = call.start.__func__.__code__
-    for frames in [*stacks, _frames_of_thread(_ident_of(target))]:
-        for depth, (frame, _) in enumerate(frames):
-            if frame.f_code is code and frame.f_locals.get("self") is call:
-                return frames[depth:]
-    return None
 
 
 def _asked(work: Any) -> str:

@@ -172,7 +172,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
             raise TypeError(f"a coroutine was expected, got {coro!r}")
         # drive() inlined: its call and look-up took 3% of a task's time.
         ours = self._ours
-        driver = _driver(_steps(coro, self, False, ours.self_cancels))
+        driver = _driver(_steps(coro, self, None, ours.self_cancels))
         driver.send(None)
         if ours.has_factory:
             return super().create_task(_named(driver, coro), **options)
@@ -348,7 +348,12 @@ def is_ours(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 def start_task(
-    loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], context: Context, *, now: bool = True
+    loop: asyncio.AbstractEventLoop,
+    coro: Coroutine[Any, Any, Any],
+    context: Context,
+    *,
+    now: bool = True,
+    holder: Any = None,
 ) -> asyncio.Task[Any]:
     """Start coro as a task in the context, on the loop that runs in this thread.
 
@@ -356,9 +361,10 @@ def start_task(
 
     :param now: take the first step before this returns, where possible: on any loop from CPython 3.12 on, on a
         BridgeLoop before. A caller inside a task must pass False.
+    :param holder: its attribute ``work`` is set to the task, before coro takes its first step.
     :raises BaseException: whatever a task factory of the user raised.
     """
-    driver = contained(coro, loop)
+    driver = contained(coro, loop, holder)
     factory = loop.get_task_factory()
     if factory is not None and factory is not deferring_factory:
         return factory(loop, _named(driver, coro), context=context)  # type: ignore[call-arg, return-value]

@@ -219,16 +219,21 @@ class Contained:
 
 def drive(coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Coroutine[Any, Any, Any]:
     """Return a driver of coro, which any asyncio task on the loop can run."""
-    driver = _driver(_steps(coro, loop, False, _cancels_noted_by(loop)))
+    driver = _driver(_steps(coro, loop, None, _cancels_noted_by(loop)))
     # Advance the driver to its first yield, inside its `try`. If the task is cancelled before its first step, it throws
     # into the driver. The driver must pass that on, or Python would warn that coro was never awaited.
     driver.send(None)
     return driver
 
 
-def contained(coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Coroutine[Any, Any, Any]:
-    """Return a driver as from :func:`drive` that returns SystemExit and KeyboardInterrupt as :class:`Contained`."""
-    driver = _driver(_steps(coro, loop, True, _cancels_noted_by(loop)))
+def contained(
+    coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, holder: Any = None
+) -> Coroutine[Any, Any, Any]:
+    """Return a driver as from :func:`drive` that returns SystemExit and KeyboardInterrupt as :class:`Contained`.
+
+    :param holder: its attribute ``work`` is set to the task, before coro takes its first step.
+    """
+    driver = _driver(_steps(coro, loop, _NO_HOLDER if holder is None else holder, _cancels_noted_by(loop)))
     driver.send(None)
     return driver
 
@@ -258,6 +263,10 @@ def is_plain(waited: Any) -> bool:
     return type(waited) in _PLAIN or not is_deferred_type(waited.__class__)
 
 
+# The holder of a contained coroutine whose task nobody has to know before its first step.
+_NO_HOLDER = object()
+
+
 async def _driver(steps: Any) -> Any:
     # From CPython 3.12 on a task refuses a generator-based coroutine, so this coroutine wraps it.
     return await steps
@@ -269,7 +278,7 @@ _EXITS = (SystemExit, KeyboardInterrupt)
 
 
 @types.coroutine
-def _steps(coro: _Coro, loop: asyncio.AbstractEventLoop, contain: bool, noted: dict[Any, Any]) -> _Yielding:
+def _steps(coro: _Coro, loop: asyncio.AbstractEventLoop, holder: Any, noted: dict[Any, Any]) -> _Yielding:
     # Few locals: every task has this frame, and a task that blocks has it twice.
     value: Any = None
     error: BaseException | None = None
@@ -283,6 +292,9 @@ def _steps(coro: _Coro, loop: asyncio.AbstractEventLoop, contain: bool, noted: d
         coro, overtaken = raised.coro, raised
     except BaseException as raised:
         error = raised
+    if holder is not None and holder is not _NO_HOLDER:
+        holder.work = _current_task(loop)
+        holder = _NO_HOLDER  # an error's traceback has this frame, and the holder may get the error
     while True:
         try:
             # Outside `except`; see the head of this module.
@@ -301,7 +313,7 @@ def _steps(coro: _Coro, loop: asyncio.AbstractEventLoop, contain: bool, noted: d
                 _end_step(coro, loop)
             return raised.value
         except BaseException as raised:
-            if contain and isinstance(raised, _EXITS):
+            if holder is not None and isinstance(raised, _EXITS):
                 return Contained(raised)
             if noted:
                 _drop_noted(loop)

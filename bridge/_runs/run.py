@@ -31,8 +31,8 @@ class OpenCall(Protocol):
         """An identity of the call that does not keep the call alive."""
         ...
 
-    def fail(self, error: BaseException) -> None:
-        """End the call with the error. Any thread may call this; it does nothing if the call has ended."""
+    def end(self, value: Any, error: BaseException | None) -> None:
+        """End the call with this outcome. Any thread may call this; it does nothing if the call has ended."""
         ...
 
     def is_waited_for(self, idents: Collection[int | None]) -> bool:
@@ -43,8 +43,8 @@ class OpenCall(Protocol):
         """Register a function that each thread calls as it begins to wait for the call, if a thread can still do so."""
         ...
 
-    def forget(self, error: BaseException) -> bool:
-        """Abandon the call in a forked child. Return whether the thread that has forked waits for it."""
+    def after_fork(self, error: BaseException) -> bool:
+        """Drop the call in a forked child. Return whether the thread that has forked waits for it."""
         ...
 
 
@@ -187,7 +187,7 @@ class Run(Watched):
     def fail(self, call: OpenCall, error: BaseException) -> None:
         """Fail an open call. Any thread may call this; the work goes on if the loop does."""
         self._orphans.append(call.work)
-        call.fail(error)
+        call.end(None, error)
 
     def forget(self) -> None:
         """Abandon the calls in a forked child.
@@ -198,7 +198,7 @@ class Run(Watched):
         if self.over is None:
             self.over = "the process was forked, and the loop stayed with the parent"
         self.accepts = False
-        own = {call for call in list(self.open) if call.forget(self.closed_error())}
+        own = {call for call in list(self.open) if call.after_fork(self.closed_error())}
         self._orphans += [call for call in self.open if call not in own]
         self.open = own
         if own:

@@ -888,7 +888,7 @@ def test_nothing_is_left_running(bridge: Bridge) -> None:
     assert bridge.block_on(others) == []
 
 
-# --- a first step that blocks by a switch of the stack, so that the call does not know its work yet
+# --- a first step that blocks by a switch of the stack, so that the start of the call has not returned
 
 
 @pytest.mark.parametrize("kind", ["a coroutine", "a callable", "a callable in a coroutine"])

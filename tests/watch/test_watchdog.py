@@ -137,7 +137,7 @@ def test_task_whose_step_is_blocked(stalling: Bridge, records: Records) -> None:
     assert len(texts) == 2  # the thread's call, and the one that stands in its work
     (from_thread,) = [text for text in texts if "in thread" in text.splitlines()[0]]
     (on_loop,) = [text for text in texts if text is not from_thread]
-    assert "it waits for its first step" in from_thread
+    assert "it waits for:\n  <" in from_thread  # the task, whose first step has not returned
     assert from_thread.index("in calling") < from_thread.index("in handler") < from_thread.index("in sync_code")
     assert "on the loop's own thread, in <" in on_loop
     assert on_loop.index("in handler") < on_loop.index("in sync_code") < on_loop.index("in inner")
