@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from .._diagnostics.dump import dump_on, no_dump_on
 from .._errors import BridgeError
-from .._runs.runs import Runs, bridge_here
+from .._runs.runs import Runs, bridge_of_loop
 from .._values.outcomes import trim
 from .._views.caller import Caller
 from .._views.facade import Facade
@@ -275,11 +275,13 @@ class Bridge(Facade):
         from .._runs.program import loop_of
 
         loop = loop_of(loop_or_reactor)
-        found: Bridge | None = bridge_here(loop)
+        found: Bridge | None = bridge_of_loop(loop)
         if found is not None:
             return found
         options = Options(name="attached", strategy=strategy, stall_after=stall_after)
-        return Bridge._with_runs(options, functools.partial(AttachedRuns, loop=loop))
+        attached = Bridge._with_runs(options, functools.partial(AttachedRuns, loop=loop))
+        attached.runs.know_workers()
+        return attached
 
     def caller(self) -> Caller:
         """Return the bridge itself: blocking(), iterate() and enter() call this one."""

@@ -10,8 +10,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
-from .._errors import BridgeError
-from .._runs.runs import bridge_here, run_of_this_thread
+from .._runs.runs import bridge_of_loop, run_of_this_thread
 from .._values.outcomes import trim
 from .default import block_on
 
@@ -123,17 +122,12 @@ async def in_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) ->
         async def handler(request):
             return await in_thread(legacy_view, request)    # which may call block_on
 
+    The loop may be any asyncio loop.
+
     :param fn: the function, with its arguments after it.
     :raises BaseException: what the function raised.
-    :raises BridgeError: the loop that runs here is not a bridge's.
+    :raises BridgeError: gevent has patched the process, and the loop is not a bridge's own.
     """
-    import asyncio
-
-    if bridge_here(asyncio.get_running_loop()) is None:
-        raise BridgeError(
-            "in_thread was awaited on a loop that is no bridge's, which block_on in the thread could not come back to; "
-            "write 'await asyncio.to_thread(...)', or run this code on a bridge: block_on(coroutine)"
-        )
     from .._loop import conversion
 
     return await conversion.in_thread(conversion.partial_of(fn, args, kwargs))
@@ -281,7 +275,7 @@ def _calls_for(thread: int, stack: object) -> bool:
 
     from .._calls.calling import Calling
 
-    bridge = bridge_here(asyncio.get_running_loop())
+    bridge = bridge_of_loop(asyncio.get_running_loop(), for_worker=True)
     if bridge is None:
         return False
     calls = [call for call in list(bridge.last_run.open) if getattr(call, "caller", None) == thread]

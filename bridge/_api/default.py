@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
+import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
-from .._calls.finder import set_finder
 from .._diagnostics.dump import dump_on, no_dump_on
 from .._errors import BridgeError
-from .._runs.runs import bridge_here
+from .._runs.runs import bridge_of_loop, bridges
 from .._threads.condition import new_lock
-from .._values.outcomes import trim
+from .._values.origin import origin_of, shown
+from .._values.outcomes import is_machinery, trim
 from .._views.caller import Caller
 from .._views.facade import Facade
 from .bridge import Bridge
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from concurrent.futures._base import DoneAndNotDoneFutures
 
     from .._runs.options import OptionArguments
+    from .._runs.where import Answer
     from ..strategies.interface import Strategy
 
 P = ParamSpec("P")
@@ -33,6 +38,7 @@ _calls: ModuleType | None = None
 _lock = new_lock()
 _options: OptionArguments = {}
 _default: Bridge | None = None
+_has_reported = False  # that a worker's call goes to the default bridge
 
 
 @when_loaded
@@ -113,19 +119,83 @@ def use_as_default(bridge: Bridge) -> None:
     _default = bridge
 
 
-def find_bridge(loop: asyncio.AbstractEventLoop | None) -> Bridge:
-    """Return the bridge of a loop that runs in this thread or gave it its work; else the default bridge."""
-    found: Bridge | None = bridge_here(loop)
-    if found is None and loop is not None and _calls is not None and _calls.is_ours(loop):
-        with _lock:
-            # A worker thread of a loop of ours that the program runs. The loop keeps the bridge for the next call.
-            found = bridge_here(loop)
-            if found is None:
-                found = loop.bridge = Bridge.attach(loop)  # type: ignore[attr-defined]
+def find_bridge(here: Answer, may_be_deferred: bool = False) -> Bridge:
+    """Return the bridge of a call that names none. :mod:`bridge._runs.where` has the table.
+
+    :param here: where the caller stands.
+    :param may_be_deferred: the work is a Deferred, or a callable, which may return one.
+    """
+    found: Bridge | None = None
+    if here.loop is None:
+        if here.is_unknown:
+            _report_unknown()
+    elif here.runs_here:
+        found = bridge_of_loop(here.loop)
+    else:
+        found = _of_worker(here, may_be_deferred)
     return found or _default or default_bridge()
 
 
-set_finder(find_bridge)
+def _of_worker(worker: Any, may_be_deferred: bool) -> Bridge | None:
+    """Return the bridge of a loop for a thread that works for it, making one if need be; None for the default one."""
+    loop = worker.loop
+    found: Bridge | None = bridge_of_loop(loop, for_worker=True)
+    is_ours = _calls is not None and _calls.is_ours(loop)
+    if found is None and (is_ours or (worker.of_anyio and loop.is_running())):
+        with _lock:
+            found = bridge_of_loop(loop, for_worker=True)
+            if found is None:
+                found = Bridge.attach(loop) if is_ours else _for_workers_of(loop)
+                with contextlib.suppress(AttributeError):  # it takes none: the bridge lasts for this call
+                    # The loop keeps the bridge for the next call.
+                    setattr(loop, "bridge" if is_ours else "_bridge_of_workers", found)
+    if found is None:
+        _report_unknown()
+    elif may_be_deferred and not is_ours and found.runs.is_attached and _is_elsewhere(found.runs.last.reactor):
+        return None
+    return found
+
+
+def _for_workers_of(loop: asyncio.AbstractEventLoop) -> Bridge:
+    """Return a bridge for the workers of a running loop that nobody has attached."""
+    from .._runs.factories import WorkersRuns
+    from .._runs.options import Options
+
+    return Bridge._with_runs(Options(name="attached"), functools.partial(WorkersRuns, loop=loop))
+
+
+def _is_elsewhere(reactor: Any) -> bool:
+    """Return whether Twisted's reactor is loaded, and another one, or none, stands on a loop."""
+    installed = sys.modules.get("twisted.internet.reactor")
+    return installed is not None and installed is not reactor
+
+
+def _report_unknown() -> None:
+    """Report, once a process, that a worker's call does not go back to the loop that the worker works for."""
+    global _has_reported
+    if _has_reported:
+        return
+    _has_reported = True
+    logging.getLogger("bridge").warning(
+        "block_on was called in a worker thread of a loop that is not a bridge's. The call does not go back to that "
+        "loop: the default bridge runs it, on a loop in a thread of its own. So Futures, connections and locks of the "
+        "one loop cannot be used on the other. To have such calls go back, call bridge.Bridge.attach() once in a "
+        "coroutine of that loop, or make the loop by bridge.new_event_loop. This is reported once. The thread is %r, "
+        "and it stands at:\n%s",
+        threading.current_thread().name,
+        shown(origin_of(_callers_frame())),
+    )
+
+
+def _callers_frame() -> Any:
+    """Return the frame of the user's that called one of our functions."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and is_machinery(None, frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
+
+
+bridges.of = find_bridge
 
 
 @overload
@@ -316,7 +386,7 @@ class _DefaultViews(Facade):
 
     def caller(self) -> Caller:
         """Return the bridge that serves this thread."""
-        return find_bridge(calls_for().loop_here())
+        return find_bridge(calls_for().where())
 
     def __reduce__(self) -> str:
         return "_default_views"

@@ -101,10 +101,10 @@ def _forked() -> None:
 
 def flush_log(seconds: float) -> None:
     """Wait until the handlers have handled what was logged. Not on a loop, which would stand still meanwhile."""
-    from .._loop.worker_threads import loop_here
+    from .._runs.where import where
     from .._watch.records import records
 
-    if loop_here() is None:
+    if where().loop is None:
         records.flush(seconds)
 
 

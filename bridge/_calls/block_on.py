@@ -1,4 +1,4 @@
-"""block_on and run in the caller's thread: choose the loop, post the call, wait, and return the outcome.
+"""block_on and run in the caller's thread: find the loop, post the call, wait, and return the outcome.
 
 The first call loads this module, and with it asyncio.
 """
@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from gc import get_referents
 from time import monotonic
 from types import CoroutineType
 from typing import Any
@@ -19,33 +20,33 @@ from .._errors import BridgeClosed, DeadlockError
 from .._loop import in_place, worker_threads
 from .._loop.base import is_ours
 from .._loop.switching import SwitchingLoop
-from .._loop.worker_threads import loop_here
 from .._private.cpython import get_running_loop
 from .._runs.run import Owner, Run
+from .._runs.runs import bridges
+from .._runs.where import NO_LOOP, Answer, Job, OnLoop, is_thread_of, where
 from .._threads.native import get_ident
 from .._threads.seconds import checked_seconds, wait_looking_up
-from .._values.context import caller, library, take_variables
+from .._values.context import caller, library
 from .._values.deferreds import is_cancellation
 from .._values.kinds import Kind, describe, discard, kind_of
 from .._watch.watchdog import watchdog
 from ..strategies import refused, resolve
 from ..strategies.interface import Strategy
 from . import asgiref, deadlock
-from .call import ROUTED, BlockedCall, end_of, route_of
+from .call import MAY_BE_DEFERRED, ROUTED, BlockedCall, end_of, route_of
 from .errands import has_rung, leave, pending, ring_self, serve
-from .finder import bridge_of
 from .state import CANCELLED, OPEN, WITHDRAW, move
 from .submit import submit
 from .waiting import cannot_switch
 
-__all__ = ["block_on", "get_running_loop", "is_ours", "loop_here", "run", "short_way", "submit"]
+__all__ = ["block_on", "get_running_loop", "is_ours", "run", "short_way", "submit", "where"]
 
 # Yields the core to another thread, and releases the GIL meanwhile.
 _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
 
 # Kinds that need no copy of the caller's context: the loop neither calls nor awaits them.
 _WITHOUT_CONTEXT = frozenset({Kind.DEFERRED, Kind.FUTURE, Kind.CONCURRENT})
-_FUTURE = Kind.FUTURE  # at a fifth of the cost of the attribute
+_COROUTINE, _FUTURE = Kind.COROUTINE, Kind.FUTURE  # at a fifth of the cost of the attributes
 
 _ASGIREF = "asgiref.sync"
 _modules = sys.modules
@@ -71,26 +72,39 @@ def short_way(running: object, x: Any) -> Callable[[SwitchingLoop, Any], Any] | 
 
 def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Strategy | None) -> Any:
     """Wait for x in this thread; :meth:`bridge.Bridge.block_on` has the contract."""
-    running = get_running_loop()
     call: BlockedCall | None = None
     try:
-        kind = kind_of(x)
+        # A fresh coroutine is the commonest kind. So it is known without a call.
+        fresh = x.__class__ is CoroutineType and not (x.cr_suspended or x.cr_running or x.cr_frame is None)
+        kind = _COROUTINE if fresh else kind_of(x)
         if timeout is not None:
             timeout = checked_seconds(timeout, "timeout")
-        worker_loop = worker_threads.loop_of_this_thread()
-        if bridge is None:
-            if isinstance(running, SwitchingLoop):
-                return _block_here(running, x, kind, timeout, how)
-            bridge = bridge_of(running or worker_loop)
-        run = bridge.current_run()
-        if running is run.loop:
-            return _block_here(running, x, kind, timeout, how)
+        here = where()
+        match here:
+            case OnLoop(SwitchingLoop() as loop) if bridge is None or bridge.current_run().loop is loop:
+                _check_switches(how, x)
+                try:
+                    return in_place.block(loop, x, kind, timeout)
+                finally:
+                    if loop.stacks.interrupted:
+                        in_place.raise_interrupt(loop)
+            case OnLoop(loop):  # one that stands still meanwhile
+                if bridge is None:
+                    bridge = bridges.of(here)
+                if bridge.current_run().loop is loop:
+                    _check_switches(how, x)
+                    raise cannot_switch(loop, f"block_on({describe(x)})")
+            case _ if bridge is None:
+                bridge = bridges.of(here, kind in MAY_BE_DEFERRED)
+        runs = bridge.runs
+        run = runs.last
+        if run is None or not run.accepts or runs.is_attached:  # the same as Runs.current(), with a call less
+            run = runs.current()
         if get_ident() == run.ident:
             raise run.refusal_here(f"block_on({describe(x)})")
-        strategy = _strategy_for(bridge, running, how)
-        context, make = _context_for(kind, running)
+        strategy = _strategy_for(bridge, how, here)
         while True:
-            call = _call_on(run, x, kind, make, context, strategy, worker_loop)
+            call = _call_on(run, x, kind, strategy, here)
             if timeout is not None:
                 call.limit = timeout
             move(call, OPEN)
@@ -99,31 +113,56 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
                 break
             move(call, WITHDRAW)
             run = bridge.current_run()
-        if timeout is None:
-            _check_for_deadlock(call, running, worker_loop)
-        return _outcome(call, x, timeout, _wait_for(call, strategy, timeout))
+        if timeout is None and here is not NO_LOOP:
+            _check_for_deadlock(call, here)
+        done = _wait_for(call, strategy, timeout)
+        _take_variables(call)
+        if not done and call.leave():
+            raise _timed_out(call, timeout, still_runs=True)
+        call.x = None
+        if call.error is None:
+            return call.value
+        raise _error_of(call, x, timeout)
     except BaseException:
-        if call is None:
-            discard(x)
-        elif call.x is not None:  # no outcome: it was refused, or interrupted, maybe before it was posted
-            call.abort()
-            discard(x)
+        _drop(call, x)
         raise
     finally:
         if call is not None:
-            if pending:
-                leave(call)
-            call.let_go()
+            _let_go(call)
         del call, x  # the error's traceback holds this frame; see the head of _loop/task.py
 
 
-def _strategy_for(bridge: Owner, running: Any, how: str | Strategy | None) -> Strategy:
+def _let_go(call: BlockedCall) -> None:
+    if pending:
+        leave(call)
+    call.let_go()
+
+
+def _drop(call: BlockedCall | None, x: Any) -> None:
+    """Close a coroutine that was not started, and end a call without an outcome: it was refused, or interrupted."""
+    if call is None:
+        discard(x)
+    elif call.x is not None:
+        call.abort()
+        discard(x)
+
+
+def _check_switches(how: str | Strategy | None, x: Any) -> None:
+    """Refuse a strategy that is named in a call on the loop's own thread, unless it switches stacks."""
+    if how is not None and not getattr(resolve(how), "switches_stacks", False):
+        raise DeadlockError(
+            f"block_on({describe(x)}, strategy={how!r}) was called on the loop's own thread, which cannot wait in that "
+            "way for what it has to run itself; leave the strategy out, and the stack switches"
+        )
+
+
+def _strategy_for(bridge: Owner, how: str | Strategy | None, here: Answer) -> Strategy:
     """Return the strategy that the call names, or the bridge's.
 
     :raises StrategyUnavailable: it cannot be used here.
     """
     strategy = bridge.strategy if how is None else resolve(how)
-    if running is not None and isinstance(running, SwitchingLoop) and getattr(strategy, "runs_hub", False):
+    if isinstance(here.loop, SwitchingLoop) and here.runs_here and getattr(strategy, "runs_hub", False):
         # The greenlets of a loop's thread belong to the loop. None of them runs a hub for other greenlets.
         strategy = resolve("auto")
     reason = strategy.unavailable()
@@ -132,30 +171,20 @@ def _strategy_for(bridge: Owner, running: Any, how: str | Strategy | None) -> St
     return strategy
 
 
-def _context_for(kind: Kind, running: Any) -> tuple[Context | None, type[BlockedCall]]:
-    """Return a copy of this thread's context for the work, if it needs one, and the class of the call."""
-    if kind in _WITHOUT_CONTEXT:
-        return None, BlockedCall
-    context = copy_context()
-    name = library.get()
-    if name is not None and name != "asyncio":
-        context.run(library.set, None)
-    return context, asgiref.call_type(running) if _ASGIREF in _modules else BlockedCall
-
-
-def _call_on(
-    run: Run,
-    x: Any,
-    kind: Kind,
-    make: type[BlockedCall],
-    context: Context | None,
-    strategy: Strategy,
-    worker_loop: Any,
-) -> BlockedCall:
-    """Return a new call to the run's loop."""
+def _call_on(run: Run, x: Any, kind: Kind, strategy: Strategy, here: Answer) -> BlockedCall:
+    """Return a new call to the run's loop, with a copy of this thread's context if the work needs one."""
+    context: Context | None = None
+    make = BlockedCall
+    if kind not in _WITHOUT_CONTEXT:
+        context = copy_context()
+        name = library.get()
+        if name is not None and name != "asyncio":
+            context.run(library.set, None)
+        if _ASGIREF in _modules:
+            make = asgiref.call_type(here.loop if here.runs_here else None)
     route = run.post if kind not in ROUTED else route_of(run, x, kind)
     call = make(run, x, kind, route, context, strategy.waiter())
-    if worker_loop is run.loop and (route == run.post or kind is Kind.CONCURRENT):
+    if here.loop is run.loop and not here.runs_here and (route == run.post or kind is Kind.CONCURRENT):
         call.scope = worker_threads.scope_of_this_thread()
         if call.scope is not None:
             call.route = run.post
@@ -165,12 +194,12 @@ def _call_on(
     return call
 
 
-def _check_for_deadlock(call: BlockedCall, running: Any, worker_loop: Any) -> None:
+def _check_for_deadlock(call: BlockedCall, here: Answer) -> None:
     """Refuse a call without a limit that could never end."""
-    if running is not None:
+    if here.runs_here:
         deadlock.check(call)
-    elif call.kind is _FUTURE and worker_loop is not None:
-        deadlock.check_worker(call.x)
+    elif call.kind is _FUTURE and isinstance(here, Job):
+        deadlock.check_worker(call.x, here)
 
 
 def _wait_for(call: BlockedCall, strategy: Strategy, timeout: float | None) -> bool:
@@ -213,33 +242,28 @@ def _wait_for(call: BlockedCall, strategy: Strategy, timeout: float | None) -> b
 def _take_variables(call: BlockedCall) -> None:
     """Set in this thread what the work has set in its copy of the context."""
     before, context = call.began_with, call.context
-    if before is not None and context is not None:
-        if type(call) is BlockedCall:
-            take_variables(before, context)
-        else:
-            call.take_variables(before, context)
+    if before is None or context is None:
+        return
+    mappings = get_referents(before, context)
+    if len(mappings) != 2 or mappings[0] is not mappings[1]:  # otherwise nothing was set; see take_variables()
+        call.take_variables(before, context)
 
 
-def _outcome(call: BlockedCall, x: Any, timeout: float | None, done: bool) -> Any:
-    """Return the value of a call that has ended or was given up, or raise its error."""
+def _error_of(call: BlockedCall, x: Any, timeout: float | None) -> BaseException:
+    """Return the error to raise in the caller, of a call that has ended with one."""
+    error = call.error
+    assert error is not None
     try:
-        meter = call.run.meter
-        _take_variables(call)
-        if not done and call.leave():
-            meter.note("timed_out")
-            raise _timed_out(x, timeout, still_runs=True)
-        call.x = None
-        if call.error is None:
-            return call.value
-        if call.state is CANCELLED and is_cancellation(call.error):
-            meter.note("timed_out")
-            raise _timed_out(x, timeout, call.still_runs) from call.error
-        if isinstance(call.error, BridgeClosed):
+        if call.state is CANCELLED and is_cancellation(error):
+            timed_out = _timed_out(call, timeout, call.still_runs, x)
+            timed_out.__cause__ = error
+            return timed_out
+        if isinstance(error, BridgeClosed):
             discard(x)
-        meter.note(end_of(call.error))
-        raise call.error
+        call.run.meter.note(end_of(error))
+        return error
     finally:
-        del call, x  # as in block_on
+        del call, x, error  # as in block_on
 
 
 def _begin_and_wait(call: BlockedCall, limit: float | None) -> bool:
@@ -290,31 +314,14 @@ def _wait_patiently(call: BlockedCall, strategy: Strategy, seconds: float) -> bo
     return (has_rung(call) or _wait(call, seconds)) and _serve_and_wait(call, strategy, deadline, is_patient=True)
 
 
-def _block_here(loop: Any, x: Any, kind: Kind, timeout: float | None, how: str | Strategy | None) -> Any:
-    """Wait for x on the loop's own thread, where the stack switches."""
-    if how is not None and not getattr(resolve(how), "switches_stacks", False):
-        raise DeadlockError(
-            f"block_on({describe(x)}, strategy={how!r}) was called on the loop's own thread, which cannot wait in that "
-            "way for what it has to run itself; leave the strategy out, and the stack switches"
-        )
-    if not isinstance(loop, SwitchingLoop):
-        raise cannot_switch(loop, f"block_on({describe(x)})")
-    try:
-        return in_place.block(loop, x, kind, timeout)
-    finally:
-        if loop.stacks.interrupted:
-            in_place.raise_interrupt(loop)
-
-
 def run(bridge: Owner | None, function: Callable[[], Any]) -> Any:
     """Call a function in a task on the loop's thread; :meth:`bridge.Bridge.run` has the contract."""
-    running = get_running_loop()
-    if bridge is None and isinstance(running, SwitchingLoop):
+    here = where()
+    if bridge is None and here.runs_here and isinstance(here.loop, SwitchingLoop):
         return function()
-    if bridge is None:
-        bridge = bridge_of(running or worker_threads.loop_of_this_thread())
+    bridge = bridge or bridges.of(here)
     run = bridge.current_run()
-    if (running is not None and running is run.loop) or (run.calls_here and get_ident() == run.ident):
+    if (here.runs_here and here.loop is run.loop) or (run.calls_here and is_thread_of(run)):
         return function()
     return block_on(bridge, _called(function), None, None)
 
@@ -345,8 +352,9 @@ def _interrupted(call: BlockedCall, error: BaseException, patience: float, strat
         error.__context__ = call.error
 
 
-def _timed_out(x: Any, timeout: float | None, still_runs: bool) -> TimeoutError:
-    error = TimeoutError(f"{describe(x)} did not finish within {timeout} seconds")
+def _timed_out(call: BlockedCall, timeout: float | None, still_runs: bool, x: Any = None) -> TimeoutError:
+    error = TimeoutError(f"{describe(call.x if x is None else x)} did not finish within {timeout} seconds")
     if still_runs:
         error.add_note(_STILL_RUNS)
+    call.run.meter.note("timed_out")
     return error

@@ -59,6 +59,8 @@ from .state import (
 _ENDS = frozenset({ENDED, CANCELLED})
 # Futures, which may belong to another loop than the bridge's, or to none.
 ROUTED = frozenset({Kind.FUTURE, Kind.CONCURRENT})
+# A callable may return a Deferred.
+MAY_BE_DEFERRED = frozenset({Kind.DEFERRED, Kind.CALLABLE})
 _COROUTINE, _FUTURE = Kind.COROUTINE, Kind.FUTURE  # at a fifth of the cost of the attributes
 # Seconds between two checks that a foreign loop still runs, while a call waits for a Future of that loop.
 _FOREIGN_CHECK = 0.1
@@ -309,9 +311,10 @@ class Call:
         try:
             value = future.result()
         except BaseException as raised:
-            error = raised
+            # Without this frame, which would make a reference cycle.
+            error = set_traceback(raised, None if raised.__traceback__ is None else raised.__traceback__.tb_next)
         if error is not None:
-            trim(error)  # removes this frame too, which would make a reference cycle
+            trim(error)
             if future is self.x:
                 set_traceback(error, kept_traceback(future, error))
             self.end(None, error)

@@ -21,13 +21,13 @@ from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from .._loop.worker_threads import loop_here
 from .._private.abilities import lost, unavailable
 from .._private.rows import FUTURES
+from .._runs.runs import bridges
+from .._runs.where import where
 from .._values.kinds import describe
 from ..strategies import sleeping_waiter
 from ..strategies.interface import Waiter
-from .finder import bridge_of
 from .submit import WorkFuture
 from .waiting import waiter_here
 
@@ -208,7 +208,7 @@ def _waiter(verb: str, futures: Iterable[_Future]) -> Waiter:
     for future in futures:
         if isinstance(future, WorkFuture):
             future.check_place(f"bridge.{verb}")
-    return waiter_here(bridge_of(loop_here()).strategy) or sleeping_waiter()
+    return waiter_here(bridges.of(where()).strategy) or sleeping_waiter()
 
 
 def _checked(fs: Iterable[Any], verb: str) -> list[_Future]:

@@ -101,13 +101,13 @@ def _thread_of(run: Run) -> int | None:
     return ident
 
 
-def check_worker(task: Any) -> None:
+def check_worker(task: Any, job: worker_threads.Job) -> None:
     """Refuse a worker thread that blocks on the task that awaits the work it does.
 
+    :param job: that work.
     :raises DeadlockError: the worker and the task wait for each other.
     """
-    job = worker_threads.job_of_this_thread()
-    if job is None or not is_task(task) or lost(DEADLOCKS):
+    if not is_task(task) or lost(DEADLOCKS):
         return
     tasks: list[Any] = []
     each: Any = task

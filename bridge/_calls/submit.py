@@ -9,12 +9,11 @@ from contextvars import Context, copy_context
 from typing import Any
 
 from .._errors import BridgeClosed
-from .._loop.worker_threads import loop_here
 from .._private.abilities import lost, unavailable
-from .._private.cpython import get_running_loop
 from .._private.rows import FUTURES
 from .._runs.run import Owner, Run
-from .._threads.native import get_ident
+from .._runs.runs import bridges
+from .._runs.where import is_thread_of, where
 from .._values.context import library
 from .._values.deferreds import is_cancellation
 from .._values.kinds import Kind, describe, discard, kind_of
@@ -22,9 +21,8 @@ from .._values.origin import Origin, origin_of, shown
 from .._values.outcomes import set_traceback, trim
 from .._watch.records import records
 from .._watch.watchdog import watchdog
-from .call import ROUTED, Call, end_of, kept_traceback, route_of
+from .call import MAY_BE_DEFERRED, ROUTED, Call, end_of, kept_traceback, route_of
 from .conditions import PatientFuture
-from .finder import bridge_of
 from .state import CANCELLED, OPEN, WITHDRAW, move
 from .waiting import check_place
 
@@ -111,9 +109,7 @@ class WorkFuture(PatientFuture):
         :raises StrategyUnavailable: the work needs this very thread, whose loop cannot go on meanwhile.
         """
         try:
-            own = self._call
-            if own is not None and (get_running_loop() is not None or get_ident() == own.run.ident):
-                self._check_place("result", timeout)
+            self._check_place("result", timeout)
             return super().result(timeout)
         except BaseException as error:
             trim(error)
@@ -125,9 +121,7 @@ class WorkFuture(PatientFuture):
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return the error of the work, as any Future; None if it returned. It waits as :meth:`result` does."""
         try:
-            own = self._call
-            if own is not None and (get_running_loop() is not None or get_ident() == own.run.ident):
-                self._check_place("exception", timeout)
+            self._check_place("exception", timeout)
             error = super().exception(timeout)
         except BaseException as raised:
             trim(raised)
@@ -141,12 +135,13 @@ class WorkFuture(PatientFuture):
         :param verb: the function that waits, for the message.
         """
         own = self._call
-        if own is None or (get_running_loop() is None and get_ident() != own.run.ident):
-            return
-        if not self.done():
+        if own is not None and not self.done():
             check_place(own.run, f"{verb}() of {describe(self)}")
 
     def _check_place(self, method: str, timeout: float | None) -> None:
+        own = self._call
+        if own is None or not (where().runs_here or is_thread_of(own.run)):
+            return
         if timeout is None or timeout > 0:  # otherwise it does not wait
             if lost(FUTURES) and not self.done():
                 raise unavailable(FUTURES, "await bridge.as_future(future), or wait in a plain thread")
@@ -202,7 +197,7 @@ def submit(bridge: Owner | None, x: Any) -> WorkFuture:
     try:
         kind = kind_of(x)
         if bridge is None:
-            bridge = bridge_of(loop_here())
+            bridge = bridges.of(where(), kind in MAY_BE_DEFERRED)
         context = copy_context()
         if library.get() not in (None, "asyncio"):
             context.run(library.set, None)

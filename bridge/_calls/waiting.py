@@ -14,14 +14,13 @@ from .._loop import worker_threads
 from .._loop.switching import SwitchingLoop
 from .._loop.waiter import ScopeWaiter, StackWaiter
 from .._private.abilities import why_lost
-from .._private.cpython import get_running_loop
 from .._private.rows import SWITCHING
 from .._runs.run import Run
+from .._runs.runs import bridges
+from .._runs.where import NO_LOOP, OnLoop, Worker, is_thread_of, where
 from .._threads.condition import Condition
-from .._threads.native import get_ident
 from ..strategies import special_waiter
 from ..strategies.interface import Strategy, Waiter
-from .finder import bridge_of
 
 
 def waiter_here(strategy: Strategy | None) -> Waiter | None:
@@ -29,14 +28,15 @@ def waiter_here(strategy: Strategy | None) -> Waiter | None:
 
     :param strategy: the bridge's. Where it cannot be used, and for None, a strategy that fits the place is taken.
     """
-    running = get_running_loop()
-    if running is None:
-        if worker_threads.scope_of_this_thread() is not None:
-            waiter = _in_scope()
+    match where():
+        case OnLoop(SwitchingLoop() as loop):
+            return StackWaiter(loop)
+        case Worker(loop) if worker_threads.scope_of_this_thread() is not None:
+            waiter = _in_scope(loop)
             if waiter is not None:
                 return waiter
-    elif isinstance(running, SwitchingLoop):
-        return StackWaiter(running)
+        case _:
+            pass
     special = getattr(strategy, "special", None)
     if special is not None:
         found: Waiter | None = special()
@@ -47,11 +47,8 @@ def waiter_here(strategy: Strategy | None) -> Waiter | None:
     return None if getattr(other, "sleeps", False) else other
 
 
-def _in_scope() -> Waiter | None:
-    loop = worker_threads.loop_of_this_thread()
-    if loop is None:
-        return None
-    bridge = bridge_of(loop)
+def _in_scope(loop: Any) -> Waiter | None:
+    bridge = bridges.of(where())
     run = bridge.last_run
     if run is None or not run.has(loop) or run.over is not None:
         return None
@@ -67,7 +64,7 @@ class PatientCondition(Condition):
         """Return the waiter for this thread; None for a wait on a lock."""
         strategy = self.strategy
         special = getattr(strategy, "special", None)
-        if special is not None and get_running_loop() is None and worker_threads.scope_of_this_thread() is None:
+        if special is not None and where() is NO_LOOP:
             found: Waiter | None = special()  # the commonest case, with one call less
             return found
         return waiter_here(strategy)
@@ -80,12 +77,13 @@ def check_place(run: Run, call: str) -> None:
     :raises StrategyUnavailable: the loop that runs here cannot switch stacks.
     :raises DeadlockError: this is the thread of a loop that is starting or ending.
     """
-    running = get_running_loop()
-    if running is None:
-        if get_ident() == run.ident:
-            raise run.refusal_here(call)
-    elif running is run.loop and not isinstance(running, SwitchingLoop):
-        raise cannot_switch(running, call)
+    match where():
+        case OnLoop(loop):
+            if loop is run.loop and not isinstance(loop, SwitchingLoop):
+                raise cannot_switch(loop, call)
+        case _:
+            if is_thread_of(run):
+                raise run.refusal_here(call)
 
 
 def cannot_switch(loop: Any, call: str) -> StrategyUnavailable:

@@ -233,7 +233,7 @@ def contained(
 
     :param holder: its attribute ``work`` is set to the task, before coro takes its first step.
     """
-    driver = _driver(_steps(coro, loop, _NO_HOLDER if holder is None else holder, _cancels_noted_by(loop)))
+    driver = _driver(_steps(coro, loop, True if holder is None else holder, _cancels_noted_by(loop)))
     driver.send(None)
     return driver
 
@@ -263,8 +263,11 @@ def is_plain(waited: Any) -> bool:
     return type(waited) in _PLAIN or not is_deferred_type(waited.__class__)
 
 
-# The holder of a contained coroutine whose task nobody has to know before its first step.
-_NO_HOLDER = object()
+def _tell(holder: Any, loop: asyncio.AbstractEventLoop) -> bool:
+    """Set the holder's ``work`` to the current task. Return True, which stands for a holder that was told."""
+    if holder is not True:
+        holder.work = _current_task(loop)
+    return True
 
 
 async def _driver(steps: Any) -> Any:
@@ -277,9 +280,9 @@ _Yielding = Generator[Any, Any, Any]
 _EXITS = (SystemExit, KeyboardInterrupt)
 
 
+# Few locals: every task has this frame, and a task that blocks has it twice.
 @types.coroutine
 def _steps(coro: _Coro, loop: asyncio.AbstractEventLoop, holder: Any, noted: dict[Any, Any]) -> _Yielding:
-    # Few locals: every task has this frame, and a task that blocks has it twice.
     value: Any = None
     error: BaseException | None = None
     overtaken: Any = None  # the Future of a Deferred, or _Replaced
@@ -292,9 +295,7 @@ def _steps(coro: _Coro, loop: asyncio.AbstractEventLoop, holder: Any, noted: dic
         coro, overtaken = raised.coro, raised
     except BaseException as raised:
         error = raised
-    if holder is not None and holder is not _NO_HOLDER:
-        holder.work = _current_task(loop)
-        holder = _NO_HOLDER  # an error's traceback has this frame, and the holder may get the error
+    holder = holder and _tell(holder, loop)
     while True:
         try:
             # Outside `except`; see the head of this module.

@@ -1,19 +1,23 @@
 """The loop that a worker thread works for, and the cancel scope in which it works.
 
-A call that blocks in a worker thread of ``asyncio.to_thread``, ``deferToThread`` or ``anyio.to_thread`` on a loop of
-ours goes to that loop. Any other thread works for no loop.
+Known are the workers of a loop of ours, of a loop or reactor that is attached, and anyio's workers of any loop. The
+:class:`NoLoop` of a thread and its subclasses are answers of :func:`bridge._runs.where.where`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
+import inspect
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures.thread import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 from .._private.abilities import lost, unavailable
-from .._private.cpython import get_running_loop
+from .._private.cpython import idle_workers, works_for_a_loop
 from .._private.rows import SCOPES
 from .._threads import native
 
@@ -21,69 +25,169 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Job:
+class NoLoop:
+    """The place of a thread that runs no loop, and works for none."""
+
+    __slots__ = ()
+    loop: Any = None
+    runs_here = False  # whether the loop runs in this thread
+    is_unknown = False
+
+
+class UnknownWorker(NoLoop):
+    """The place of an executor's thread that works for a loop that is not ours, and that nobody has attached."""
+
+    __slots__ = ()
+    is_unknown = True
+
+
+class Worker(NoLoop):
+    """The place of a thread that works for a loop.
+
+    ``of_anyio``: it is one of anyio's workers, which serve one loop from their start to their end.
+    """
+
+    __slots__ = ("loop", "of_anyio")
+    __match_args__ = ("loop",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, of_anyio: bool = False) -> None:
+        self.loop = loop
+        self.of_anyio = of_anyio
+
+
+class Job(Worker):
     """One piece of work for an executor. ``future``: the loop's Future for it; None until the loop has returned it."""
 
-    __slots__ = ("future", "loop")
+    __slots__ = ("future",)
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+        super().__init__(loop)
         self.future: asyncio.Future[Any] | None = None
 
 
-class _Local(threading.local):
-    loop: asyncio.AbstractEventLoop | None
-    job: Job | None = None
+NO_LOOP, UNKNOWN_WORKER = NoLoop(), UnknownWorker()
 
 
-_local = _Local()
+class Here(threading.local):
+    """What this thread is, as far as is known without its running loop. ``place`` is missing until it is asked for."""
+
+    place: NoLoop
+
+
+here = Here()
+
+
+def place_of_this_thread() -> NoLoop:
+    """Return the place of this thread, whatever loop runs in it.
+
+    :raises StrategyUnavailable: it is an anyio worker, and anyio lacks a private name by which to find its loop.
+    """
+    try:
+        return here.place
+    except AttributeError:
+        _check_anyio()
+        here.place = _first_place()
+        return here.place
+
+
+def _first_place() -> NoLoop:
+    thread: Any = threading.current_thread()
+    backend = sys.modules.get("anyio._backends._asyncio")
+    worker_type: Any = getattr(backend, "WorkerThread", ())  # (): anyio is not imported, or lacks the class
+    if isinstance(thread, worker_type):
+        loop = getattr(thread, "loop", None)
+        return NO_LOOP if loop is None else Worker(loop, of_anyio=True)
+    if thread in idle_workers() and works_for_a_loop(thread, sys._getframe()):
+        return UNKNOWN_WORKER
+    return NO_LOOP
 
 
 def loop_of_this_thread() -> asyncio.AbstractEventLoop | None:
     """Return the loop that this worker thread works for, None in any other thread.
 
-    :raises StrategyUnavailable: it is an anyio worker, and anyio lacks a private name by which to find its loop.
+    :raises StrategyUnavailable: as :func:`place_of_this_thread`.
     """
-    try:
-        return _local.loop
-    except AttributeError:
-        _check_anyio()
-        # An anyio worker serves the same loop from its start to its end.
-        backend = sys.modules.get("anyio._backends._asyncio")
-        thread: Any = threading.current_thread()
-        worker_type: Any = getattr(backend, "WorkerThread", ())  # (): anyio is not imported, or lacks the class
-        _local.loop = getattr(thread, "loop", None) if isinstance(thread, worker_type) else None
-        return _local.loop
+    loop: asyncio.AbstractEventLoop | None = place_of_this_thread().loop
+    return loop
 
 
 def come_from(loop: asyncio.AbstractEventLoop | None) -> None:
     """Set the loop that this worker thread works for; None for no loop."""
-    _local.loop = loop
+    here.place = NO_LOOP if loop is None else Worker(loop)
 
 
 def forget_worker_loop() -> None:
     """After a fork: forget which loop this thread works for."""
-    _local.loop = None
-
-
-def job_of_this_thread() -> Job | None:
-    """Return the job that this executor thread runs for a loop of ours, None in any other thread."""
-    return _local.job
-
-
-def loop_here() -> asyncio.AbstractEventLoop | None:
-    """Return the loop that runs in this thread, else the loop that this worker thread works for."""
-    return get_running_loop() or loop_of_this_thread()
+    here.place = NO_LOOP
 
 
 def call_for(job: Job, func: Callable[..., T], *args: Any) -> T:
     """Call func in this thread as the given job of a loop."""
-    before = loop_of_this_thread(), _local.job
-    _local.loop, _local.job = job.loop, job
+    before = getattr(here, "place", None)
+    here.place = job
     try:
         return func(*args)
     finally:
-        _local.loop, _local.job = before
+        if before is None:
+            del here.place
+        else:
+            here.place = before
+
+
+def know_workers_of(loop: Any) -> None:
+    """Have the executors' threads that work for a loop know it, though the loop is not ours.
+
+    It stays so when a bridge detaches from the loop. A loop whose objects take no attributes stays as it is.
+    """
+    run_in_executor = loop.run_in_executor
+    if getattr(run_in_executor, "is_ours", False):
+        return
+
+    def run_known(executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        if executor is not None and not isinstance(executor, ThreadPoolExecutor):
+            future: asyncio.Future[Any] = run_in_executor(executor, func, *args)
+            return future
+        if loop.get_debug() and inspect.iscoroutinefunction(func):
+            raise TypeError("coroutines cannot be used with run_in_executor()")  # the loop would see call_for only
+        job = Job(loop)
+        job.future = run_in_executor(executor, call_for, job, func, *args)
+        return job.future
+
+    run_known.is_ours = True  # type: ignore[attr-defined]
+    with contextlib.suppress(AttributeError, TypeError):
+        loop.run_in_executor = run_known
+
+
+def know_threads_of(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
+    """Have the threads of a reactor's pool know which loop they work for. For an attached reactor.
+
+    :param loop: the reactor's, or what stands in for one. A later call replaces it.
+    """
+    known = reactor.getThreadPool
+    if not isinstance(known, _KnownPool):
+        reactor.getThreadPool = known = _KnownPool(known)
+    known.loop = loop
+
+
+class _KnownPool:
+    """Replaces the function that returns a reactor's pool, whose threads then know the loop that they work for."""
+
+    def __init__(self, get_pool: Callable[[], Any]) -> None:
+        self._get_pool = get_pool
+        self._pool: Any = None
+        self.loop: Any = None
+
+    def __call__(self) -> Any:
+        pool = self._get_pool()
+        if pool is not self._pool:
+            call = pool.callInThreadWithCallback
+
+            def call_known(on_result: Any, func: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+                call(on_result, call_for, Job(self.loop), functools.partial(func, *args, **kwargs))
+
+            pool.callInThreadWithCallback = call_known
+            self._pool = pool
+        return pool
 
 
 class PoolThread(native.Thread):

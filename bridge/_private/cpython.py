@@ -138,6 +138,7 @@ NAMES: tuple[Name, ...] = (
     Name(_POOL, "_threads", "reads", REPORTS, "a pool whose threads are all blocked", 0, _ALL),
     Name(_POOL, "_max_workers", "reads", REPORTS, "a pool whose threads are all blocked", 0, _ALL),
     Name(_POOL, "_work_queue", "reads", REPORTS, "the work that waits for a thread", 0, _ALL),
+    Name(_FUTURE, "_done_callbacks", "reads", REPORTS, "whether a thread works for a loop", 0, _ALL),
     Name(_FUTURE, "_waiters", "reads", REPORTS, "whether a thread waits for a Future", 0, _ALL),
     Name(_FUTURE, "_condition", "reads", REPORTS, "whether a thread stands still for a Future", 0, _ALL),
     # The rest.
@@ -238,3 +239,20 @@ def idle_workers() -> Any:
     The mapping is empty if the private name is gone.
     """
     return getattr(importlib.import_module("concurrent.futures.thread"), "_threads_queues", {})
+
+
+def works_for_a_loop(thread: Any, frame: Any) -> bool:
+    """Return whether an executor's thread, which runs the frame, does work for an asyncio loop of whatever class.
+
+    The default executor of asyncio's loop names its threads. The Future of any other work has a callback of asyncio's,
+    by which the loop gets the outcome; a piece of work that was given to the thread just now may not have it yet.
+    """
+    if thread.name.startswith("asyncio_"):
+        return True
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "concurrent.futures.thread":
+            future = getattr(frame.f_locals.get("self"), "future", None)
+            callbacks = list(getattr(future, "_done_callbacks", ()))
+            return any(getattr(each, "__module__", None) == "asyncio.futures" for each in callbacks)
+        frame = frame.f_back
+    return False

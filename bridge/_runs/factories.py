@@ -43,7 +43,7 @@ class OwnedRuns(Runs):
         engine.load()
         if process_exit.has_begun:
             return process_exit.run_of(self.last)
-        from .._loop.worker_threads import loop_here
+        from .where import loop_here
 
         run = self.last
         if run is not None and run.over is not None and run.has(loop_here()):
@@ -142,6 +142,18 @@ class AttachedRuns(Runs):
         self._is_parents = False  # this is a forked child, and the loop was running in the parent
         self.last = self._attach()
 
+    def know_workers(self) -> None:
+        """Have the worker threads of the loop, and of a reactor on it, know which loop they work for."""
+        from .._loop import worker_threads
+        from .._loop.base import BridgeLoop
+
+        if isinstance(self._loop, BridgeLoop):  # they know
+            return
+        if not self.last.calls_here:
+            worker_threads.know_workers_of(self._loop)
+        if self.last.reactor is not None:
+            worker_threads.know_threads_of(self.last.reactor, self._loop)
+
     def take_options(self, options: Options) -> None:
         """Replace the options, and apply ``stall_after`` to the current run."""
         super().take_options(options)
@@ -212,3 +224,9 @@ class AttachedRuns(Runs):
         self._is_parents = self._loop.is_running()
         if self.last is not None:  # None while another thread is attaching
             self.last.forget()
+
+
+class WorkersRuns(AttachedRuns):
+    """The same for a loop that nobody has attached, for calls of its worker threads."""
+
+    serves_workers_only = True

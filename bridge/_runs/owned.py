@@ -320,8 +320,10 @@ class LoopThread(Run):
 
     def _build(self) -> None:
         self.post = self.loop.post if isinstance(self.loop, BridgeLoop) else self.loop.call_soon_threadsafe
-        if not isinstance(self.loop, BridgeLoop) and self.loop.get_task_factory() is None:
-            self.loop.set_task_factory(deferring_factory)
+        if not isinstance(self.loop, BridgeLoop):
+            worker_threads.know_workers_of(self.loop)
+            if self.loop.get_task_factory() is None:
+                self.loop.set_task_factory(deferring_factory)
         # An executor of ours: on 3.11 the loop's shutdown_default_executor() waits without a time limit.
         self._executor = Workers(thread_name_prefix=self.thread.name)
         self.loop.set_default_executor(self._executor)

@@ -52,6 +52,7 @@ class Owner(Protocol):
     """The interface of a bridge to the calls."""
 
     strategy: Strategy  # of calls that name none
+    runs: Any  # its Runs; see runs.py, which imports this module
 
     # Return the run that accepts calls; start one if there is none.
     # It raises BridgeClosed if the bridge is closed or the loop ended as it started. An error that kept the loop from

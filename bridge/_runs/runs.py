@@ -29,6 +29,7 @@ class Runs:
     """The runs of one bridge. The subclasses define how the next run is made."""
 
     is_attached = False  # True if the program, and not the bridge, runs the loop
+    serves_workers_only = False  # True if nobody has attached the loop: its workers have found it
 
     def __init__(self, owner: Owner, options: Options) -> None:
         self._owner = weakref.ref(owner)
@@ -48,6 +49,9 @@ class Runs:
     def current(self) -> Run:
         """Return the run that accepts calls; :meth:`bridge._runs.run.Owner.current_run` has the contract."""
         raise NotImplementedError
+
+    def know_workers(self) -> None:
+        """Have the worker threads of a loop that was attached know which loop they work for."""
 
     def take_options(self, options: Options) -> None:
         """Use other options from now on."""
@@ -74,13 +78,22 @@ def registered() -> list[Runs]:
     return [runs for ref in _register.valuerefs() if (runs := ref()) is not None]
 
 
-def bridge_here(loop: asyncio.AbstractEventLoop | None) -> Any:
-    """Return the bridge that the loop belongs to, or None."""
-    if loop is not None:
-        for runs in registered():
-            if runs.last is not None and runs.last.has(loop) and (owner := runs.owner) is not None:
-                return owner
-    return None
+def bridge_of_loop(loop: asyncio.AbstractEventLoop, *, for_worker: bool = False) -> Any:
+    """Return the bridge that a loop belongs to, or None. A bridge that was attached, and closed, is none.
+
+    :param for_worker: a bridge that serves the loop's workers only will do, if there is no other.
+    """
+    found: Any = None
+    for runs in registered():
+        if runs.last is None or not runs.last.has(loop) or (runs.is_attached and runs.is_closed):
+            continue
+        owner = runs.owner
+        if owner is None or (runs.serves_workers_only and not for_worker):
+            continue
+        if not runs.serves_workers_only:
+            return owner
+        found = owner
+    return found
 
 
 def run_of_this_thread() -> Run | None:
@@ -91,6 +104,19 @@ def run_of_this_thread() -> Run | None:
         if run is not None and run.over is None and run.ident == ident:
             return run
     return None
+
+
+class _Bridges:
+    """``of(answer)`` returns the bridge of a call that names none, for an answer of :func:`bridge._runs.where.where`.
+
+    It takes a second argument: whether the work is a Deferred, or may return one. Such work goes to the loop of its
+    reactor. A higher room, ``_api/default.py``, sets the function.
+    """
+
+    of: Callable[..., Owner]
+
+
+bridges = _Bridges()
 
 
 class _Engine:

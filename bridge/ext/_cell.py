@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from .._api.default import default_bridge
 from .._loop.conversion import as_future
 from .._private.cpython import get_running_loop
-from .._runs.runs import bridge_here
+from .._runs.runs import bridge_of_loop
 from .._threads.native import current_frames
 from .._values.deferreds import is_deferred_type
 from .._values.outcomes import set_traceback, trim
@@ -116,7 +116,7 @@ class Cell:
         return asyncio.isfuture(value) and not value.done() and value.get_loop() is get_running_loop()
 
     def _runs_elsewhere(self, value: Any) -> bool:
-        return asyncio.isfuture(value) and bridge_here(value.get_loop()) is not default_bridge()
+        return asyncio.isfuture(value) and bridge_of_loop(value.get_loop()) is not default_bridge()
 
     def caller(self, function: Any) -> Any:
         """Return what calls the function on our loop, if it is one of asyncio's that make something on a running loop.

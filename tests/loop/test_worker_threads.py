@@ -153,15 +153,11 @@ def test_a_thread_that_serves_two_loops_knows_whose_work_it_does(default: Bridge
             assert pool.submit(work).result(PATIENCE) is default.loop  # given by no loop
 
 
-def test_a_worker_of_a_loop_of_the_users_own_class_finds_home_where_that_can_be_known(default: Bridge) -> None:
+def test_a_worker_of_a_loop_of_the_users_own_class_finds_home() -> None:
     with Bridge(install_reactor=False, loop_factory=asyncio.SelectorEventLoop) as bridge:
-        for worker, loop in (
-            (in_anyio_thread, bridge.loop),
-            (in_reactors_pool, bridge.loop),
-            (in_asyncio_thread, default.loop),
-        ):
+        for worker in (in_anyio_thread, in_reactors_pool, in_asyncio_thread):
             found = bridge.block_on(lambda worker=worker: worker(bridge, lambda: package.block_on(loop_here())))
-            assert found is loop
+            assert found is bridge.loop
 
 
 def test_a_thread_that_nobody_gave_work_calls_the_default_bridge(bridge: Bridge, default: Bridge) -> None:
