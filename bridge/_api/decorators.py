@@ -275,7 +275,7 @@ def _calls_for(thread: int, stack: object) -> bool:
 
     from .._calls.calling import Calling
 
-    bridge = bridge_of_loop(asyncio.get_running_loop(), for_worker=True)
+    bridge = bridge_of_loop(asyncio.get_running_loop(), for_anyio=True)
     if bridge is None:
         return False
     calls = [call for call in list(bridge.last_run.open) if getattr(call, "caller", None) == thread]

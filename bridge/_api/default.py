@@ -126,29 +126,28 @@ def find_bridge(here: Answer, may_be_deferred: bool = False) -> Bridge:
     :param may_be_deferred: the work is a Deferred, or a callable, which may return one.
     """
     found: Bridge | None = None
-    if here.loop is None:
-        if here.is_unknown:
-            _report_unknown()
-    elif here.runs_here:
-        found = bridge_of_loop(here.loop)
-    else:
-        found = _of_worker(here, may_be_deferred)
+    if here.loop is not None:
+        found = _bridge_of_loop(here, may_be_deferred)
+    elif here.is_unknown:
+        _report_unknown()
     return found or _default or default_bridge()
 
 
-def _of_worker(worker: Any, may_be_deferred: bool) -> Bridge | None:
-    """Return the bridge of a loop for a thread that works for it, making one if need be; None for the default one."""
-    loop = worker.loop
-    found: Bridge | None = bridge_of_loop(loop, for_worker=True)
+def _bridge_of_loop(here: Answer, may_be_deferred: bool) -> Bridge | None:
+    """Return the bridge of the loop that runs here, or that this thread works for; None for the default bridge."""
+    loop: Any = here.loop
+    found: Bridge | None = bridge_of_loop(loop, for_anyio=here.of_anyio)
     is_ours = _calls is not None and _calls.is_ours(loop)
-    if found is None and (is_ours or (worker.of_anyio and loop.is_running())):
+    if found is None and (is_ours or (here.of_anyio and loop.is_running())):
         with _lock:
-            found = bridge_of_loop(loop, for_worker=True)
+            found = bridge_of_loop(loop, for_anyio=here.of_anyio)
             if found is None:
                 found = Bridge.attach(loop) if is_ours else _for_workers_of(loop)
                 with contextlib.suppress(AttributeError):  # it takes none: the bridge lasts for this call
                     # The loop keeps the bridge for the next call.
                     setattr(loop, "bridge" if is_ours else "_bridge_of_workers", found)
+    if here.runs_here:
+        return found
     if found is None:
         _report_unknown()
     elif may_be_deferred and not is_ours and found.runs.is_attached and _is_elsewhere(found.runs.last.reactor):
@@ -157,7 +156,7 @@ def _of_worker(worker: Any, may_be_deferred: bool) -> Bridge | None:
 
 
 def _for_workers_of(loop: asyncio.AbstractEventLoop) -> Bridge:
-    """Return a bridge for the workers of a running loop that nobody has attached."""
+    """Return a bridge for anyio's workers of a running loop that nobody has attached."""
     from .._runs.factories import WorkersRuns
     from .._runs.options import Options
 

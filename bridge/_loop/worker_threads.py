@@ -17,7 +17,7 @@ from concurrent.futures.thread import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 from .._private.abilities import lost, unavailable
-from .._private.cpython import idle_workers, works_for_a_loop
+from .._private.cpython import works_for_a_loop
 from .._private.rows import SCOPES
 from .._threads import native
 
@@ -32,6 +32,7 @@ class NoLoop:
     loop: Any = None
     runs_here = False  # whether the loop runs in this thread
     is_unknown = False
+    of_anyio = False
 
 
 class UnknownWorker(NoLoop):
@@ -42,17 +43,20 @@ class UnknownWorker(NoLoop):
 
 
 class Worker(NoLoop):
-    """The place of a thread that works for a loop.
+    """The place of a thread that works for a loop."""
 
-    ``of_anyio``: it is one of anyio's workers, which serve one loop from their start to their end.
-    """
-
-    __slots__ = ("loop", "of_anyio")
+    __slots__ = ("loop",)
     __match_args__ = ("loop",)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, of_anyio: bool = False) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.of_anyio = of_anyio
+
+
+class AnyioWorker(Worker):
+    """The place of one of anyio's workers, which serves one loop from its start to its end."""
+
+    __slots__ = ()
+    of_anyio = True
 
 
 class Job(Worker):
@@ -96,10 +100,8 @@ def _first_place() -> NoLoop:
     worker_type: Any = getattr(backend, "WorkerThread", ())  # (): anyio is not imported, or lacks the class
     if isinstance(thread, worker_type):
         loop = getattr(thread, "loop", None)
-        return NO_LOOP if loop is None else Worker(loop, of_anyio=True)
-    if thread in idle_workers() and works_for_a_loop(thread, sys._getframe()):
-        return UNKNOWN_WORKER
-    return NO_LOOP
+        return NO_LOOP if loop is None else AnyioWorker(loop)
+    return UNKNOWN_WORKER if works_for_a_loop(thread, sys._getframe()) else NO_LOOP
 
 
 def loop_of_this_thread() -> asyncio.AbstractEventLoop | None:

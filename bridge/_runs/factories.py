@@ -227,6 +227,6 @@ class AttachedRuns(Runs):
 
 
 class WorkersRuns(AttachedRuns):
-    """The same for a loop that nobody has attached, for calls of its worker threads."""
+    """The same for a loop that nobody has attached, for calls of anyio's worker threads."""
 
     serves_workers_only = True

@@ -29,7 +29,7 @@ class Runs:
     """The runs of one bridge. The subclasses define how the next run is made."""
 
     is_attached = False  # True if the program, and not the bridge, runs the loop
-    serves_workers_only = False  # True if nobody has attached the loop: its workers have found it
+    serves_workers_only = False  # True if nobody has attached the loop, and a worker of anyio's has found it
 
     def __init__(self, owner: Owner, options: Options) -> None:
         self._owner = weakref.ref(owner)
@@ -78,17 +78,17 @@ def registered() -> list[Runs]:
     return [runs for ref in _register.valuerefs() if (runs := ref()) is not None]
 
 
-def bridge_of_loop(loop: asyncio.AbstractEventLoop, *, for_worker: bool = False) -> Any:
+def bridge_of_loop(loop: asyncio.AbstractEventLoop, *, for_anyio: bool = False) -> Any:
     """Return the bridge that a loop belongs to, or None. A bridge that was attached, and closed, is none.
 
-    :param for_worker: a bridge that serves the loop's workers only will do, if there is no other.
+    :param for_anyio: a bridge that serves anyio's workers of the loop only will do, if there is no other.
     """
     found: Any = None
     for runs in registered():
         if runs.last is None or not runs.last.has(loop) or (runs.is_attached and runs.is_closed):
             continue
         owner = runs.owner
-        if owner is None or (runs.serves_workers_only and not for_worker):
+        if owner is None or (runs.serves_workers_only and not for_anyio):
             continue
         if not runs.serves_workers_only:
             return owner

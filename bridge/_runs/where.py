@@ -5,10 +5,11 @@ answer                  the thread                                       ``bridg
                                                                          that names none
 ======================  ===============================================  ==============================================
 :class:`NoLoop`         runs no loop, and works for none                 the default bridge
-:class:`OnLoop`         runs a loop, ours or not                         the loop's bridge, else the default bridge
-:class:`Worker`         works for a loop: one of ours, one that was      the loop's bridge; if it has none, one for its
-                        attached, or any if it is a worker of anyio's    workers; the default bridge if it was attached
-                                                                         and the bridge is closed
+:class:`OnLoop`         runs a loop, ours or not                         the loop's bridge; one that is made for it if
+                                                                         the loop is ours; else the default bridge
+:class:`Worker`         works for a loop: one of ours, or one that was   the same; the default bridge with one report,
+                        attached                                         if the bridge that was attached is closed
+:class:`AnyioWorker`    anyio's, works for any loop                      the same; one that is made for such workers
 :class:`UnknownWorker`  an executor's, which works for any other loop    the default bridge, with one report a process
 ======================  ===============================================  ==============================================
 
@@ -38,7 +39,7 @@ class OnLoop:
     __slots__ = ("loop",)
     __match_args__ = ("loop",)
     runs_here = True
-    is_unknown = False
+    is_unknown = of_anyio = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
