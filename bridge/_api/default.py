@@ -157,10 +157,10 @@ def _bridge_of_loop(here: Answer, may_be_deferred: bool) -> Bridge | None:
 
 def _for_workers_of(loop: asyncio.AbstractEventLoop) -> Bridge:
     """Return a bridge for anyio's workers of a running loop that nobody has attached."""
-    from .._runs.factories import WorkersRuns
+    from .._runs.factories import AnyioRuns
     from .._runs.options import Options
 
-    return Bridge._with_runs(Options(name="attached"), functools.partial(WorkersRuns, loop=loop))
+    return Bridge._with_runs(Options(name="attached"), functools.partial(AnyioRuns, loop=loop))
 
 
 def _is_elsewhere(reactor: Any) -> bool:

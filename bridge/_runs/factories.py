@@ -226,7 +226,7 @@ class AttachedRuns(Runs):
             self.last.forget()
 
 
-class WorkersRuns(AttachedRuns):
+class AnyioRuns(AttachedRuns):
     """The same for a loop that nobody has attached, for calls of anyio's worker threads."""
 
-    serves_workers_only = True
+    serves_anyio_only = True

@@ -29,7 +29,7 @@ class Runs:
     """The runs of one bridge. The subclasses define how the next run is made."""
 
     is_attached = False  # True if the program, and not the bridge, runs the loop
-    serves_workers_only = False  # True if nobody has attached the loop, and a worker of anyio's has found it
+    serves_anyio_only = False  # True if nobody has attached the loop, and a worker of anyio's has found it
 
     def __init__(self, owner: Owner, options: Options) -> None:
         self._owner = weakref.ref(owner)
@@ -88,9 +88,9 @@ def bridge_of_loop(loop: asyncio.AbstractEventLoop, *, for_anyio: bool = False) 
         if runs.last is None or not runs.last.has(loop) or (runs.is_attached and runs.is_closed):
             continue
         owner = runs.owner
-        if owner is None or (runs.serves_workers_only and not for_anyio):
+        if owner is None or (runs.serves_anyio_only and not for_anyio):
             continue
-        if not runs.serves_workers_only:
+        if not runs.serves_anyio_only:
             return owner
         found = owner
     return found
