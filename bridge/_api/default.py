@@ -14,9 +14,9 @@ from .._runs.runs import bridge_here
 from .._threads.condition import new_lock
 from .._values.outcomes import trim
 from .._views.caller import Caller
-from .._views.facade import Facade
 from .bridge import Bridge
 from .engine import after_fork, calls_for, when_loaded
+from .verbs import Verbs
 
 if TYPE_CHECKING:
     import asyncio
@@ -308,8 +308,8 @@ def as_completed(
         raise
 
 
-class _DefaultViews(Facade):
-    """The views of the default bridge, or in a worker thread of another bridge of that bridge."""
+class _DefaultViews(Verbs):
+    """The views and verbs of the default bridge, or in a worker thread of another bridge of that bridge."""
 
     if not TYPE_CHECKING:
         block_on = staticmethod(block_on)
@@ -329,3 +329,5 @@ _default_views = _DefaultViews()
 blocking = _default_views.blocking
 iterate = _default_views.iterate
 enter = _default_views.enter
+call = _default_views.call
+map = _default_views.map

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Collection
 from contextvars import Context, copy_context
@@ -19,16 +18,14 @@ from .._threads.native import get_ident
 from .._values.context import library
 from .._values.deferreds import is_cancellation
 from .._values.kinds import Kind, describe, discard, kind_of
-from .._values.origin import Origin, origin_of, shown
+from .._values.origin import Origin, origin_of
 from .._values.outcomes import set_traceback, trim
-from .._watch.records import records
 from .._watch.watchdog import watchdog
 from .call import ROUTED, Call, end_of, kept_traceback, route_of
 from .conditions import PatientFuture
 from .finder import bridge_of
+from .unseen import Unseen, keep, tell
 from .waiting import check_place
-
-log = logging.getLogger("bridge")
 
 
 class SubmittedCall(Call):
@@ -57,8 +54,10 @@ class SubmittedCall(Call):
             future.end_cancelled()
         else:
             self.run.meter.note(end_of(self.error))
-            if not isinstance(self.error, BridgeClosed):  # every open call fails with that
-                future.unseen = describe(self.x), self.error, self.origin
+            # Every open call fails with BridgeClosed. Cancelled work has no error that asyncio would log either.
+            if not isinstance(self.error, BridgeClosed) and not is_cancellation(self.error):
+                future.unseen = Unseen(describe(self.x), self.error, self.origin)
+                keep(future)
             future.set_exception(self.error)
         future.forget()
         # A caller of the frames in the error's traceback may hold this call: see the head of _loop/task.py. Another
@@ -76,6 +75,12 @@ class SubmittedCall(Call):
         if future is not None:
             future._condition.on_wait = function
 
+    def _failed_late(self, future: Any) -> None:
+        error = future.exception()
+        if error is not None:
+            trim(error)
+            tell(Unseen(describe(self.x), error, self.origin, is_late=True))
+
     def forget(self, error: BaseException) -> bool:
         """Fail the Future in a forked child. Its work goes on in the parent only."""
         self.future.fail_in_child(error)
@@ -89,7 +94,8 @@ class WorkFuture(PatientFuture):
     """The Future of submitted work. ``cancel()`` is a request; the Future is cancelled when the work has ended."""
 
     # What was submitted, its error, and where submit() was called; None once a caller has asked for the error.
-    unseen: tuple[str, BaseException, Origin] | None = None
+    unseen: Unseen | None = None
+    _is_ignored = False
 
     def __init__(self, call: SubmittedCall) -> None:
         super().__init__()
@@ -97,13 +103,22 @@ class WorkFuture(PatientFuture):
         self.guard()
 
     def __del__(self) -> None:
-        unseen, self.unseen = self.unseen, None
+        unseen = self.take_unseen()
         if unseen is not None:
-            _log_unseen(*unseen)
+            tell(unseen)
+
+    def take_unseen(self) -> Unseen | None:
+        """Return the error that is to be logged, once."""
+        unseen, self.unseen = self.unseen, None
+        return None if self._is_ignored else unseen
 
     def forget(self) -> None:
         """Drop the call, which has ended."""
         self._call = None
+
+    def ignore(self) -> None:
+        """Do not log the error of the work: nobody will ask for it."""
+        self._is_ignored = True
 
     def result(self, timeout: float | None = None) -> Any:
         """Return the result of the work or raise its error, as any Future; the traceback does not grow.
@@ -232,11 +247,3 @@ def submit(bridge: Owner | None, x: Any) -> WorkFuture:
     except BaseException:
         discard(x)
         raise
-
-
-def _log_unseen(what: str, error: BaseException, origin: Origin) -> None:
-    """Log an error that no caller has asked for. Called as the Future is finalized, in any thread."""
-    text = f"submit({what}) failed, and nobody asked its Future for the error; it was called at:\n{shown(origin)}"
-    if log.isEnabledFor(logging.ERROR):
-        exc_info = type(error), error, error.__traceback__
-        records.handle(log.makeRecord("bridge", logging.ERROR, __file__, 0, text, (), exc_info))
