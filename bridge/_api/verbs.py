@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-from .._runs.run import Owner
 from .._values.outcomes import trim
 from .._views.facade import Facade
 from .engine import calls_for, load_on_a_loop
 
 if TYPE_CHECKING:
     import concurrent.futures
+
+    from .._runs.run import Owner
 
 T = TypeVar("T")
 
@@ -25,7 +26,7 @@ class Verbs(Facade):
 
     def _bridge_here(self) -> Owner:
         """Return the bridge that serves this thread."""
-        return cast(Owner, self.caller())
+        return cast("Owner", self.caller())
 
     @overload
     async def call(self, x: Awaitable[T]) -> T: ...

@@ -116,7 +116,10 @@ class _Calls:
         self._new.clear()
 
     def _begin(self, items: tuple[Any, ...]) -> WorkFuture:
-        return submit(self._owner, functools.partial(self._function, *items))
+        future = submit(self._owner, functools.partial(self._function, *items))
+        # Its error is raised in its turn or never: the map may be left, or kept by a traceback, before that.
+        future.ignore()
+        return future
 
     def take(self, is_ordered: bool) -> list[WorkFuture]:
         """Take the Future whose result comes next. Return it in a list, which is empty if it has not ended."""
@@ -173,6 +176,5 @@ class _Calls:
 def _cancel(futures: deque[WorkFuture]) -> None:
     """Cancel Futures. After an interrupt it may be called again, for those that are left."""
     while futures:
-        futures[0].ignore()
         futures[0].cancel()
         futures.popleft()

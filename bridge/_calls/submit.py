@@ -31,7 +31,7 @@ from .waiting import check_place
 class SubmittedCall(Call):
     """A call whose outcome goes to a Future."""
 
-    __slots__ = ("future", "origin")
+    __slots__ = ("future", "is_ignored", "origin")
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class SubmittedCall(Call):
     ) -> None:
         super().__init__(run, x, kind, route, context)
         self.future = WorkFuture(self)
+        self.is_ignored = False
         self.origin: Origin = ()
 
     def _tell(self) -> None:
@@ -77,7 +78,7 @@ class SubmittedCall(Call):
 
     def _failed_late(self, future: Any) -> None:
         error = future.exception()
-        if error is not None:
+        if error is not None and not isinstance(error, BridgeClosed) and not self.is_ignored:
             trim(error)
             tell(Unseen(describe(self.x), error, self.origin, is_late=True))
 
@@ -117,8 +118,11 @@ class WorkFuture(PatientFuture):
         self._call = None
 
     def ignore(self) -> None:
-        """Do not log the error of the work: nobody will ask for it."""
+        """Do not log the error of the work, even if nobody asks for it."""
         self._is_ignored = True
+        call = self._call
+        if call is not None:
+            call.is_ignored = True
 
     def result(self, timeout: float | None = None) -> Any:
         """Return the result of the work or raise its error, as any Future; the traceback does not grow.

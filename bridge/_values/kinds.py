@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import enum
+import functools
 import inspect
 from types import CoroutineType, FunctionType, MethodType
 from typing import Any
@@ -67,7 +68,12 @@ def discard(x: object) -> None:
 
 
 def describe(x: object) -> str:
-    """Return a short name of x for a message: a function's or coroutine's qualified name, else the repr."""
+    """Return a short name of x for a message: a function's or coroutine's qualified name, else the repr.
+
+    A ``functools.partial`` is named by its function. The repr of its arguments may be long, or different each time.
+    """
+    if isinstance(x, functools.partial):
+        return f"partial of {describe(x.func)}"
     name = getattr(x, "__qualname__", None)
     if isinstance(name, str):
         return f"{type(x).__name__} {name}"

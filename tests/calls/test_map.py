@@ -369,3 +369,33 @@ def test_an_interrupt_while_a_break_waits_for_the_cleanup_is_not_lost(bridge: Br
         leave()
         time.sleep(10)
     thread.join()
+
+
+def test_calls_of_a_map_that_a_traceback_keeps_say_nothing(bridge: Bridge, caplog: pytest.LogCaptureFixture) -> None:
+    """An error in a progress bar's own generator keeps the map alive, and its calls go on."""
+    goes_on = asyncio.Event()
+
+    async def work(item: int) -> int:
+        if item:
+            await goes_on.wait()
+            raise LookupError
+        return item
+
+    def bar() -> Iterator[int]:
+        for item in bridge.map(work, range(4), limit=3):
+            yield item
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        list(bar())
+
+    async def end() -> None:
+        goes_on.set()
+
+    bridge.block_on(end())
+    while bridge.stats().open:
+        bridge.block_on(asyncio.sleep(0.001))
+    del raised
+    gc.collect()
+    bridge.close()
+    assert not caplog.records

@@ -13,7 +13,7 @@ from places import shown
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred, succeed
 
 from bridge import Bridge, BridgeClosed, BridgeError, DeadlockError, StrategyUnavailable
-from bridge._values.kinds import Kind, kind_of
+from bridge._values.kinds import Kind, describe, kind_of
 
 
 async def value() -> str:
@@ -230,3 +230,7 @@ def test_a_future_of_the_loop_in_this_thread_is_a_deadlock(bridge: Bridge) -> No
         assert await task == "value"
 
     asyncio.run(main())
+
+
+def test_a_partial_is_named_by_its_function() -> None:
+    assert describe(functools.partial(len, range(10**6))) == "partial of builtin_function_or_method len"
