@@ -149,6 +149,13 @@ def _wrong_type(x: object) -> TypeError:
             f"cannot block on the async generator {x.__qualname__}: it gives many values, not one; write "
             f"'async for' inside a coroutine and block on that. {wanted}"
         )
+    if isinstance(x, list | tuple | set) and x and all(returned_kind(each) for each in x):
+        for each in x:
+            discard(each)
+        return TypeError(
+            f"cannot block on a {type(x).__name__} of awaitables; write block_on(lambda: asyncio.gather(*awaitables)) "
+            f"for a list of their results. {wanted}"
+        )
     if hasattr(x, "__aenter__"):
         return TypeError(
             f"cannot block on {describe(x)}: it is an async context manager; write 'async with' inside a coroutine "
