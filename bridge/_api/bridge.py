@@ -17,8 +17,8 @@ from .._errors import BridgeError
 from .._runs.runs import Runs, bridge_of_loop
 from .._values.outcomes import trim
 from .._views.caller import Caller
-from .._views.facade import Facade
 from .engine import calls_for, flush_log, when_loaded
+from .verbs import Verbs
 
 if TYPE_CHECKING:
     import asyncio
@@ -43,7 +43,7 @@ def _use(calls: ModuleType) -> None:
     _calls = calls
 
 
-class Bridge(Facade):
+class Bridge(Verbs):
     """A loop thread of its own, with the calls into it; the first call starts it, or ``with``.
 
     ::

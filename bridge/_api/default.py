@@ -18,9 +18,9 @@ from .._threads.condition import new_lock
 from .._values.origin import origin_of, shown
 from .._values.outcomes import is_machinery, trim
 from .._views.caller import Caller
-from .._views.facade import Facade
 from .bridge import Bridge
 from .engine import after_fork, calls_for, when_loaded
+from .verbs import Verbs
 
 if TYPE_CHECKING:
     import asyncio
@@ -377,8 +377,8 @@ def as_completed(
         raise
 
 
-class _DefaultViews(Facade):
-    """The views of the default bridge, or in a worker thread of another bridge of that bridge."""
+class _DefaultViews(Verbs):
+    """The views and verbs of the default bridge, or in a worker thread of another bridge of that bridge."""
 
     if not TYPE_CHECKING:
         block_on = staticmethod(block_on)
@@ -398,3 +398,5 @@ _default_views = _DefaultViews()
 blocking = _default_views.blocking
 iterate = _default_views.iterate
 enter = _default_views.enter
+call = _default_views.call
+map = _default_views.map

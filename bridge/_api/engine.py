@@ -42,6 +42,25 @@ def calls_for(x: Any = None) -> ModuleType:
         raise
 
 
+async def load_on_a_loop(x: Any) -> None:
+    """Load the calls as :func:`calls_for` does, but in a worker thread if an asyncio loop runs in this one."""
+    import asyncio
+
+    if _calls is None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # the coroutine runs under another library
+            loop = None
+        if loop is not None:
+            try:
+                await loop.run_in_executor(None, load)
+            except BaseException:
+                if isinstance(x, CoroutineType):
+                    x.close()
+                raise
+    calls_for(x)
+
+
 def load() -> ModuleType:
     """Load the calls, once.
 

@@ -127,6 +127,9 @@ class Call:
         """Drop the call in a forked child. Return whether the thread that forked waits for it."""
         raise NotImplementedError
 
+    def _failed_late(self, future: Any) -> None:
+        """Take up the error of work that has ended after its loop's end had failed the call; else asyncio logs it."""
+
     # On any thread.
 
     @property
@@ -302,8 +305,10 @@ class Call:
 
     def _future_done(self, future: Any) -> None:
         """End the call with the outcome of a task, or of a Future of asyncio or ``concurrent.futures``."""
-        if self not in self.run.open:  # the caller has left; an error is left for asyncio to log
+        if self not in self.run.open:  # the caller has left
             move(self, END)
+            if self.run.over is not None and not future.cancelled():
+                self._failed_late(future)
             return
         # The caller is notified outside ``except``; see the head of this module.
         value: Any = None

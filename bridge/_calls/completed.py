@@ -58,7 +58,7 @@ def _wait(futures: list[_Future], timeout: float | None, return_when: str) -> No
         try:
             listener.begin()
             if not _is_enough(futures, return_when):
-                listener.wait(_waiter("wait", futures), timeout)
+                listener.wait(waiter_for("wait", futures), timeout)
         finally:
             listener.end()
     finally:
@@ -90,7 +90,7 @@ def as_completed(fs: Iterable[Any], timeout: float | None) -> Iterator[Any]:
                 left = None if end is None else end - monotonic()
                 if left is not None and left < 0:
                     raise TimeoutError(f"{len(listener.futures)} (of {total}) futures unfinished")
-                listener.wait(_waiter("as_completed", listener.futures), left)
+                listener.wait(waiter_for("as_completed", listener.futures), left)
         finally:
             listener.end()
     finally:
@@ -133,6 +133,14 @@ class Listener:
             ring()
 
     # Called by the thread that waits.
+
+    def join(self, future: _Future) -> None:
+        """Listen to one more Future, which may have ended already. :meth:`take` then returns it."""
+        self.futures.add(future)
+        self._unfinished.add(future)
+        _waiters_of(future).append(self)
+        if _has_ended(future):
+            self._add(future, False)
 
     def begin(self) -> None:
         """Join the waiters of every Future, and note which Futures have ended already."""
@@ -200,7 +208,7 @@ def _in_one_go(*steps: Callable[[], object]) -> None:
     deque(map(operator.call, steps), 0)
 
 
-def _waiter(verb: str, futures: Iterable[_Future]) -> Waiter:
+def waiter_for(verb: str, futures: Iterable[_Future]) -> Waiter:
     """Return a waiter that fits this place.
 
     :raises BridgeError: the work of one of the Futures needs this thread, where it cannot go on meanwhile.

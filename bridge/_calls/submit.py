@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Collection
 from contextvars import Context, copy_context
@@ -17,22 +16,20 @@ from .._runs.where import is_thread_of, where
 from .._values.context import library
 from .._values.deferreds import is_cancellation
 from .._values.kinds import Kind, describe, discard, kind_of
-from .._values.origin import Origin, origin_of, shown
+from .._values.origin import Origin, origin_of
 from .._values.outcomes import set_traceback, trim
-from .._watch.records import records
 from .._watch.watchdog import watchdog
 from .call import MAY_BE_DEFERRED, ROUTED, Call, end_of, kept_traceback, route_of
 from .conditions import PatientFuture
 from .state import CANCELLED, OPEN, WITHDRAW, move
+from .unseen import Unseen, keep, tell
 from .waiting import check_place
-
-log = logging.getLogger("bridge")
 
 
 class SubmittedCall(Call):
     """A call whose outcome goes to a Future."""
 
-    __slots__ = ("future", "origin")
+    __slots__ = ("future", "is_ignored", "origin")
 
     def __init__(
         self,
@@ -44,6 +41,7 @@ class SubmittedCall(Call):
     ) -> None:
         super().__init__(run, x, kind, route, context)
         self.future = WorkFuture(self)
+        self.is_ignored = False
         self.origin: Origin = ()
 
     def _tell(self) -> None:
@@ -55,8 +53,10 @@ class SubmittedCall(Call):
             future.end_cancelled()
         else:
             self.run.meter.note(end_of(self.error))
-            if not isinstance(self.error, BridgeClosed):  # every open call fails with that
-                future.unseen = describe(self.x), self.error, self.origin
+            # Every open call fails with BridgeClosed. Cancelled work has no error that asyncio would log either.
+            if not isinstance(self.error, BridgeClosed) and not is_cancellation(self.error):
+                future.unseen = Unseen(describe(self.x), self.error, self.origin)
+                keep(future)
             future.set_exception(self.error)
         future.drop_call()
         # A caller of the frames in the error's traceback may hold this call: see the head of _loop/task.py. Another
@@ -74,6 +74,12 @@ class SubmittedCall(Call):
         if future is not None:
             future._condition.on_wait = function
 
+    def _failed_late(self, future: Any) -> None:
+        error = future.exception()
+        if error is not None and not isinstance(error, BridgeClosed) and not self.is_ignored:
+            trim(error)
+            tell(Unseen(describe(self.x), error, self.origin, is_late=True))
+
     def after_fork(self, error: BaseException) -> bool:
         """Fail the Future in a forked child. Its work goes on in the parent only."""
         self.future.fail_in_child(error)
@@ -84,7 +90,8 @@ class WorkFuture(PatientFuture):
     """The Future of submitted work. ``cancel()`` is a request; the Future is cancelled when the work has ended."""
 
     # What was submitted, its error, and where submit() was called; None once a caller has asked for the error.
-    unseen: tuple[str, BaseException, Origin] | None = None
+    unseen: Unseen | None = None
+    _is_ignored = False
 
     def __init__(self, call: SubmittedCall) -> None:
         super().__init__()
@@ -92,13 +99,25 @@ class WorkFuture(PatientFuture):
         self.guard()
 
     def __del__(self) -> None:
-        unseen, self.unseen = self.unseen, None
+        unseen = self.take_unseen()
         if unseen is not None:
-            _log_unseen(*unseen)
+            tell(unseen)
+
+    def take_unseen(self) -> Unseen | None:
+        """Return the error that is to be logged, once."""
+        unseen, self.unseen = self.unseen, None
+        return None if self._is_ignored else unseen
 
     def drop_call(self) -> None:
         """Drop the call, which has ended."""
         self._call = None
+
+    def ignore(self) -> None:
+        """Do not log the error of the work, even if nobody asks for it."""
+        self._is_ignored = True
+        call = self._call
+        if call is not None:
+            call.is_ignored = True
 
     def result(self, timeout: float | None = None) -> Any:
         """Return the result of the work or raise its error, as any Future; the traceback does not grow.
@@ -223,11 +242,3 @@ def submit(bridge: Owner | None, x: Any) -> WorkFuture:
     except BaseException:
         discard(x)
         raise
-
-
-def _log_unseen(what: str, error: BaseException, origin: Origin) -> None:
-    """Log an error that no caller has asked for. Called as the Future is finalized, in any thread."""
-    text = f"submit({what}) failed, and nobody asked its Future for the error; it was called at:\n{shown(origin)}"
-    if log.isEnabledFor(logging.ERROR):
-        exc_info = type(error), error, error.__traceback__
-        records.handle(log.makeRecord("bridge", logging.ERROR, __file__, 0, text, (), exc_info))

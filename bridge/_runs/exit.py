@@ -62,6 +62,7 @@ class Exit:
         self._is_ending_calls = False
         self._child = 0  # the id of the multiprocessing child in which watch_child() has registered
         self._refusing: set[Run] = set()  # runs whose grace period is over
+        self.reports: list[Callable[[], object]] = []  # called when the loops have ended, to log what is left to say
 
     def watch(self) -> None:
         """Register with Python's exit. Called before the first bridge starts, and again if that was interrupted.
@@ -216,10 +217,27 @@ class Exit:
             from .._watch.records import records
 
             with contextlib.suppress(KeyboardInterrupt):
+                for report in self.reports:
+                    report()
                 records.flush(_LOG)
+        _keep_status()
 
 
 process_exit = Exit()
+
+
+def _keep_status() -> None:
+    """Have a process whose program was ended by Ctrl-C exit with the status that says so.
+
+    CPython notes such an end in a flag, which it clears whenever some thread compiles and runs a string: as the loops'
+    threads do while they end, in imports. A shell would then see status 1 and go on with its script.
+    """
+    error = getattr(sys, "last_value", None)
+    frame = error.__traceback__.tb_frame if isinstance(error, KeyboardInterrupt) and error.__traceback__ else None
+    # The prompt of a Python shell has not ended by it.
+    if frame is not None and frame.f_back is None and not hasattr(sys, "ps1"):
+        with contextlib.suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt")
 
 
 def _begin_after_main_thread(begin: Callable[[], object]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import enum
+import functools
 import inspect
 from types import CoroutineType, FunctionType, MethodType
 from typing import Any
@@ -67,7 +68,12 @@ def discard(x: object) -> None:
 
 
 def describe(x: object) -> str:
-    """Return a short name of x for a message: a function's or coroutine's qualified name, else the repr."""
+    """Return a short name of x for a message: a function's or coroutine's qualified name, else the repr.
+
+    A ``functools.partial`` is named by its function. The repr of its arguments may be long, or different each time.
+    """
+    if isinstance(x, functools.partial):
+        return f"partial of {describe(x.func)}"
     name = getattr(x, "__qualname__", None)
     if isinstance(name, str):
         return f"{type(x).__name__} {name}"
@@ -142,6 +148,13 @@ def _wrong_type(x: object) -> TypeError:
         return TypeError(
             f"cannot block on the async generator {x.__qualname__}: it gives many values, not one; write "
             f"'async for' inside a coroutine and block on that. {wanted}"
+        )
+    if isinstance(x, list | tuple | set) and x and all(returned_kind(each) for each in x):
+        for each in x:
+            discard(each)
+        return TypeError(
+            f"cannot block on a {type(x).__name__} of awaitables; write block_on(lambda: asyncio.gather(*awaitables)) "
+            f"for a list of their results. {wanted}"
         )
     if hasattr(x, "__aenter__"):
         return TypeError(

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from queue import SimpleQueue
+from collections.abc import Callable, Hashable
+from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .._threads import native
 from .._threads.condition import new_lock
 from .._threads.latch import Latch
 
 THREAD = "bridge-log"
+# Seconds in which occurrences of the same kind are gathered for one record.
+_GATHER = 0.1
 
 
 class Observer(Protocol):
@@ -30,6 +33,13 @@ class Observer(Protocol):
         ...
 
 
+class Repeatable(NamedTuple):
+    """What may occur many times at once, and then is logged as one record."""
+
+    key: Hashable  # that all occurrences share
+    record: Callable[[int], logging.LogRecord]  # the record for so many occurrences
+
+
 class Records:
     """The queue of records, and the thread that handles them. The thread lives while a loop of some bridge runs."""
 
@@ -41,7 +51,7 @@ class Records:
         """After a fork: forget the thread, which the child lacks, and the records, which the parent handles."""
         self._lock = new_lock()
         self._users: set[object] = set()
-        self._records: SimpleQueue[logging.LogRecord | Latch | None] = SimpleQueue()
+        self._records: SimpleQueue[logging.LogRecord | Repeatable | Latch | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None  # the last thread that was told to end
         self._starting = native.allocate_lock()
@@ -74,12 +84,13 @@ class Records:
                 self._ending, self._thread = self._thread, None
                 self._records.put(None)
 
-    def handle(self, record: logging.LogRecord) -> None:
+    def handle(self, record: logging.LogRecord | Repeatable) -> None:
         """Pass a record to the handlers of its logger. While a loop runs this only queues it.
 
         Takes no lock: a finalizer or a signal handler may call it while the same thread is inside it.
         """
         if not self._users:
+            record = record.record(1) if isinstance(record, Repeatable) else record
             logging.getLogger(record.name).handle(record)
             return
         self._records.put(record)
@@ -96,17 +107,26 @@ class Records:
                 self._starting.release()
 
     def _run(self) -> None:
-        while (record := self._records.get()) is not None:
-            if isinstance(record, Latch):
-                record.open()
-                continue
+        gathered: dict[Hashable, list[Repeatable]] = {}
+        deadline = 0.0
+        while True:
             try:
-                logging.getLogger(record.name).handle(record)
-            except Exception:  # from a filter: logging itself prints the errors of handlers
-                if logging.raiseExceptions:
-                    import traceback
-
-                    traceback.print_exc()
+                item = self._records.get(timeout=max(0.0, deadline - monotonic()) if gathered else None)
+            except Empty:
+                _log_gathered(gathered)
+                continue
+            if isinstance(item, Repeatable):
+                if not gathered:
+                    deadline = monotonic() + _GATHER
+                gathered.setdefault(item.key, []).append(item)
+                continue
+            _log_gathered(gathered)
+            if item is None:
+                return
+            if isinstance(item, Latch):
+                item.open()
+            else:
+                _log(item)
 
     def flush(self, seconds: float) -> bool:
         """Wait until the records so far are handled. Return False on time-out, after so many seconds."""
@@ -122,6 +142,22 @@ class Records:
         if ending is not None:
             ending.join(seconds)
         return handled.wait(max(0.0, deadline - monotonic())) and (ending is None or not ending.is_alive())
+
+
+def _log(record: logging.LogRecord) -> None:
+    try:
+        logging.getLogger(record.name).handle(record)
+    except Exception:  # from a filter: logging itself prints the errors of handlers
+        if logging.raiseExceptions:
+            import traceback
+
+            traceback.print_exc()
+
+
+def _log_gathered(gathered: dict[Hashable, list[Repeatable]]) -> None:
+    for same in gathered.values():
+        _log(same[0].record(len(same)))
+    gathered.clear()
 
 
 records = Records()

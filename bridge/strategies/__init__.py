@@ -48,10 +48,7 @@ class _Registry:
 
     def register(self, strategy: Strategy, replace: bool) -> None:
         if not isinstance(strategy, Strategy):
-            raise TypeError(
-                f"{strategy!r} is not a strategy: it needs a 'name' and the methods 'unavailable' and 'waiter' "
-                "(bridge.Strategy)"
-            )
+            raise _not_a_strategy(strategy)
         with self._lock:
             if (strategy.name in self._registered or strategy.name in _BUILT_IN) and not replace:
                 raise ValueError(
@@ -160,11 +157,20 @@ def resolve(spec: str | Strategy) -> Strategy:
     if not isinstance(spec, str):
         if isinstance(spec, Strategy):  # pyright: ignore[reportUnnecessaryIsInstance] - users may pass anything
             return spec
-        raise TypeError(f"a strategy is given by its name or as an object of its own, not as {spec!r}")
+        raise _not_a_strategy(spec)
     strategy = _registry.find(spec)
     if strategy is None:
         raise StrategyUnavailable(f"there is no strategy {spec!r}; {_available_strategies()}")
     return strategy
+
+
+def _not_a_strategy(x: object) -> TypeError:
+    parts = ["name", "unavailable", "waiter"]
+    lacking = [repr(each) for each in parts if not hasattr(x, each)]
+    return TypeError(
+        f"{x!r} is not a strategy: it lacks {', '.join(lacking)}. A strategy is given by its name, such as 'event', or "
+        "as an object with a 'name' and the methods 'unavailable' and 'waiter' (bridge.Strategy)"
+    )
 
 
 def special_waiter() -> Waiter | None:

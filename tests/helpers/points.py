@@ -8,12 +8,17 @@ returns, in 3.15 they are not: test_locks_that_real_signals_hit_are_never_left_h
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
 from collections.abc import Callable
 from types import FrameType
 
 # Whether profile functions are called as the __enter__ of a with statement returns, though no signal is handled there.
 _NO_POINT = sys.version_info >= (3, 15)
+
+# An exception of a profile function that is called as a generator goes on ends it there, without its ``finally``. That
+# of a signal handler does not.
+_DROPS_GENERATORS = sys.version_info < (3, 12)
 
 
 def interrupt(do: Callable[[], object], at: int, within: Callable[..., object] | None = None) -> str:
@@ -27,6 +32,8 @@ def interrupt(do: Callable[[], object], at: int, within: Callable[..., object] |
     def profile(frame: FrameType, event: str, arg: object) -> None:
         nonlocal count, point
         if event == "c_return" and _NO_POINT and getattr(arg, "__name__", "") == "__enter__":
+            return
+        if event == "call" and _DROPS_GENERATORS and frame.f_code.co_flags & inspect.CO_GENERATOR:
             return
         if event in ("call", "c_return") and (code is None or frame.f_code is code):
             count += 1

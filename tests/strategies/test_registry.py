@@ -17,7 +17,7 @@ from isolated import isolated
 from places import usable
 
 import bridge
-from bridge import Bridge, Strategy, StrategyUnavailable, Waiter, register_strategy, strategies
+from bridge import Bridge, Strategy, StrategyUnavailable, Waiter, block_on, register_strategy, strategies
 from bridge import strategies as listed
 from bridge.strategies import _registry
 
@@ -90,8 +90,9 @@ def test_what_is_no_strategy_is_refused() -> None:
     class Half:
         name = "half"
 
-    with pytest.raises(TypeError, match="is not a strategy: it needs a 'name'"):
-        register_strategy(Half())  # type: ignore[arg-type]
+    for use in (register_strategy, lambda half: Bridge(strategy=half), lambda half: block_on(int, strategy=half)):
+        with pytest.raises(TypeError, match="is not a strategy: it lacks 'unavailable', 'waiter'"):
+            use(Half())  # type: ignore[arg-type]
 
 
 def test_an_unknown_name_lists_those_that_are_there() -> None:

@@ -138,6 +138,25 @@ def futures_to_wait_for(pool: concurrent.futures.Executor) -> None:
     wait(futures, "soon")  # type: ignore[arg-type]
 
 
+def many(own: Bridge) -> None:
+    assert_type(list(bridge.map(with_argument, range(3), limit=2, ordered=False, timeout=1.5)), list[str])
+    assert_type(list(own.map(inline, [1])), list[list[bytes]])
+    assert_type(next(own.map(lambda: concurrent_future(), [1])), float)
+    assert_type(next(own.map(ord, "ab")), int)
+    own.map(with_argument, [1]).close()
+    own.map(1, [1])  # type: ignore[call-overload]
+    own.map(with_argument, 1)  # type: ignore[call-overload]
+
+
+async def from_another_loop(own: Bridge) -> None:
+    assert_type(await bridge.call(coroutine()), str)
+    assert_type(await own.call(coroutine), str)
+    assert_type(await own.call(deferred), bytes)
+    assert_type(await own.call(concurrent_future), float)
+    assert_type(await own.call(plain), int)
+    await own.call(1)  # type: ignore[call-overload]
+
+
 def methods_of_a_bridge() -> None:
     with Bridge("name", install_reactor=False, strategy="queue", stall_after=None, shutdown_timeout=1) as own:
         assert_type(own, Bridge)

@@ -13,7 +13,7 @@ from places import shown
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred, succeed
 
 from bridge import Bridge, BridgeClosed, BridgeError, DeadlockError, StrategyUnavailable
-from bridge._values.kinds import Kind, kind_of
+from bridge._values.kinds import Kind, describe, kind_of
 
 
 async def value() -> str:
@@ -230,3 +230,16 @@ def test_a_future_of_the_loop_in_this_thread_is_a_deadlock(bridge: Bridge) -> No
         assert await task == "value"
 
     asyncio.run(main())
+
+
+def test_a_partial_is_named_by_its_function() -> None:
+    assert describe(functools.partial(len, range(10**6))) == "partial of builtin_function_or_method len"
+
+
+@pytest.mark.parametrize("many", [list, tuple, set])
+def test_several_awaitables_at_once_are_refused_with_what_works(bridge: Bridge, many: Any) -> None:
+    with pytest.raises(TypeError, match=r"write block_on\(lambda: asyncio.gather\(\*awaitables\)\)"):
+        bridge.block_on(many([value(), value()]))  # and both are closed
+    assert bridge.block_on(lambda: asyncio.gather(value(), succeed("fired"))) == ["value", "fired"]
+    with pytest.raises(TypeError, match="cannot block on"):
+        bridge.block_on(many([1]))
