@@ -90,6 +90,7 @@ class Call:
         "x",
     )  # fmt: skip
     waits = False  # whether a thread waits for it
+    tells_late = False  # whether it tells of an error that comes too late for its caller; else asyncio or Twisted does
 
     def __init__(
         self,
@@ -127,8 +128,8 @@ class Call:
         """Drop the call in a forked child. Return whether the thread that forked waits for it."""
         raise NotImplementedError
 
-    def _failed_late(self, future: Any) -> None:
-        """Take up the error of work that has ended after its loop's end had failed the call; else asyncio logs it."""
+    def _failed_late(self, error: BaseException | None) -> None:
+        """Tell of an error that comes after the end of the loop has failed the call. Called if ``tells_late``."""
 
     # On any thread.
 
@@ -307,8 +308,8 @@ class Call:
         """End the call with the outcome of a task, or of a Future of asyncio or ``concurrent.futures``."""
         if self not in self.run.open:  # the caller has left
             move(self, END)
-            if self.run.over is not None and not future.cancelled():
-                self._failed_late(future)
+            if self.tells_late and self.run.over is not None and not future.cancelled():
+                self._failed_late(future.exception())
             return
         # The caller is notified outside ``except``; see the head of this module.
         value: Any = None
@@ -330,8 +331,12 @@ class Call:
 
     def _fired(self, result: Any) -> Any:
         if isinstance(result, deferreds.failure):
-            if self.run.over is not None and isinstance(result.value, BridgeClosed) and not self.is_open:
-                return None  # the loop's end has failed this call, and one in a worker thread; not to be logged
+            if self.run.over is not None and not self.is_open:  # the loop's end has failed this call
+                if isinstance(result.value, BridgeClosed):  # and one in a worker thread; not to be logged
+                    return None
+                if self.tells_late and self.kind is Kind.CALLABLE:  # else the user has the Deferred, and Twisted logs
+                    self._failed_late(deferreds.error_of(result))
+                    return None
             work = self.work
             if work is not None and threading.get_ident() != self.run.ident:
                 deferreds.note_raised(work, result)

@@ -30,6 +30,7 @@ class SubmittedCall(Call):
     """A call whose outcome goes to a Future."""
 
     __slots__ = ("future", "is_ignored", "origin")
+    tells_late = True
 
     def __init__(
         self,
@@ -74,9 +75,10 @@ class SubmittedCall(Call):
         if future is not None:
             future._condition.on_wait = function
 
-    def _failed_late(self, future: Any) -> None:
-        error = future.exception()
-        if error is not None and not isinstance(error, BridgeClosed) and not self.is_ignored:
+    def _failed_late(self, error: BaseException | None) -> None:
+        if error is None or isinstance(error, BridgeClosed) or is_cancellation(error):
+            return
+        if not self.is_ignored:
             trim(error)
             tell(Unseen(describe(self.x), error, self.origin, is_late=True))
 

@@ -110,6 +110,23 @@ def test_work_that_fails_as_the_process_ends_is_logged_once() -> None:
     assert "never retrieved" not in ended.stderr
 
 
+@isolated(stderr=r"submit\(function .*begin\) failed 20 times with LookupError, as its loop ended; .*LookupError: late")
+def test_deferreds_that_fail_as_the_process_ends_are_one_record() -> None:
+    from twisted.internet import defer, reactor
+
+    import bridge
+
+    def begin() -> defer.Deferred[None]:
+        """As a request does whose connection the reactor closes."""
+        deferred = defer.Deferred[None]()
+        reactor.addSystemEventTrigger("before", "shutdown", lambda: deferred.errback(LookupError("late")))
+        return deferred
+
+    for _ in range(20):
+        bridge.submit(begin)
+    bridge.block_on(lambda: None)
+
+
 @isolated(status=-2, stderr=r"Traceback .*KeyboardInterrupt")
 def test_an_interrupted_program_has_that_status_also_if_its_loop_runs_code_as_it_ends() -> None:
     import asyncio
