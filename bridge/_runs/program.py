@@ -16,8 +16,8 @@ from .._private.cpython import get_running_loop
 from .._private.rows import REACTOR, SWITCHING
 from .._threads import native
 from .._twisted import arrival
-from .attached import AttachedReactor, ReactorLoop, runs_here, stand_in
-from .run import Run
+from .attached import AttachedReactor, AttachedRun, ReactorLoop, runs_here, stand_in
+from .states import SERVE
 
 log = logging.getLogger("bridge")
 
@@ -130,14 +130,14 @@ def install() -> Any:
     return reactor
 
 
-class AttachedLoop(Run):
-    """The run of an asyncio loop that the program runs. Detaching does not change the loop."""
+class AttachedLoop(AttachedRun):
+    """The run of an asyncio loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, shutdown_timeout: float) -> None:
         super().__init__(shutdown_timeout)
         self.loop = loop
         self.post = loop.post if isinstance(loop, BridgeLoop) else loop.call_soon_threadsafe
-        self.is_ready = self.accepts = True
+        self.move(SERVE)
         if isinstance(loop, BridgeLoop):
             loop.at_stop.append(self._stopped)
         else:
@@ -159,11 +159,11 @@ class AttachedLoop(Run):
     def needed_reactor(self) -> Any:
         """Return the reactor on the loop. A loop of ours makes one if it has none."""
         place = self.loop.place if isinstance(self.loop, _WithReactor) else None
-        return self.reactor if place is None else place.get(lambda: self.over is not None)
+        return self.reactor if place is None else place.get(lambda: self.state.is_over)
 
     def detach(self, reason: str) -> None:
         """Fail the open calls and refuse further ones."""
-        self.end(reason)
+        super().detach(reason)
         if isinstance(self.loop, BridgeLoop):
             with contextlib.suppress(ValueError):
                 self.loop.at_stop.remove(self._stopped)
@@ -185,7 +185,7 @@ class AttachedLoop(Run):
         """Check repeatedly that a foreign loop still runs, and detach when it has stopped. It notifies nobody."""
         pause = native.allocate_lock()  # not an Event, which gevent replaces by its own: this is a native thread
         pause.acquire()
-        while self.over is None and self.loop.is_running():
+        while not self.state.is_over and self.loop.is_running():
             pause.acquire(True, _CHECK)
         self._stopped()
 

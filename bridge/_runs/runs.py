@@ -75,9 +75,12 @@ def registered() -> list[Runs]:
 
 
 def bridge_here(loop: asyncio.AbstractEventLoop | None) -> Any:
-    """Return the bridge that the loop belongs to, or None."""
+    """Return the bridge that the loop belongs to or that is attached to it, or None."""
     if loop is not None:
         for runs in registered():
+            # A bridge that has detached serves the loop no more. A closed one that owns it does: it refuses the calls.
+            if runs.is_attached and runs.is_closed:
+                continue
             if runs.last is not None and runs.last.has(loop) and (owner := runs.owner) is not None:
                 return owner
     return None

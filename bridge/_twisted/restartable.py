@@ -19,6 +19,7 @@ from twisted.internet.tcp import Connection
 from twisted.python.log import callWithLogger  # pyright: ignore[reportUnknownVariableType] - it has no annotations
 
 from .._errors import BridgeClosed
+from .._loop.ending import end_tasks, run_to_end
 from .._loop.switching import SwitchingLoop
 from .._loop.worker_threads import PoolThread
 from .._threads.native import get_ident
@@ -218,22 +219,12 @@ class BridgeReactor(GuardedReactor):
 
 
 def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel the tasks of a loop that has stopped, and run it until they have ended or ``_CLEAN_UP`` seconds are over.
-
-    Blocked stacks get BridgeClosed.
-    """
-    left = asyncio.all_tasks(loop)
+    """End the tasks of a loop that has stopped. Blocked stacks get BridgeClosed."""
     if isinstance(loop, SwitchingLoop):
         loop.end_waits(_closed)
-    for task in left:
-        task.cancel()
-    if left:
-        with contextlib.suppress(RuntimeError):  # the loop was stopped again
-            loop.run_until_complete(_wait_for_end(left))
-
-
-async def _wait_for_end(tasks: set[asyncio.Task[Any]]) -> None:
-    await asyncio.wait(tasks, timeout=_CLEAN_UP)
+    if asyncio.all_tasks(loop):
+        deadline = loop.time() + _CLEAN_UP
+        run_to_end(loop, lambda: end_tasks(loop, deadline))
 
 
 def _closed() -> BridgeClosed:
