@@ -12,6 +12,7 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable
+from operator import attrgetter
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
@@ -25,11 +26,13 @@ from .._loop.task import set_once
 from .._private.abilities import lost, unavailable
 from .._private.rows import REACTOR
 from .._private.twisted import ContinuousPolling
-from .._threads.native import current_frames, get_ident
+from .._threads.native import current_frames
 from . import children
+from .guard import refuses
 from .restartable import BridgeReactor as BridgeReactor
 
 
+@refuses(["append"])
 class _NewCalls(list[Any]):
     """The delayed calls of an adopted reactor that are not in its heap yet.
 
@@ -41,11 +44,15 @@ class _NewCalls(list[Any]):
         super().__init__(calls)
         self._reactor = reactor
 
+    loop_thread = property(attrgetter("_reactor.loop_thread"))
+
+    def refuse_other_threads(self, method: str) -> None:
+        """Raise WrongThreadError if the loop runs in another thread."""
+        self._reactor.refuse_other_threads("callLater")
+
     def append(self, call: Any) -> None:
         """Add a call, and set the timer of the loop if the call is due before it."""
         reactor = self._reactor
-        if get_ident() != reactor.loop_thread:
-            reactor.refuse_other_threads("callLater")
         super().append(call)
         due = reactor._asyncioEventloop.time() + call.time - reactor.seconds()
         if reactor._scheduledAt is None or due < reactor._scheduledAt:

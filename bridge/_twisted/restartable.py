@@ -22,9 +22,8 @@ from .._errors import BridgeClosed
 from .._loop.ending import end_tasks, run_to_end
 from .._loop.switching import SwitchingLoop
 from .._loop.worker_threads import PoolThread
-from .._threads.native import get_ident
 from . import children
-from .guard import GuardedReactor, guarded
+from .guard import REFUSED, GuardedReactor, refuses
 from .pool import make_real
 
 # Seconds that tasks get for their cleanup when a program's own reactor has stopped.
@@ -35,6 +34,7 @@ class _Unwatched(int):
     """A writer's descriptor that the loop does not watch yet."""
 
 
+@refuses(REFUSED["reactor"])
 class BridgeReactor(GuardedReactor):
     """A guarded reactor that can start again on another loop, and that notifies its bridge when it ends."""
 
@@ -43,7 +43,6 @@ class BridgeReactor(GuardedReactor):
     _writers: Any  # descriptors by writer; Twisted annotates it otherwise
     _from_threads: deque[tuple[Callable[..., Any], tuple[object, ...], dict[str, object]]]
 
-    @guarded
     def crash(self) -> None:
         """Stop the loop, as in Twisted; but call ``on_crash`` instead if it is set: our shutdown needs the loop."""
         PosixReactorBase.crash(self)
@@ -139,7 +138,7 @@ class BridgeReactor(GuardedReactor):
     def addReader(self, reader: Any) -> None:
         """Watch a descriptor for reading."""
         try:
-            super().addReader(reader)
+            super().addReader(reader)  # type: ignore[no-untyped-call]
         except RuntimeError:
             if not self._asyncioEventloop.is_closed():
                 raise
@@ -153,15 +152,13 @@ class BridgeReactor(GuardedReactor):
         each message.
         """
         if isinstance(writer, Connection) and writer.connected and writer not in self._writers:
-            if get_ident() != self.loop_thread:
-                self.refuse_other_threads("addWriter")
             fd = writer.fileno()
             if fd >= 0 and not self._asyncioEventloop.is_closed():
                 unwatched = self._writers[writer] = _Unwatched(fd)
                 self._asyncioEventloop.call_soon(self._write, writer, unwatched)
                 return
         try:
-            super().addWriter(writer)
+            super().addWriter(writer)  # type: ignore[no-untyped-call]
         except RuntimeError:
             if not self._asyncioEventloop.is_closed():
                 raise
@@ -170,10 +167,8 @@ class BridgeReactor(GuardedReactor):
     def removeWriter(self, writer: Any) -> None:
         """Stop watching a descriptor for writing."""
         if type(self._writers.get(writer)) is not _Unwatched:
-            super().removeWriter(writer)
+            super().removeWriter(writer)  # type: ignore[no-untyped-call]
             return
-        if get_ident() != self.loop_thread:
-            self.refuse_other_threads("removeWriter")
         del self._writers[writer]
 
     def _write(self, writer: Any, unwatched: _Unwatched) -> None:
@@ -181,7 +176,7 @@ class BridgeReactor(GuardedReactor):
             callWithLogger(writer, self._readOrWrite, writer, False)  # type: ignore[no-untyped-call]
             if self._writers.get(writer) is unwatched:  # the system has not taken all data
                 del self._writers[writer]
-                super().addWriter(writer)
+                super().addWriter(cast(Any, writer))  # type: ignore[no-untyped-call]
 
     # Each child is watched separately, without a handler of SIGCHLD: see children.py.
 
