@@ -202,7 +202,9 @@ class AttachedRuns(Runs):
 
     def drop(self) -> bool:
         """Detach from the loop. Return False: the bridge owns nothing, so nobody had to close it."""
-        if self.last is not None:  # None if attaching has failed
+        # None if attaching has failed. A run that is over has nothing left to detach from, and the interpreter may be
+        # taking its modules down.
+        if self.last is not None and not self.last.state.is_over:
             self.last.detach("its Bridge was dropped")
         return False
 
