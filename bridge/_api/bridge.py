@@ -5,6 +5,7 @@ Importing this module starts nothing and imports no asyncio: the first call does
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import warnings
@@ -13,7 +14,7 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from .._diagnostics.dump import dump_on, no_dump_on
-from .._errors import BridgeError
+from .._errors import BridgeClosed, BridgeError
 from .._runs.runs import Runs, bridge_of_loop
 from .._values.outcomes import trim
 from .._views.caller import Caller
@@ -389,14 +390,32 @@ class Bridge(Verbs):
         """
         self.current_run()
 
-    def close(self) -> None:
+    def close(self, *, cancel_remaining: bool = True) -> None:
         """End the loop for good. Every open call and every later one raises ``BridgeClosed``.
 
         Tasks are cancelled and given ``shutdown_timeout`` seconds to clean up, asynchronous generators closed, and the
         shutdown triggers of the reactor run. This waits for all that. On the loop's own thread it only starts the
         closing. Closing a closed bridge does nothing. The default bridge starts again with its next call, and a bridge
         that is attached only detaches.
+
+        :param cancel_remaining: False waits first, without a time limit, for what :attr:`portal` still runs, as a
+            portal of anyio's own does at the end of its ``with`` block. The portal takes no more work meanwhile.
         """
+        try:
+            if not cancel_remaining:
+                self._finish_portal()
+        finally:
+            self._close()
+
+    def _finish_portal(self) -> None:
+        run = self.runs.last
+        if run is not None and run.portal is not None and not run.state.is_over:
+            from .._loop.conversion import finish_portal
+
+            with contextlib.suppress(BridgeClosed):  # the run has ended, and with it the portal
+                self.block_on(finish_portal(run.portal))
+
+    def _close(self) -> None:
         try:
             run = self.runs.begin_to_close()
         except BaseException:  # Ctrl-C: a later call must not meet a half closed loop

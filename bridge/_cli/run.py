@@ -22,6 +22,7 @@ from typing import Any
 
 from .._api.bridge import Bridge
 from .._api.default import use_as_default
+from .._loop.ending import end_tasks, run_to_end
 from .._runs.exit import others_at_work, process_exit
 from .._runs.program import new_event_loop
 from .._threads.seconds import LOOK_UP
@@ -29,6 +30,8 @@ from .._values.outcomes import is_machinery, trim
 
 # Seconds. A Ctrl-C that interrupted the loop's own code is sent again after this time.
 _RESEND_AFTER = 0.001
+# Seconds that tasks get for their cleanup when the script has ended.
+_CLEAN_UP = 5.0
 
 
 def main(target: str, arguments: list[str], *, as_module: bool) -> int:
@@ -193,11 +196,8 @@ async def _wait_for_threads(grace: float | None) -> None:
 def _close(loop: Any) -> None:
     """Cancel the tasks that are left on the loop and close it, as asyncio.run does."""
     try:
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        if left:
-            loop.run_until_complete(asyncio.wait(left, timeout=5))
+        deadline = loop.time() + _CLEAN_UP
+        run_to_end(loop, lambda: end_tasks(loop, deadline))
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -104,13 +105,30 @@ async def open_portal() -> BlockingPortal:
                 opened.set_result(portal)
                 await portal.sleep_until_stopped()
 
+    def ended(task: asyncio.Task[None]) -> None:
+        _portal_tasks.discard(task)
+        if task.cancelled():
+            opened.cancel()
+        elif not opened.done() and (error := task.exception()) is not None:  # anyio has refused to open one
+            opened.set_exception(error)
+
     task = asyncio.get_running_loop().create_task(serve(), name="bridge portal")
     _portal_tasks.add(task)  # the loop itself keeps a weak reference only
-    task.add_done_callback(_portal_tasks.discard)
-    return await opened
+    task.add_done_callback(ended)
+    portal = await opened
+    _task_of[portal] = task
+    return portal
+
+
+async def finish_portal(portal: BlockingPortal) -> None:
+    """Let a portal take no more work, and wait for what it still runs. Called on its loop."""
+    await portal.stop()
+    if (task := _task_of.get(portal)) is not None:
+        await asyncio.wait([task])
 
 
 _portal_tasks: set[asyncio.Task[None]] = set()
+_task_of: weakref.WeakKeyDictionary[BlockingPortal, asyncio.Task[None]] = weakref.WeakKeyDictionary()
 
 
 async def awaiting(x: Any) -> Any:

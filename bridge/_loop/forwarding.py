@@ -44,7 +44,7 @@ class Retired(SystemExit, GreenletExit):
 class Charge:
     """Which of a loop's greenlets is in charge, and the duties of the others."""
 
-    __slots__ = ("_before", "_tracer", "active", "ident", "inside", "parked", "root")
+    __slots__ = ("_before", "active", "ident", "inside", "parked", "root")
 
     def __init__(self) -> None:
         # The greenlet in charge. While the loop does not run: the greenlet that has run it last. None if the loop is
@@ -54,7 +54,6 @@ class Charge:
         self.ident: int | None = None  # the identifier of the thread that our greenlets belong to
         self.parked: list[greenlet] = []  # idle runners
         self.inside: set[greenlet] = set()  # the foreign greenlets that are blocked
-        self._tracer = self._trace
         self._before: Callable[[str, Any], object] | None = None  # the foreign trace function that was set before ours
 
     def is_kept(self, each: greenlet) -> bool:
@@ -135,9 +134,9 @@ class Charge:
         self.adopt(stack)
         self.inside.add(stack)
         before: Any = gettrace()
-        if before != self._tracer:
+        if before != self._trace:
             self._before = before
-            settrace(self._tracer)
+            settrace(self._trace)
 
     def come_out(self, stack: greenlet) -> None:
         """Undo :meth:`go_inside`."""
@@ -146,7 +145,7 @@ class Charge:
 
     def trace_no_more(self) -> None:
         """Restore the foreign trace function if no foreign greenlet is blocked."""
-        if not self.inside and gettrace() == self._tracer:
+        if not self.inside and gettrace() == self._trace:
             before, self._before = self._before, None
             settrace(before)
 

@@ -150,7 +150,7 @@ class Stacks(Charge, Watched):
 
     def __init__(self, loop: StreamLoop, run_once: Callable[[], None], iterate: Callable[[], bool]) -> None:
         super().__init__()
-        self.loop = loop
+        self.loop: StreamLoop | None = loop  # None once it is closed
         # Methods of the loop, bound once instead of for each runner.
         self.run_once = run_once
         self.iterate = iterate
@@ -169,7 +169,7 @@ class Stacks(Charge, Watched):
 
     def is_kept(self, each: greenlet) -> bool:
         """Return whether this greenlet of ours will be switched to again: also if it is blocked."""
-        return super().is_kept(each) or each in self.loop._streams.waits
+        return super().is_kept(each) or each in self._waits()
 
     def calls(self) -> list[OnLoopCall]:
         """Return the calls in which the loop's stacks are blocked, of several calls in one stack the innermost.
@@ -177,9 +177,22 @@ class Stacks(Charge, Watched):
         A call does not record when it began, which would make it 1 % slower. Its start is when this method first
         returned it.
         """
-        calls = [OnLoopCall(wait, self.first_seen) for wait in list(self.loop._streams.waits.values())]
+        calls = [OnLoopCall(wait, self.first_seen) for wait in list(self._waits().values())]
         self.first_seen = {call.key: call.started for call in calls}
         return calls
+
+    def _waits(self) -> dict[Any, Any]:
+        loop = self.loop
+        return {} if loop is None else loop._streams.waits
+
+    def part(self) -> None:
+        """Drop the references to a loop that is closed: they make a cycle, which would keep the loop alive."""
+        self.loop = None
+        self.run_once = self.iterate = _never_called
+
+
+def _never_called() -> Any:
+    raise AssertionError("a closed loop does not run")
 
 
 def _closed() -> BridgeClosed:

@@ -177,6 +177,7 @@ class SwitchingLoop(BlockingLoop):
             # They may hold the main greenlet of this thread. Loop and stacks form a cycle: if another thread collected
             # that with the main greenlet in it, after the end of this thread, the process would crash.
             self._stacks.last_root = self._stacks.root = self._stacks.active = None
+            self._stacks.part()
 
     def _end_stacks(self) -> None:
         if threading.current_thread() is not self._stacks.thread:

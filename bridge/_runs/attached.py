@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
@@ -18,13 +18,15 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 from .._errors import BridgeError, StrategyUnavailable
-from .._loop.task import BridgeTask, driven_by, is_task
+from .._loop.ending import end_tasks
+from .._loop.task import BridgeTask, driven_by
 from .._private.abilities import lost, unavailable
 from .._private.cpython import PyTask
 from .._private.rows import FOREIGN_REACTORS
 from .._threads import native
 from .._values.kinds import describe
-from .run import Run
+from .run import FORKED, Run
+from .states import END, FINISH, LOST, SERVE
 
 # From CPython 3.14 on, the Task implemented in C takes a step only if its loop is the running loop of the thread, and
 # a stand-in never is. The Task implemented in Python has no such rule. There a coroutine sees no current task, since
@@ -53,6 +55,8 @@ class ReactorLoop(asyncio.AbstractEventLoop):
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
         self.has_ended = False
+        # CPython 3.14's all_tasks() does not see a task of the class that is implemented in Python.
+        self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         self._ready: deque[asyncio.Handle] = deque()
         self._is_scheduled = False
 
@@ -173,12 +177,17 @@ def _without_a_loop(x: Any, reactor: Any) -> BridgeError:
     )
 
 
+def _pending_tasks(loop: ReactorLoop) -> set[asyncio.Task[Any]]:
+    return {task for task in loop.tasks if not task.done()}
+
+
 def _make_task(loop: Any, driver: Any, *, context: Context | None = None) -> _ReactorTask:
     coro = driven_by(driver)
     if sys.version_info >= (3, 12):
         task = _ReactorTask(driver, loop=loop, context=context, eager_start=True)
     else:
         task = _ReactorTask(driver, loop=loop, context=context)
+    loop.tasks.add(task)
     task.user_coro = coro
     return task
 
@@ -194,8 +203,26 @@ def _run_handle(handle: asyncio.Handle) -> None:
         handle._run()
 
 
-class AttachedReactor(Run):
-    """The run of a reactor without an asyncio loop, which the program runs. Detaching does not change the reactor."""
+class AttachedRun(Run):
+    """A run of what the program runs. Detaching does not change that."""
+
+    def detach(self, reason: str) -> None:
+        """Fail the open calls and refuse further ones."""
+        self.end(reason)
+        self.move(FINISH)
+
+    def forget(self) -> None:
+        """Abandon the calls in a forked child. What did not run as the process was forked may yet be run there."""
+        if self.loop.is_running():
+            super().forget()
+        else:
+            self.move(END, FORKED)
+            self.move(FINISH)
+            self.abandon_calls()
+
+
+class AttachedReactor(AttachedRun):
+    """The run of a reactor without an asyncio loop."""
 
     calls_here = True
 
@@ -204,18 +231,15 @@ class AttachedReactor(Run):
         self.loop = loop
         self.reactor = loop.reactor
         self.post = self.reactor.callFromThread
-        self.is_ready = self.accepts = True
-        self._process: int | None = None  # the id of the process that the reactor runs in
-        self._trigger: Any = None
+        self._trigger: Any = None  # set and cleared in the reactor's thread
         self._reason = f"the {type(self.reactor).__name__} that the bridge is attached to has stopped"
-        self._is_watched = False
         if runs_here(self.reactor):
             self._begin()
-        else:
-            if self.reactor.running:  # it may be stopping, and never run the function that is posted below
-                self._watch_the_end()
-            else:  # the trigger comes before the callbacks of others, and also if the reactor crashes in its start
-                self.reactor.addSystemEventTrigger("after", "startup", self._begin)
+        elif self.reactor.running:
+            self._watch_the_end()  # it may be stopping, and never run the function that is posted
+            self.reactor.callFromThread(self._record)
+        else:  # the trigger comes before the callbacks of others, and also if the reactor crashes in its start
+            self.reactor.addSystemEventTrigger("after", "startup", self._begin)
             self.reactor.callFromThread(self._begin)
 
     @property
@@ -246,20 +270,23 @@ class AttachedReactor(Run):
 
     def detach(self, reason: str) -> None:
         """Fail the open calls and refuse further ones."""
-        self.end(reason)
-        if self._trigger is not None and self.reactor.running and self._process == os.getpid():
+        super().detach(reason)
+        if self._trigger is not None and self.reactor.running and self.state is not LOST:
             self.reactor.callFromThread(self._forget)
 
     def _begin(self) -> None:
         """Record the thread, and watch for the end. Called on the reactor's thread while the reactor runs."""
-        if self._process is not None:
-            return
-        self.ident = native.get_ident()
-        self._process = os.getpid()
-        if self.over is None:
-            # In the phase "before", as the shutdown later joins threads that may be blocked in calls to this run.
-            self._trigger = self.reactor.addSystemEventTrigger("before", "shutdown", self._stopped)
+        if self._record():
             self._watch_the_end()
+
+    def _record(self) -> bool:
+        """Record the reactor's thread, the first time. Called there while the reactor runs."""
+        self.ident = native.get_ident()
+        if not self.move(SERVE):
+            return False
+        # In the phase "before", as the shutdown later joins threads that may be blocked in calls to this run.
+        self._trigger = self.reactor.addSystemEventTrigger("before", "shutdown", self._stopped)
+        return True
 
     def _forget(self) -> None:
         trigger, self._trigger = self._trigger, None
@@ -274,47 +301,34 @@ class AttachedReactor(Run):
         self._trigger = None
         self.loop.has_ended = True  # type: ignore[attr-defined]
         self.end(self._reason)
-        works = [*self._orphans, *(call.work for call in list(self.left))]
-        tasks: set[Any] = {work for work in works if _is_pending_task(work)}
-        self._orphans.clear()
-        if not tasks:
+        tasks = end_tasks(self.loop, self.loop.time() + self.shutdown_timeout, _pending_tasks)
+        if tasks.done():
+            self._ended(tasks)
             return None
         from .._twisted.deferreds import Deferred
 
         ended: Deferred[None] = Deferred()
-
-        def one_ended(task: asyncio.Task[Any]) -> None:
-            tasks.discard(task)
-            if not tasks and not ended.called:
-                limit.cancel()
-                ended.callback(None)
-
-        def out_of_time() -> None:
-            log.warning("%r ended after %s seconds without: %s", self.loop, self.shutdown_timeout, list(tasks))
-            ended.callback(None)
-
-        limit = self.reactor.callLater(self.shutdown_timeout, out_of_time)
-        for task in list(tasks):
-            task.add_done_callback(one_ended)
-            task.cancel()
+        tasks.add_done_callback(self._ended)
+        tasks.add_done_callback(lambda _: ended.callback(None))
         return ended
 
+    def _ended(self, tasks: asyncio.Future[list[Any]]) -> None:
+        if left := tasks.result():
+            log.warning("%r ended after %s seconds without: %s", self.loop, self.shutdown_timeout, left)
+        self._orphans.clear()
+        self.move(FINISH)
+
     def _watch_the_end(self) -> None:
-        if not self._is_watched:
-            self._is_watched = True
-            native.Thread(target=self._watch, name="bridge-watch", daemon=True).start()
+        native.Thread(target=self._watch, name="bridge-watch", daemon=True).start()
 
     def _watch(self) -> None:
         pause = native.allocate_lock()  # not an Event, which gevent replaces by its own: this is a native thread
         pause.acquire()
-        while self.over is None and self.reactor.running:
+        while not self.state.is_over and self.reactor.running:
             pause.acquire(True, _CHECK)
-        if self.over is None:
+        if not self.state.is_over:
             self.end(self._reason)
-
-
-def _is_pending_task(work: Any) -> bool:
-    return is_task(work) and not work.done()
+            self.move(FINISH)
 
 
 def runs_here(reactor: Any) -> bool:

@@ -31,6 +31,7 @@ from .._errors import BridgeClosed
 from .._threads.imports import AfterImport
 from .._threads.native import Thread
 from .runs import registered
+from .states import REFUSE, REFUSING
 
 if TYPE_CHECKING:
     from .run import OpenCall, Run
@@ -51,18 +52,29 @@ _REFUSED = "the process is exiting, and the bridge has ended or was never starte
 
 _PROCESSES = "concurrent.futures.process"
 
+# How far the exit of the process has come.
+_BEFORE, _ENDING_CALLS, _CLOSING = "before", "calls are ended", "loops are closed"
+
 
 class Exit:
     """The exit of this process."""
 
     def __init__(self) -> None:
-        self.has_begun = False
-        self._is_over = False  # the loops are being closed, or are closed
-        self._is_watching = False
-        self._is_ending_calls = False
+        # Moved by the main thread alone, and only forward.
+        self._phase = _BEFORE
+        self._is_watching = False  # watch() has registered
         self._child = 0  # the id of the multiprocessing child in which watch_child() has registered
-        self._refusing: set[Run] = set()  # runs whose grace period is over
         self.reports: list[Callable[[], object]] = []  # called when the loops have ended, to log what is left to say
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the code of the main thread has ended."""
+        return self._phase is not _BEFORE
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the loops are being closed, or are closed."""
+        return self._phase is _CLOSING
 
     def watch(self) -> None:
         """Register with Python's exit. Called before the first bridge starts, and again if that was interrupted.
@@ -86,7 +98,7 @@ class Exit:
                 if _PROCESSES not in sys.modules:
                     AfterImport(_PROCESSES, self._register_again).watch()
         except RuntimeError:  # the exit has begun: the import raises it, and so does each of the functions
-            self.has_begun = self._is_over = True
+            self._phase = _CLOSING
             raise BridgeClosed(_REFUSED) from None
         atexit.register(self.close)
         self._is_watching = True
@@ -136,9 +148,9 @@ class Exit:
 
         :raises BridgeClosed: this thread may make no more calls, or the bridge does not run.
         """
-        if run is None or not run.is_ready or run.over is not None or self._is_over:
+        if run is None or not run.is_ready or run.state.is_over or self.is_closing:
             raise BridgeClosed(_REFUSED)
-        if run in self._refusing and threading.current_thread() in _joined_threads():
+        if run.state is REFUSING and threading.current_thread() in _joined_threads():
             raise BridgeClosed(_FAILED)
         return run
 
@@ -147,9 +159,9 @@ class Exit:
 
         Called when the code of the main thread has ended, before Python joins the other threads.
         """
-        if self._is_ending_calls:  # this is registered twice; see _register_again
+        if self.has_begun:  # this is registered twice; see _register_again
             return
-        self.has_begun = self._is_ending_calls = True
+        self._phase = _ENDING_CALLS
         is_patient = True
         while True:
             try:
@@ -165,7 +177,7 @@ class Exit:
         for each in registered():
             run, grace = each.last, each.options.exit_grace
             # With exit_grace=None Python waits for the callers without a limit, as for any thread.
-            if run is not None and run.over is None and grace is not None:
+            if run is not None and not run.state.is_over and grace is not None:
                 runs.append((begun + grace, run))
         for deadline, run in sorted(runs, key=lambda each: each[0]):
             while is_patient and time.monotonic() < deadline and _may_call(run):
@@ -177,11 +189,10 @@ class Exit:
         threading.excepthook = _without_closed_errors(threading.excepthook)
 
     def _refuse(self, run: Run) -> None:
-        self._refusing.add(run)
-        if not run.is_ready:  # it is starting, and has no loop yet that could fail its calls
+        run.move(REFUSE)
+        if run.state is not REFUSING:  # it is starting, and has no loop yet that could fail its calls; or it has ended
             run.end(_FAILED)
             return
-        run.accepts = False
         # A thread may yet begin to wait for the Future of an open call.
         for call in list(run.open):
             call.on_wait(functools.partial(_fail_own_wait, run, call))
@@ -195,7 +206,7 @@ class Exit:
 
         Print to standard error the names of threads and tasks that have not ended in time.
         """
-        self._is_over = True
+        self._phase = _CLOSING
         begun = time.monotonic()
         runs: list[tuple[float, Any]] = []
         for each in registered():
@@ -303,7 +314,7 @@ def _fail_waits(run: Run) -> bool:
 
 
 def _keep_failing(run: Run) -> None:
-    if run.over is None and _fail_waits(run):
+    if not run.state.is_over and _fail_waits(run):
         run.loop.call_later(_LOOK, _keep_failing, run)
 
 

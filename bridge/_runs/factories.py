@@ -8,6 +8,7 @@ from .._errors import BridgeClosed, BridgeError
 from .._threads.condition import new_lock
 from .exit import process_exit
 from .runs import Runs, engine
+from .states import LOST
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,14 +47,14 @@ class OwnedRuns(Runs):
         from .where import loop_here
 
         run = self.last
-        if run is not None and run.over is not None and run.has(loop_here()):
+        if run is not None and run.state.is_over and run.has(loop_here()):
             # This is the thread of a loop that is shutting down, or a worker that the shutdown waits for.
             raise run.closed_error()
         with self.starting:
             if self.is_closed:
                 raise BridgeClosed(f"{self.owner!r} takes no more calls; make a new Bridge()")
             run = self.last
-            started = self._new_after(run) if run is None or run.over is not None else run
+            started = self._new_after(run) if run is None or run.state.is_over else run
             process_exit.watch_child()
             # Also if the run was made by an earlier call: a signal handler may have blocked it, or raised, before it
             # started the run.
@@ -61,7 +62,7 @@ class OwnedRuns(Runs):
         if self.is_closed:  # the bridge was closed meanwhile; close() may have found no run
             started.begin_to_close(self._closed(), final=True)
         started.wait_ready()
-        if started.over is not None:
+        if started.state.is_over:
             if started.was_interrupted:
                 return self._start()
             raise started.closed_error()
@@ -102,7 +103,7 @@ class OwnedRuns(Runs):
     def drop(self) -> bool:
         """Begin to end the loop. Return whether it was running."""
         run = self.last
-        if run is None or run.over is not None:
+        if run is None or run.state.is_over:
             return False
         run.begin_to_close("its Bridge was dropped without close()")
         return True
@@ -139,7 +140,6 @@ class AttachedRuns(Runs):
     def __init__(self, owner: Owner, options: Options, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(owner, options)
         self._loop = loop
-        self._is_parents = False  # this is a forked child, and the loop was running in the parent
         self.last = self._attach()
 
     def know_workers(self) -> None:
@@ -183,7 +183,7 @@ class AttachedRuns(Runs):
         with self.starting:
             self._check_open()
             run = self.last
-            if run.calls_here and run.over is not None and self._loop.is_closed():
+            if run.calls_here and run.state.is_over and self._loop.is_closed():
                 raise run.closed_error()  # a reactor that has stopped never runs again
             if not self._loop.is_running():
                 state = "is closed" if self._loop.is_closed() else "does not run"
@@ -191,7 +191,7 @@ class AttachedRuns(Runs):
                     f"the loop that {self.owner!r} is attached to, {self._loop!r}, {state}; run it, or use a Bridge() "
                     "of its own"
                 )
-            if run.over is not None:
+            if run.state.is_over:
                 self.last = run = self._attach()
                 if not self._loop.is_running():  # it has stopped meanwhile, without a notification to the new run
                     run.end("the loop that the bridge is attached to has stopped")
@@ -199,7 +199,7 @@ class AttachedRuns(Runs):
             return run
 
     def _check_open(self) -> None:
-        if self._is_parents:
+        if self.last.state is LOST:
             raise BridgeClosed(
                 f"the loop that {self.owner!r} is attached to runs in the process that this one was forked from; "
                 "attach to a loop of this one, or use a Bridge()"
@@ -214,14 +214,15 @@ class AttachedRuns(Runs):
 
     def drop(self) -> bool:
         """Detach from the loop. Return False: the bridge owns nothing, so nobody had to close it."""
-        if self.last is not None:  # None if attaching has failed
+        # None if attaching has failed. A run that is over has nothing left to detach from, and the interpreter may be
+        # taking its modules down.
+        if self.last is not None and not self.last.state.is_over:
             self.last.detach("its Bridge was dropped")
         return False
 
     def forget(self) -> None:
         """Start afresh in a forked child. A loop that was running is lost there; any other may still be run."""
         self.starting = new_lock()
-        self._is_parents = self._loop.is_running()
         if self.last is not None:  # None while another thread is attaching
             self.last.forget()
 

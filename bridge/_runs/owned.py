@@ -15,6 +15,7 @@ from typing import Any
 
 from .._loop import worker_threads
 from .._loop.base import BridgeLoop, deferring_factory
+from .._loop.ending import end_tasks, is_stopped_early, run_to_end
 from .._loop.switching import SwitchingLoop, new_event_loop
 from .._loop.task import set_once
 from .._loop.workers import Workers, prepare, shut_down_executor
@@ -25,12 +26,14 @@ from .._threads.latch import Latch
 from .._twisted import arrival
 from .._watch.records import records
 from . import fork
+from .exit import process_exit
 from .run import Run
+from .states import ABORT, BEGIN, ENDED, ENDING, FAIL, FAILED, FINISH, LAUNCH, LOST, RUNNING, SERVE, STARTING, State
 
 log = logging.getLogger("bridge")
 
 # Seconds between two checks, by a call that waits for the start, that the loop's thread exists.
-_START_CHECK = 0.1
+_LOOK = 0.1
 # How many times a step of the loop's end is tried if it is interrupted.
 _TRIES = 3
 
@@ -56,16 +59,12 @@ class LoopThread(Run):
         self._owner = weakref.ref(owner)
         self._previous_reactor = None if previous is None else previous.reactor
         self._place: arrival.Place | None = None
-        self._shutdown_fired = False
-        self._ready = Latch()
-        self._gone = Latch()  # opened by the thread as its last step
-        self._failed: BaseException | None = None
-        self._final = False
-        self._was_launched = False
-        self._has_begun = False  # the thread is running or has run
-        self._is_parents = False  # this process is a forked child, and the thread was the parent's
-        self._is_at_exit = False
-        self._left: list[str] = []  # at the exit of the process: names of the work that has not ended in time
+        self._shutdown_fired = False  # set by the loop's thread: the reactor has called its shutdown triggers
+        self._started = Latch()  # open once the run is RUNNING, or over
+        self._gone = Latch()  # open once nothing of the run is executed any more
+        self._is_final = False  # set by any thread that closes: no later run will use the reactor
+        # Set by the loop's thread as the process exits: names of the work that has not ended in time.
+        self._left: list[str] = []
         self._serving: asyncio.Future[None]
         self.thread: threading.Thread = native.Thread(target=self._main, name=name, daemon=True)
 
@@ -84,9 +83,8 @@ class LoopThread(Run):
 
         :raises RuntimeError: the system refuses a new thread.
         """
-        if self._was_launched:
+        if not self.move(LAUNCH):
             return
-        self._was_launched = True
         try:
             self.thread.start()
         except RuntimeError as error:
@@ -96,55 +94,57 @@ class LoopThread(Run):
                 # release its lock, and raises an error about that instead.
                 raise interrupt.with_traceback(None) from None
             self.end(f"the thread of the loop could not start ({error!r})", error)
-            self._ready.open()
             raise
         # Any other exception from start() was raised by a signal handler. It propagates, and the thread runs.
 
     def wait_ready(self) -> None:
-        """Wait until the loop runs.
+        """Wait until the loop runs, or the run is over.
 
         :raises BaseException: the error that kept it from starting, such as ReactorConflict or one of the loop factory.
         """
-        self._wait_ready()
-        if self._failed is not None:
-            raise self._failed.with_traceback(None)
-
-    def _wait_ready(self) -> None:
-        while not self._ready.wait(_START_CHECK):
+        while not self._started.wait(_LOOK):
             # Thread.start() may have been interrupted before it started the thread; see *interrupts* in run.py.
-            if not self._has_begun and not self.thread.is_alive():
+            if not self.thread.is_alive() and self.move(ABORT, "the start of the loop was interrupted"):
                 self.end("the start of the loop was interrupted")
-                self._ready.open()
+            self.moved(self.state)  # the thread that has moved may have been interrupted before it told
+        if self.state is FAILED and self.cause is not None:
+            raise self.cause.with_traceback(None)
+
+    def moved(self, state: State) -> None:
+        """Wake who waits for the start or the end."""
+        if state is RUNNING or state.is_over:
+            self._started.open()
+        if state.is_gone:
+            self._gone.open()
 
     @property
     def has_gone(self) -> bool:
-        """Whether the thread has done its last step."""
+        """Whether the thread has done its last step, and has told it."""
         return self._gone.is_open
 
     def _wait_gone(self, seconds: float) -> bool:
         """Wait for the end of the thread; return False on time-out. Other greenlets of gevent's run meanwhile."""
+        self.moved(self.state)  # the thread that has moved may have been interrupted before it told
         if native.is_patched():
             native.wait_until(lambda: self.has_gone, seconds)
             seconds = 0.0
         if not self._gone.wait(seconds):
             return False
-        if threading.current_thread() is not self.thread:
+        if self.has_been(STARTING) and threading.current_thread() is not self.thread:
             self.thread.join(1.0)  # it has a few lines left
         return True
 
     @property
     def was_interrupted(self) -> bool:
         """Whether the run ended before its thread began, so that the next run may start at once."""
-        return self.over is not None and not self._has_begun and self._failed is None and self.cause is None
+        return self.state is ENDED and not self.has_been(STARTING) and self.cause is None
 
     def wait_ended(self) -> None:
         """Wait until the thread has ended. Called when the run is over.
 
         :raises BridgeClosed: the thread still runs after the time limit of its shutdown.
         """
-        if not self._has_begun:  # it could not start; or it will see that the run is over, and end at once
-            return
-        if not self._gone.is_open:
+        if self.state is ENDING:
             self._ask_to_end()  # the code that ended the run may have been interrupted before it did this
         if not self._wait_gone(self.shutdown_timeout + 1.0):
             error = self.closed_error()
@@ -165,12 +165,12 @@ class LoopThread(Run):
 
         :param final: no later run will use the reactor.
         """
-        self._final = self._final or final
+        self._is_final = self._is_final or final
         self.end(reason)
         self._ask_to_end()
 
     def _ask_to_end(self) -> None:
-        if self.is_ready:  # else the thread checks by itself whether the run is over: see _serve
+        if self.is_ready:  # else the thread sees by itself that the run is over: see _serve
             with contextlib.suppress(RuntimeError):  # the loop is closed already
                 self.post(self.stop_serving)
 
@@ -179,16 +179,14 @@ class LoopThread(Run):
 
         Return at once on the loop's own thread, and in the loop's workers: the loop waits for them as it ends.
         """
-        if self.ident != native.get_ident() and not self.has(worker_threads.loop_of_this_thread()):
-            self._wait_ready()
-            if self._has_begun and not self._wait_gone(self.shutdown_timeout + 1.0):
-                log.warning("%s did not end within %s seconds", self.thread.name, self.shutdown_timeout + 1.0)
-        if self._final and (self._gone.is_open or not self._has_begun):  # else the thread releases it as it ends
+        may_wait = self.ident != native.get_ident() and not self.has(worker_threads.loop_of_this_thread())
+        if may_wait and not self._wait_gone(self.shutdown_timeout + 1.0):
+            log.warning("%s did not end within %s seconds", self.thread.name, self.shutdown_timeout + 1.0)
+        if self._is_final and self.state.is_gone:  # else the thread releases it as it ends
             self._release_reactor()
 
     def end_at_exit(self) -> None:
         """Begin to end the run because the process exits."""
-        self._is_at_exit = True
         self.begin_to_close("the process is exiting", final=True)
 
     def left_at_exit(self, deadline: float) -> list[str]:
@@ -196,7 +194,7 @@ class LoopThread(Run):
 
         :param deadline: in seconds of ``time.monotonic()``.
         """
-        if self._has_begun and not self._wait_gone(max(0.0, deadline - time.monotonic())):
+        if not self._wait_gone(max(0.0, deadline - time.monotonic())):
             frame = native.current_frames().get(self.thread.ident or 0)
             where = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
             return [f"the thread {self.name!r}, which stands{where}"]
@@ -213,8 +211,6 @@ class LoopThread(Run):
             from .._twisted import reactor as reactors
 
             kept += reactors.forget(self.reactor)
-        self._is_parents = True
-        self._gone.open()
         loop = getattr(self, "loop", None)
         if loop is not None and not loop.is_closed():
             fork.abandon(loop, kept)
@@ -231,29 +227,27 @@ class LoopThread(Run):
 
     def _main(self) -> None:
         # May be interrupted at any line, as may the functions that it calls: see *interrupts* in run.py. Even the last
-        # step need not be reached: if it is not, _Last opens the latches when the thread ends.
-        self._has_begun = True
+        # step need not be reached: if it is not, _Last moves the run when the thread ends.
         self.ident = native.get_ident()
         _of_thread.last = _Last(self)
+        if not self.move(BEGIN):  # the run has ended before
+            return
         try:
             self._live()
         finally:
-            self._gone.open()
+            self.move(FINISH)
 
     def _live(self) -> None:
-        if self.over is not None:
-            self._ready.open()
-            return
         try:
-            self._run()
+            if self._make_loop():
+                self._run()
         except BaseException as error:
             self.end(f"the loop ended with {error!r}", error)
-        self._ready.open()
-        if self._is_parents:
+        if self.state is LOST:
             # A callback has forked, and the child has returned from it. This is the main thread of the child, which has
             # nothing left to do. If the child has started a loop, the thread of that loop would keep the process alive.
             os._exit(0)
-        if self._failed is not None:
+        if not hasattr(self, "loop"):
             return
         for step in (self._end_waits, self._clean_up, self._close_loop):
             for _ in range(_TRIES):
@@ -263,7 +257,8 @@ class LoopThread(Run):
                 except BaseException:
                     log.exception("error while %s was shutting down", self.thread.name)
 
-    def _run(self) -> None:
+    def _make_loop(self) -> bool:
+        """Make the loop, and what stands on it. Return False if that has failed."""
         try:
             loop: Any = self._loop_factory()
             if not isinstance(loop, asyncio.AbstractEventLoop):
@@ -279,12 +274,17 @@ class LoopThread(Run):
             except BaseException:
                 if self._place is not None:
                     self._place.end()
-                self.loop.close()
+                loop.close()
+                del self.loop
                 raise
         except BaseException as error:
-            self._failed = error
-            self.end(f"the loop could not be started ({error!r})", error)
-            return
+            reason = f"the loop could not be started ({error!r})"
+            self.move(FAIL, reason, error)
+            self.end(reason, error)
+            return False
+        return True
+
+    def _run(self) -> None:
         records.join(self)
         reason, cause = "the loop was stopped", None
         try:
@@ -292,7 +292,7 @@ class LoopThread(Run):
             # until that task ends.
             self.loop.run_until_complete(self._serve())
         except BaseException as error:
-            if not _is_stopped_early(error):
+            if not is_stopped_early(error):
                 reason, cause = f"the loop ended with {error!r}", error
         killed = getattr(self.loop, "killed_by", None)
         if killed is not None:
@@ -302,8 +302,8 @@ class LoopThread(Run):
     def thread_has_ended(self) -> None:
         """End the run if it has not ended. Called in the loop's thread when the thread has ended."""
         self.end("the loop's thread was killed")
-        self._ready.open()
-        self._gone.open()
+        self.move(FINISH)
+        self.moved(self.state)
 
     def _end_waits(self) -> None:
         if isinstance(self.loop, SwitchingLoop):
@@ -315,7 +315,7 @@ class LoopThread(Run):
         if isinstance(self.loop, SwitchingLoop):
             self.meter.switches += self.loop.stacks.switches
         records.leave(self)
-        if self._final:
+        if self._is_final:
             self._release_reactor()
 
     def _build(self) -> None:
@@ -353,24 +353,19 @@ class LoopThread(Run):
         :raises ReactorConflict: another reactor runs in this process.
         """
         assert self._place is not None
-        reactor = self._place.get(lambda: self.over is not None)
+        reactor = self._place.get(lambda: self.state.is_over)
         if reactor is None:
             raise self.closed_error()
         return reactor
 
     async def _serve(self) -> None:
-        if self.over is not None:  # it was closed during the start
+        if self.state.is_over:  # it was closed during the start
             return
         await prepare(self.loop)
         if self.reactor is not None and self._place is not None:
             self._place.start()
-        self.accepts = True  # before is_ready: from then on the exit of the process may clear it
-        self.is_ready = True
-        if self.over is not None:  # the run has ended meanwhile; see Run.end and _ask_to_end
-            self.accepts = False
-            return
-        self._ready.open()
-        await self._serving
+        if self.move(SERVE):
+            await self._serving
 
     def _shutdown_begins(self) -> None:
         self._shutdown_fired = True
@@ -385,18 +380,12 @@ class LoopThread(Run):
         deadline = self.loop.time() + self.shutdown_timeout
         if self._place is not None:
             self._place.end()
-        while not self.loop.is_closed():
-            try:
-                self.loop.run_until_complete(self._shut_down(deadline))
-                return
-            except BaseException as error:
-                if not _is_stopped_early(error):
-                    raise
-                # Somebody has called loop.stop() during the shutdown: go on with it.
+        if not self.loop.is_closed():
+            run_to_end(self.loop, lambda: self._shut_down(deadline))
 
     async def _shut_down(self, deadline: float) -> None:
         loop = self.loop
-        left = await _cancel_tasks(deadline)
+        left = await end_tasks(loop, deadline)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await loop.shutdown_asyncgens()
@@ -407,7 +396,7 @@ class LoopThread(Run):
                 left.append("shutdown triggers of the reactor")
         if not await shut_down_executor(self._executor, deadline):
             left.append("threads of the loop's executor")
-        if left and self._is_at_exit:
+        if left and process_exit.is_closing:
             self._left = [f"{each} (of {self.name!r})" for each in left]
         elif left:
             log.warning("%s ended after %s seconds without: %s", self.thread.name, self.shutdown_timeout, left)
@@ -432,31 +421,3 @@ class _Last:
 
 
 _of_thread = threading.local()
-
-
-async def _cancel_tasks(deadline: float) -> list[Any]:
-    """Cancel every task of the running loop and wait for them. Return the tasks that have not ended by the deadline."""
-    loop = asyncio.get_running_loop()
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    while tasks:
-        for task in tasks:
-            task.cancel()
-        done, pending = await asyncio.wait(tasks, timeout=max(0.0, deadline - loop.time()))
-        for task in done:
-            if not task.cancelled() and task.exception() is not None:
-                loop.call_exception_handler(
-                    {
-                        "message": "unhandled exception while the loop was shutting down",
-                        "exception": task.exception(),
-                        "task": task,
-                    }
-                )
-        if pending:
-            return list(pending)
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}  # a cleanup may have started new tasks
-    return []
-
-
-def _is_stopped_early(error: BaseException) -> bool:
-    """Return whether the error was raised because ``loop.stop()`` was called during ``run_until_complete``."""
-    return type(error) is RuntimeError and error.args == ("Event loop stopped before Future completed.",)

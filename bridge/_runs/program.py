@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import sys
 from typing import Any
 
@@ -16,15 +15,11 @@ from .._private.cpython import get_running_loop
 from .._private.rows import REACTOR, SWITCHING
 from .._threads import native
 from .._twisted import arrival
-from .attached import AttachedReactor, ReactorLoop, runs_here, stand_in
-from .run import Run
-
-log = logging.getLogger("bridge")
+from .attached import AttachedReactor, AttachedRun, ReactorLoop, runs_here, stand_in
+from .states import SERVE
 
 # Seconds between two checks that an attached loop of a foreign class still runs.
 _CHECK = 0.05
-# Seconds that the reactor's shutdown triggers get when the loop closes.
-_SHUTDOWN = 5.0
 
 
 class _WithReactor(BridgeLoop):
@@ -32,8 +27,6 @@ class _WithReactor(BridgeLoop):
 
     Closing the loop shuts the reactor down.
     """
-
-    _shutdown_fired = False
 
     @property
     def reactor(self) -> Any:
@@ -76,29 +69,30 @@ class _WithReactor(BridgeLoop):
 
     def _take_reactor(self, reactor: Any) -> None:
         self._ours.reactor = reactor
-        reactor.addSystemEventTrigger("before", "shutdown", self._shutdown_begins)
         self.before_block = reactor.keep_time
 
-    def _shutdown_begins(self) -> None:
-        self._shutdown_fired = True
-
     def close(self) -> None:
-        """Close the loop, after the shutdown triggers of its reactor have run."""
-        reactor = self._ours.reactor
-        # The finalizer of a loop that was never closed calls this as the interpreter ends. Nothing can run then.
-        if reactor is not None and not self.is_closed() and not self.is_running() and not sys.is_finalizing():
-            from .._twisted import reactor as reactors
+        """Close the loop. Nothing that is queued or due is run, as in asyncio's.
 
-            self._ours.place.end()
-            reactor.on_crash = _do_nothing  # the loop is needed until the shutdown has ended
-            deadline = self.time() + _SHUTDOWN
-            if not self.run_until_complete(reactors.shut_down(reactor, self._shutdown_fired, deadline)):
-                log.warning("a loop was closed without shutdown triggers of its reactor, after %s seconds", _SHUTDOWN)
-            self._ours.reactor = None
+        The shutdown triggers of the reactor are called; what they wait for is not, as no loop runs.
+        """
+        # The finalizer of a loop that was never closed calls this as the interpreter ends. Nothing can run then.
+        if self.is_closed() or self.is_running() or sys.is_finalizing():
+            super().close()  # which raises if the loop runs
+            return
+        reactor, place = self._ours.reactor, self._ours.place
+        self._ours.reactor = self._ours.place = None  # the place refers to the loop
+        if place is not None:
+            place.end()
+        if reactor is None:
             super().close()
-            reactors.release(reactor, self)
-        else:
-            super().close()
+            return
+        from .._twisted import reactor as reactors
+
+        reactor.on_crash = _do_nothing
+        reactors.shut_down_now(reactor)
+        super().close()
+        reactors.release(reactor, self)
 
 
 class ProgramLoop(_WithReactor, SwitchingLoop):
@@ -130,14 +124,14 @@ def install() -> Any:
     return reactor
 
 
-class AttachedLoop(Run):
-    """The run of an asyncio loop that the program runs. Detaching does not change the loop."""
+class AttachedLoop(AttachedRun):
+    """The run of an asyncio loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, shutdown_timeout: float) -> None:
         super().__init__(shutdown_timeout)
         self.loop = loop
         self.post = loop.post if isinstance(loop, BridgeLoop) else loop.call_soon_threadsafe
-        self.is_ready = self.accepts = True
+        self.move(SERVE)
         if isinstance(loop, BridgeLoop):
             loop.at_stop.append(self._stopped)
         else:
@@ -159,11 +153,11 @@ class AttachedLoop(Run):
     def needed_reactor(self) -> Any:
         """Return the reactor on the loop. A loop of ours makes one if it has none."""
         place = self.loop.place if isinstance(self.loop, _WithReactor) else None
-        return self.reactor if place is None else place.get(lambda: self.over is not None)
+        return self.reactor if place is None else place.get(lambda: self.state.is_over)
 
     def detach(self, reason: str) -> None:
         """Fail the open calls and refuse further ones."""
-        self.end(reason)
+        super().detach(reason)
         if isinstance(self.loop, BridgeLoop):
             with contextlib.suppress(ValueError):
                 self.loop.at_stop.remove(self._stopped)
@@ -185,7 +179,7 @@ class AttachedLoop(Run):
         """Check repeatedly that a foreign loop still runs, and detach when it has stopped. It notifies nobody."""
         pause = native.allocate_lock()  # not an Event, which gevent replaces by its own: this is a native thread
         pause.acquire()
-        while self.over is None and self.loop.is_running():
+        while not self.state.is_over and self.loop.is_running():
             pause.acquire(True, _CHECK)
         self._stopped()
 

@@ -17,6 +17,10 @@ from .._errors import BridgeClosed, BridgeError, DeadlockError
 from .._watch.meter import Meter
 from .._watch.watchdog import Watched, watchdog
 from ..strategies.interface import Strategy
+from .states import END, FORK, RUNNING, Stateful
+
+# Why a run is over in a forked child.
+FORKED = "the process was forked, and the loop stayed with the parent"
 
 
 class OpenCall(Protocol):
@@ -69,38 +73,39 @@ class Owner(Protocol):
         ...
 
 
-class Run(Watched):
-    """One run of one loop: the interface to the calls.
+class Run(Stateful, Watched):
+    """One run of one loop: the interface to the calls. Its states and their moves are in :mod:`.states`.
 
     The set ``open`` holds the open calls. The code that removes a call from it must end that call. Operations of a set
     are atomic, so a call ends once even if its end races with the death of the loop.
 
-    A caller adds its call to ``open`` and *then* reads ``over`` and ``accepts``. The end of the loop sets ``over``, the
-    exit of the process clears ``accepts``, and both *then* fail the calls in ``open``. So a call is either refused by
-    its caller or failed by the end; none is forgotten.
+    A caller adds its call to ``open`` and *then* looks at the state. Whoever ends the run, or refuses calls as the
+    process exits, moves it and *then* fails the calls in ``open``. So a call is either refused by its caller or failed
+    by the end; none is forgotten.
     """
 
-    loop: asyncio.AbstractEventLoop
+    loop: asyncio.AbstractEventLoop  # set by the loop's thread while the run is STARTING, before the first call
     reactor: Any = None  # the reactor on the loop; None until one is needed
     post: Callable[[Callable[[], object]], object]  # calls a function on the loop's thread
     calls_here = False  # run() on the loop's thread calls the function even though no asyncio loop runs there
 
     def __init__(self, shutdown_timeout: float) -> None:
+        super().__init__()
         self.stall_after = None
         self.meter = Meter()
         self.open: set[OpenCall] = set()
         self.left: set[OpenCall] = set()  # calls whose caller has gone, until their work has ended
-        self.is_ready = False
-        # True while the run is ready and not over, and the process is not exiting: a call reads this one flag.
-        self.accepts = False
-        self.ident: int | None = None  # of the loop's thread
+        self.ident: int | None = None  # of the loop's thread, which sets it before it calls anything
         self.portal: Any = None  # anyio's portal, made when it is first asked for
-        self.over: str | None = None  # the reason for the end of this run; None before the end
-        self.cause: BaseException | None = None
         self.shutdown_timeout = shutdown_timeout
         # Work of the calls that the end has failed. The loop refers to its tasks weakly, and a task that is collected
         # before it is cancelled never cleans up.
         self._orphans: list[Any] = []
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether calls are, or were, accepted."""
+        return self.has_been(RUNNING)
 
     @property
     def own_thread(self) -> threading.Thread | None:
@@ -176,10 +181,7 @@ class Run(Watched):
 
     def end(self, reason: str, cause: BaseException | None = None) -> None:
         """Refuse further calls and fail the open ones at once. Any thread may call this; the first reason is kept."""
-        if self.over is None:
-            self.cause = cause
-            self.over = reason
-            self.accepts = False
+        self.move(END, reason, cause)
         watchdog.remove(self)
         while self.open:
             for call in list(self.open):
@@ -193,18 +195,20 @@ class Run(Watched):
     def forget(self) -> None:
         """Abandon the calls in a forked child.
 
-        The loop's thread does not exist there. Of the callers only the thread that has forked may exist, for instance
-        when a signal handler forks during its wait. Its call fails in the child.
+        The loop's thread does not exist there, unless it is the one that has forked. Of the callers only the thread
+        that has forked may exist, for instance when a signal handler forks during its wait.
         """
-        if self.over is None:
-            self.over = "the process was forked, and the loop stayed with the parent"
-        self.accepts = False
+        self.move(FORK, FORKED)
+        self.abandon_calls()
+
+    def abandon_calls(self) -> None:
+        """In a forked child: keep the calls from ending, but for that of the thread that has forked, which fails."""
         own = {call for call in list(self.open) if call.after_fork(self.closed_error())}
         self._orphans += [call for call in self.open if call not in own]
         self.open = own
         if own:
             # In another thread: the signal handler may have interrupted the waiter while the waiter held a lock.
-            threading.Thread(target=self.end, args=(self.over,), name="bridge-fork", daemon=True).start()
+            threading.Thread(target=self.end, args=(FORKED,), name="bridge-fork", daemon=True).start()
 
     def wait_closed(self) -> None:
         """Wait until a loop that a bridge owns, and that has begun to close, has ended."""

@@ -20,10 +20,11 @@ import functools
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from operator import attrgetter
 from types import FrameType
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.base import DelayedCall
@@ -36,73 +37,89 @@ from .._threads.condition import new_lock
 from .._threads.native import get_ident
 from .wrong_thread import Target, wrong_thread
 
-P = ParamSpec("P")
-T = TypeVar("T")
+T = TypeVar("T", bound=type)
 
 
 _reactors: weakref.WeakSet[Any] = weakref.WeakSet()  # all guarded reactors
 
+# What is refused: of the reactor, of the timers that it returns, and of its name resolver. connectSSL and listenSSL
+# call other guarded methods; they stand here so that the error names the method that the user has called.
+REFUSED = {
+    "reactor": (
+        *("callLater", "callWhenRunning", "addReader", "addWriter", "removeReader", "removeWriter"),
+        *("stop", "crash", "iterate", "resolve", "disconnectAll", "removeAll", "spawnProcess", "fireSystemEvent"),
+        *("connectTCP", "listenTCP", "connectSSL", "listenSSL", "listenUDP", "listenMulticast"),
+        *("connectUNIX", "listenUNIX", "connectUNIXDatagram", "listenUNIXDatagram"),
+        *("adoptStreamPort", "adoptStreamConnection", "adoptDatagramPort"),
+    ),
+    "callLater(...)": ("cancel", "reset", "delay"),
+    "nameResolver": ("resolveHostName",),
+}
+GUARDED = frozenset(REFUSED["reactor"])
 
-def guarded(method: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a method of a guarded reactor so that it refuses every thread but the loop's."""
+
+def refuses(methods: Iterable[str]) -> Callable[[T], T]:
+    """Decorate a class so that these methods refuse every thread but the loop's.
+
+    The class has ``loop_thread``, the ident of that thread, and ``refuse_other_threads(method)``, which raises. It has
+    to be the last one of its line: a guarded method that calls an inherited one would be checked twice.
+    """
+
+    def decorate(cls: T) -> T:
+        for name in methods:
+            setattr(cls, name, guarded(getattr(cls, name)))
+        return cls
+
+    return decorate
+
+
+def guarded(method: Any) -> Any:
+    """Return the method with the check. The comparison of the idents comes first, since it is cheap."""
     name = method.__name__
 
     @functools.wraps(method)
-    def on_the_loops_thread(*args: P.args, **kwargs: P.kwargs) -> T:
-        reactor: Any = args[0]
-        if get_ident() != reactor.loop_thread:
-            reactor.refuse_other_threads(name)
-        return method(*args, **kwargs)
+    def on_the_loops_thread(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if get_ident() != self.loop_thread:
+            self.refuse_other_threads(name)
+        return method(self, *args, **kwargs)
 
     return on_the_loops_thread
 
 
+@refuses(REFUSED["callLater(...)"])
 class TimedCall(DelayedCall):
     """A delayed call that only the thread of the reactor's loop may cancel and move."""
 
-    # A call that has run or was cancelled raises AlreadyCalled or AlreadyCancelled in any thread, so it is not guarded.
+    loop_thread = property(attrgetter("canceller.__self__.loop_thread"))  # without a frame: timers are cancelled often
 
-    def cancel(self) -> None:
-        """Unschedule this call."""
-        if get_ident() != self.canceller.__self__.loop_thread and self.active():  # type: ignore[attr-defined]
-            self._refuse("cancel")
-        DelayedCall.cancel(self)
-
-    def reset(self, secondsFromNow: float) -> None:
-        """Schedule this call for ``secondsFromNow`` seconds from now."""
-        if get_ident() != self.canceller.__self__.loop_thread and self.active():  # type: ignore[attr-defined]
-            self._refuse("reset")
-        DelayedCall.reset(self, secondsFromNow)
-
-    def delay(self, secondsLater: float) -> None:
-        """Postpone this call by ``secondsLater`` seconds."""
-        if get_ident() != self.canceller.__self__.loop_thread and self.active():  # type: ignore[attr-defined]
-            self._refuse("delay")
-        DelayedCall.delay(self, secondsLater)
-
-    def _refuse(self, method: str) -> None:
-        reactor: Any = self.canceller.__self__  # type: ignore[attr-defined]
-        reactor.refuse_other_threads(f"callLater(...).{method}")
+    def refuse_other_threads(self, method: str) -> None:
+        """Raise WrongThreadError, unless any thread gets AlreadyCalled or AlreadyCancelled."""
+        if self.active():
+            reactor: Any = self.canceller.__self__  # type: ignore[attr-defined]
+            reactor.refuse_other_threads(f"callLater(...).{method}")
 
 
+@refuses(REFUSED["nameResolver"])
 class GuardedResolver(GAIResolver):
     """The default name resolver. It resolves in any thread, but its result may be used on the loop's thread only."""
 
-    def resolveHostName(self, *args: Any, **kwargs: Any) -> Any:
-        """Resolve a host name in a thread of the pool."""
-        reactor: Any = self._reactor
-        if get_ident() != reactor.loop_thread:
-            reactor.refuse_other_threads("nameResolver.resolveHostName")
-        return super().resolveHostName(*args, **kwargs)
+    loop_thread = property(attrgetter("_reactor.loop_thread"))
+
+    def refuse_other_threads(self, method: str) -> None:
+        """Raise WrongThreadError if the loop runs in another thread."""
+        self._reactor.refuse_other_threads(f"nameResolver.{method}")
 
 
 class GuardedReactor(AsyncioSelectorReactor):
-    """An asyncio reactor that only the thread of its loop may use while the loop runs."""
+    """An asyncio reactor that only the thread of its loop may use while the loop runs.
+
+    The methods that refuse other threads are those of the class that is made last: ``BridgeReactor``.
+    """
 
     # The loop that runs this reactor, or a weak reference to the bridge that runs it or will run it again. None once
     # the owner is closed.
     owner: object = None
-    # The ident of the thread that the loop runs in, or last ran in. The guard compares it first, since that is cheap.
+    # The ident of the thread that the loop runs in, or last ran in.
     loop_thread: int | None = None
     _exempt: frozenset[int] = frozenset()
     _pool_lock = new_lock()
@@ -155,8 +172,6 @@ class GuardedReactor(AsyncioSelectorReactor):
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kw: object) -> DelayedCall:
         """Call a function after ``delay`` seconds."""
-        if get_ident() != self.loop_thread:
-            self.refuse_other_threads("callLater")
         call = PosixReactorBase.callLater(self, delay, callable, *args, **kw)
         call.__class__ = TimedCall
         timeout = self.timeout()
@@ -164,36 +179,6 @@ class GuardedReactor(AsyncioSelectorReactor):
         if self._scheduledAt is None or self._asyncioEventloop.time() + timeout < self._scheduledAt:
             self._reschedule()  # type: ignore[no-untyped-call]
         return call
-
-    def addReader(self, reader: Any) -> None:
-        """Watch a descriptor for reading."""
-        if get_ident() != self.loop_thread:
-            self.refuse_other_threads("addReader")
-        super().addReader(reader)  # type: ignore[no-untyped-call]
-
-    def addWriter(self, writer: Any) -> None:
-        """Watch a descriptor for writing."""
-        if get_ident() != self.loop_thread:
-            self.refuse_other_threads("addWriter")
-        super().addWriter(writer)  # type: ignore[no-untyped-call]
-
-    def removeReader(self, reader: Any) -> None:
-        """Stop watching a descriptor for reading."""
-        if get_ident() != self.loop_thread:
-            self.refuse_other_threads("removeReader")
-        super().removeReader(reader)  # type: ignore[no-untyped-call]
-
-    def removeWriter(self, writer: Any) -> None:
-        """Stop watching a descriptor for writing."""
-        if get_ident() != self.loop_thread:
-            self.refuse_other_threads("removeWriter")
-        super().removeWriter(writer)  # type: ignore[no-untyped-call]
-
-    def callWhenRunning(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> Any:
-        """Call a function when the reactor starts. If it runs, call the function at once, on the loop's thread."""
-        if get_ident() != self.loop_thread:
-            self.refuse_other_threads("callWhenRunning")
-        return super().callWhenRunning(callable, *args, **kwargs)
 
     @property
     def nameResolver(self) -> IHostnameResolver:
@@ -226,21 +211,3 @@ def _is_in_web_request(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
-
-
-# Methods that are called so rarely that a wrapper may guard them. connectSSL and listenSSL call other guarded methods;
-# they stand here so that the error names the method that the user has called.
-_OTHERS = (
-    *("stop", "iterate", "resolve", "disconnectAll", "removeAll", "spawnProcess", "fireSystemEvent"),
-    *("connectTCP", "listenTCP", "connectSSL", "listenSSL", "listenUDP", "listenMulticast"),
-    *("connectUNIX", "listenUNIX", "connectUNIXDatagram", "listenUNIXDatagram"),
-    *("adoptStreamPort", "adoptStreamConnection", "adoptDatagramPort"),
-)
-for _method in _OTHERS:
-    setattr(GuardedReactor, _method, guarded(getattr(GuardedReactor, _method)))
-
-
-# The names of all guarded methods. ``crash`` is guarded in BridgeReactor, which defines it.
-GUARDED = frozenset(
-    {"callLater", "addReader", "addWriter", "removeReader", "removeWriter", "callWhenRunning", "crash", *_OTHERS}
-)

@@ -12,6 +12,7 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable
+from operator import attrgetter
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
@@ -19,17 +20,22 @@ from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.main import installReactor  # pyright: ignore[reportUnknownVariableType] - it has no annotations
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.tcp import Connection
+from twisted.logger import Logger
 
 from .._errors import ReactorConflict
 from .._loop.task import set_once
 from .._private.abilities import lost, unavailable
 from .._private.rows import REACTOR
 from .._private.twisted import ContinuousPolling
-from .._threads.native import current_frames, get_ident
+from .._threads.native import current_frames
 from . import children
+from .guard import refuses
 from .restartable import BridgeReactor as BridgeReactor
 
+_log = Logger()
 
+
+@refuses(["append"])
 class _NewCalls(list[Any]):
     """The delayed calls of an adopted reactor that are not in its heap yet.
 
@@ -41,11 +47,15 @@ class _NewCalls(list[Any]):
         super().__init__(calls)
         self._reactor = reactor
 
+    loop_thread = property(attrgetter("_reactor.loop_thread"))
+
+    def refuse_other_threads(self, method: str) -> None:
+        """Raise WrongThreadError if the loop runs in another thread."""
+        self._reactor.refuse_other_threads("callLater")
+
     def append(self, call: Any) -> None:
         """Add a call, and set the timer of the loop if the call is due before it."""
         reactor = self._reactor
-        if get_ident() != reactor.loop_thread:
-            reactor.refuse_other_threads("callLater")
         super().append(call)
         due = reactor._asyncioEventloop.time() + call.time - reactor.seconds()
         if reactor._scheduledAt is None or due < reactor._scheduledAt:
@@ -350,11 +360,32 @@ async def shut_down(reactor: BridgeReactor, fired: bool, deadline: float) -> boo
         reactor.fireSystemEvent("shutdown")
         await asyncio.wait([done], timeout=max(0.0, deadline - loop.time()))
         finished = done.done()
+    _drop_all(reactor)
+    return finished
+
+
+def shut_down_now(reactor: BridgeReactor) -> None:
+    """Call the shutdown triggers that were not called yet, and drop timers and connections. No loop runs.
+
+    A trigger that waits for a Deferred does not hold up the others, since nothing could fire it.
+    """
+    reactor._stopped = True
+    event: Any = reactor._eventTriggers.get("shutdown")
+    for triggers in () if event is None else (event.before, event.during, event.after):
+        while triggers:  # they are taken out first, as Twisted does: each is called once
+            function, args, kwargs = triggers.pop(0)
+            try:
+                function(*args, **kwargs)
+            except BaseException:
+                _log.failure("while calling a trigger of the shutdown")
+    _drop_all(reactor)
+
+
+def _drop_all(reactor: BridgeReactor) -> None:
     delayed_calls: Any = reactor.getDelayedCalls()
     for call in delayed_calls:
         call.cancel()
     reactor.disconnectAll()
-    return finished
 
 
 def forget(reactor: BridgeReactor) -> list[Any]:

@@ -19,11 +19,11 @@ from twisted.internet.tcp import Connection
 from twisted.python.log import callWithLogger  # pyright: ignore[reportUnknownVariableType] - it has no annotations
 
 from .._errors import BridgeClosed
+from .._loop.ending import end_tasks, run_to_end
 from .._loop.switching import SwitchingLoop
 from .._loop.worker_threads import PoolThread
-from .._threads.native import get_ident
 from . import children
-from .guard import GuardedReactor, guarded
+from .guard import REFUSED, GuardedReactor, refuses
 from .pool import make_real
 
 # Seconds that tasks get for their cleanup when a program's own reactor has stopped.
@@ -34,6 +34,7 @@ class _Unwatched(int):
     """A writer's descriptor that the loop does not watch yet."""
 
 
+@refuses(REFUSED["reactor"])
 class BridgeReactor(GuardedReactor):
     """A guarded reactor that can start again on another loop, and that notifies its bridge when it ends."""
 
@@ -42,7 +43,6 @@ class BridgeReactor(GuardedReactor):
     _writers: Any  # descriptors by writer; Twisted annotates it otherwise
     _from_threads: deque[tuple[Callable[..., Any], tuple[object, ...], dict[str, object]]]
 
-    @guarded
     def crash(self) -> None:
         """Stop the loop, as in Twisted; but call ``on_crash`` instead if it is set: our shutdown needs the loop."""
         PosixReactorBase.crash(self)
@@ -138,7 +138,7 @@ class BridgeReactor(GuardedReactor):
     def addReader(self, reader: Any) -> None:
         """Watch a descriptor for reading."""
         try:
-            super().addReader(reader)
+            super().addReader(reader)  # type: ignore[no-untyped-call]
         except RuntimeError:
             if not self._asyncioEventloop.is_closed():
                 raise
@@ -152,15 +152,13 @@ class BridgeReactor(GuardedReactor):
         each message.
         """
         if isinstance(writer, Connection) and writer.connected and writer not in self._writers:
-            if get_ident() != self.loop_thread:
-                self.refuse_other_threads("addWriter")
             fd = writer.fileno()
             if fd >= 0 and not self._asyncioEventloop.is_closed():
                 unwatched = self._writers[writer] = _Unwatched(fd)
                 self._asyncioEventloop.call_soon(self._write, writer, unwatched)
                 return
         try:
-            super().addWriter(writer)
+            super().addWriter(writer)  # type: ignore[no-untyped-call]
         except RuntimeError:
             if not self._asyncioEventloop.is_closed():
                 raise
@@ -169,10 +167,8 @@ class BridgeReactor(GuardedReactor):
     def removeWriter(self, writer: Any) -> None:
         """Stop watching a descriptor for writing."""
         if type(self._writers.get(writer)) is not _Unwatched:
-            super().removeWriter(writer)
+            super().removeWriter(writer)  # type: ignore[no-untyped-call]
             return
-        if get_ident() != self.loop_thread:
-            self.refuse_other_threads("removeWriter")
         del self._writers[writer]
 
     def _write(self, writer: Any, unwatched: _Unwatched) -> None:
@@ -180,7 +176,7 @@ class BridgeReactor(GuardedReactor):
             callWithLogger(writer, self._readOrWrite, writer, False)  # type: ignore[no-untyped-call]
             if self._writers.get(writer) is unwatched:  # the system has not taken all data
                 del self._writers[writer]
-                super().addWriter(writer)
+                super().addWriter(cast(Any, writer))  # type: ignore[no-untyped-call]
 
     # Each child is watched separately, without a handler of SIGCHLD: see children.py.
 
@@ -218,22 +214,12 @@ class BridgeReactor(GuardedReactor):
 
 
 def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel the tasks of a loop that has stopped, and run it until they have ended or ``_CLEAN_UP`` seconds are over.
-
-    Blocked stacks get BridgeClosed.
-    """
-    left = asyncio.all_tasks(loop)
+    """End the tasks of a loop that has stopped. Blocked stacks get BridgeClosed."""
     if isinstance(loop, SwitchingLoop):
         loop.end_waits(_closed)
-    for task in left:
-        task.cancel()
-    if left:
-        with contextlib.suppress(RuntimeError):  # the loop was stopped again
-            loop.run_until_complete(_wait_for_end(left))
-
-
-async def _wait_for_end(tasks: set[asyncio.Task[Any]]) -> None:
-    await asyncio.wait(tasks, timeout=_CLEAN_UP)
+    if asyncio.all_tasks(loop):
+        deadline = loop.time() + _CLEAN_UP
+        run_to_end(loop, lambda: end_tasks(loop, deadline))
 
 
 def _closed() -> BridgeClosed:

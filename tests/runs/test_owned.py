@@ -410,6 +410,30 @@ def test_tasks_clean_up_before_a_close_returns(bridge: Bridge) -> None:
     assert all(task.cancelled() for task in tasks)
 
 
+def test_a_close_in_a_start_that_hangs_is_bounded_and_fails_who_waits(logged: Callable[[], list[str]]) -> None:
+    goes_on, begun = threading.Event(), threading.Event()
+
+    def hangs() -> asyncio.AbstractEventLoop:
+        begun.set()
+        assert goes_on.wait(PATIENCE)
+        return package.new_event_loop()
+
+    bridge = Bridge("hangs", loop_factory=hangs, install_reactor=False, shutdown_timeout=0.1)
+    caller = Caller(lambda: bridge.block_on(value()))
+    assert begun.wait(PATIENCE)
+    closer = Caller(bridge.close)
+    assert isinstance(caller.outcome(), BridgeClosed)
+    assert closer.outcome() is None
+    assert not goes_on.is_set()
+    assert logged() == ["hangs did not end within 1.1 seconds"]
+    run: Any = bridge.last_run
+    assert run.thread.is_alive()
+    goes_on.set()
+    run.thread.join(PATIENCE)
+    assert not run.thread.is_alive()
+    assert run.loop.is_closed()
+
+
 def test_the_work_of_a_failed_call_is_kept_until_it_has_cleaned_up(bridge: Bridge) -> None:
     """Nobody but the call refers to it, and the loop only weakly."""
     ended: list[str] = []

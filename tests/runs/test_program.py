@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import anyio
 import pytest
 from isolated import isolated
 from places import in_a_thread, usable
@@ -218,6 +219,27 @@ async def _awaiting() -> str:
     deferred: Deferred[str] = Deferred()
     asyncio.get_running_loop().call_later(0.001, deferred.callback, "deferred")
     return await deferred
+
+
+@pytest.mark.parametrize("make", [asyncio.SelectorEventLoop, new_event_loop])
+def test_after_a_detach_the_plain_functions_work_as_before(make: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    places: list[Callable[[Callable[[], str]], Any]] = [asyncio.to_thread, anyio.to_thread.run_sync]
+
+    async def main() -> None:
+        attached = Bridge.attach()
+        attached.close()
+        assert block_on(value()) == "value"  # in the loop's own thread
+        for place in places:
+            assert await place(lambda: block_on(value())) == "value"
+        again = Bridge.attach()
+        assert again is not attached
+        assert await asyncio.to_thread(again.block_on, where()) is asyncio.get_running_loop()
+        again.close()
+        with pytest.raises(BridgeClosed, match="attach another"):
+            await asyncio.to_thread(attached.submit, Deferred)
+
+    with asyncio.Runner(loop_factory=make) as runner:
+        runner.run(main())
 
 
 def test_attach_in_a_coroutine(loop: asyncio.AbstractEventLoop) -> None:
