@@ -11,7 +11,7 @@ from .._calls.finder import set_finder
 from .._diagnostics.dump import dump_on, no_dump_on
 from .._errors import BridgeError
 from .._runs.runs import bridge_here
-from .._threads.condition import new_lock
+from .._threads.native import new_lock
 from .._values.outcomes import trim
 from .._views.caller import Caller
 from .._views.facade import Facade

@@ -1,8 +1,7 @@
 """How a thread waits for a Future of any kind: as ``block_on`` does, but without a call of its own.
 
 ``result()`` of a Future of ours, :func:`bridge.wait` and :func:`bridge.as_completed` get a waiter from
-:func:`waiter_here`. It runs meanwhile what the thread has to keep running: the loop, a GUI, gevent's hub, other
-greenlets. Most threads have nothing to keep running, and wait on a lock.
+:func:`waiter_here`. On the thread of a loop it keeps the loop running, elsewhere it is one of the bridge's strategy.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from .._private.rows import SWITCHING
 from .._runs.run import Run
 from .._threads.condition import Condition
 from .._threads.native import get_ident
-from ..strategies import special_waiter
+from ..strategies import resolve
 from ..strategies.interface import Strategy, Waiter
 from .finder import bridge_of
 
 
-def waiter_here(strategy: Strategy | None) -> Waiter | None:
-    """Return a waiter that runs what this thread has to keep running meanwhile; None if that is nothing.
+def waiter_here(strategy: Strategy | None) -> Waiter:
+    """Return a waiter for this thread.
 
     :param strategy: the bridge's. Where it cannot be used, and for None, a strategy that fits the place is taken.
     """
@@ -37,14 +36,9 @@ def waiter_here(strategy: Strategy | None) -> Waiter | None:
                 return waiter
     elif isinstance(running, SwitchingLoop):
         return StackWaiter(running)
-    special = getattr(strategy, "special", None)
-    if special is not None:
-        found: Waiter | None = special()
-        return found
     if strategy is None or strategy.unavailable() is not None:
-        return special_waiter()
-    other = strategy.waiter()
-    return None if getattr(other, "sleeps", False) else other
+        strategy = resolve("auto")
+    return strategy.waiter()
 
 
 def _in_scope() -> Waiter | None:
@@ -63,14 +57,9 @@ class PatientCondition(Condition):
 
     strategy: Strategy | None = None  # of the bridge that runs the work
 
-    def waiter(self) -> Waiter | None:
-        """Return the waiter for this thread; None for a wait on a lock."""
-        strategy = self.strategy
-        special = getattr(strategy, "special", None)
-        if special is not None and get_running_loop() is None and worker_threads.scope_of_this_thread() is None:
-            found: Waiter | None = special()  # the commonest case, with one call less
-            return found
-        return waiter_here(strategy)
+    def waiter(self) -> Waiter:
+        """Return the waiter for this thread."""
+        return waiter_here(self.strategy)
 
 
 def check_place(run: Run, call: str) -> None:

@@ -305,10 +305,8 @@ class AttachedReactor(Run):
             native.Thread(target=self._watch, name="bridge-watch", daemon=True).start()
 
     def _watch(self) -> None:
-        pause = native.allocate_lock()  # not an Event, which gevent replaces by its own: this is a native thread
-        pause.acquire()
         while self.over is None and self.reactor.running:
-            pause.acquire(True, _CHECK)
+            native.sleep(_CHECK)
         if self.over is None:
             self.end(self._reason)
 

@@ -123,8 +123,9 @@ class LoopThread(Run):
 
     def _wait_gone(self, seconds: float) -> bool:
         """Wait for the end of the thread; return False on time-out. Other greenlets of gevent's run meanwhile."""
-        if native.is_patched():
-            native.wait_until(lambda: self.has_gone, seconds)
+        backend = native.patched()
+        if backend is not None:
+            backend.wait_until(lambda: self.has_gone, seconds)
             seconds = 0.0
         if not self._gone.wait(seconds):
             return False

@@ -183,10 +183,8 @@ class AttachedLoop(Run):
 
     def _watch(self) -> None:
         """Check repeatedly that a foreign loop still runs, and detach when it has stopped. It notifies nobody."""
-        pause = native.allocate_lock()  # not an Event, which gevent replaces by its own: this is a native thread
-        pause.acquire()
         while self.over is None and self.loop.is_running():
-            pause.acquire(True, _CHECK)
+            native.sleep(_CHECK)
         self._stopped()
 
 

@@ -12,8 +12,8 @@ from time import monotonic
 from typing import Protocol
 
 from .._threads import native
-from .._threads.condition import new_lock
 from .._threads.latch import Latch
+from .._threads.native import new_lock
 
 THREAD = "bridge-log"
 

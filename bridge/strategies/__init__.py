@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from .._errors import StrategyUnavailable
-from .._threads.condition import new_lock
+from .._threads.native import new_lock
 from .interface import Strategy, Waiter
 
 ENTRY_POINTS = "bridge.strategies"
@@ -109,6 +109,14 @@ class _FromEntryPoint:
     def waiter(self) -> Waiter:
         return self._get().waiter()
 
+    def __getattr__(self, name: str) -> Any:
+        """Return an optional attribute of the strategy, such as ``runs_hub``."""
+        try:
+            strategy = self._get()
+        except Exception as error:
+            raise AttributeError(f"{name!r}: its entry point cannot be loaded: {error!r}") from error
+        return getattr(strategy, name)
+
 
 _registry = _Registry()
 
@@ -165,20 +173,6 @@ def resolve(spec: str | Strategy) -> Strategy:
     if strategy is None:
         raise StrategyUnavailable(f"there is no strategy {spec!r}; {_available_strategies()}")
     return strategy
-
-
-def special_waiter() -> Waiter | None:
-    """Return a waiter that runs what else this thread has to run, such as a GUI; None if it has nothing else to run."""
-    auto: Any = resolve("auto")
-    waiter: Waiter | None = auto.special()
-    return waiter
-
-
-def sleeping_waiter() -> Waiter:
-    """Return a waiter for a thread that has nothing else to run."""
-    from .lock import SleepingWaiter
-
-    return SleepingWaiter()
 
 
 def refused(strategy: Strategy, reason: str) -> StrategyUnavailable:

@@ -15,9 +15,9 @@ from typing import Any
 
 from greenlet import getcurrent
 
+from .._threads import signals
+from .._threads.lock_waiter import LockWaiter
 from .._threads.native import is_patched
-from .._threads.seconds import LOOK_UP
-from .lock import LockWaiter
 
 
 class _Bell:
@@ -32,7 +32,7 @@ class _Bell:
         self._waiting: set[object] = set()
         self._watcher = hub.loop.async_(ref=False)
         self._watcher.start(self._resume)
-        self._signal_timer: Any = hub.loop.timer(LOOK_UP, LOOK_UP, ref=False) if hub.main_hub else None
+        self._signal_timer: Any = hub.loop.timer(signals.LOOK_UP, signals.LOOK_UP, ref=False) if hub.main_hub else None
 
     def ring(self, waiter: GeventWaiter) -> None:
         """Make the hub resume the greenlet of the waiter. Called from any thread."""
@@ -74,6 +74,7 @@ class GeventWaiter:
     """Blocks the greenlet that calls ``wait()``, and no other greenlet."""
 
     __slots__ = ("_bell", "_gevent", "notified", "owner", "parked")
+    sleeps = False
 
     def __init__(self, gevent: Any, bell: _Bell) -> None:
         self._gevent = gevent

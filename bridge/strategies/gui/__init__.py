@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from ..._private import cpython
+from ..._threads.interrupts import in_one_call
 
 # Those of C: the ones in ``signal`` turn numbers into enums and back, which takes longer than the whole wake-up.
 _signal: Any = cpython.signal_functions()
@@ -79,6 +80,7 @@ class GuiWaiter:
     """Runs the events of the GUI while it waits."""
 
     __slots__ = ("_pump", "_ring", "notified", "was_told")
+    sleeps = False
 
     def __init__(self, pump: Pump) -> None:
         self._pump = pump
@@ -149,9 +151,8 @@ class Interrupts:
             self._is_on = True
             _signal.signal(_SIGINT, self)
         bell = self._bell
-        # In one call of C: once it is set, it is known what was there before.
-        ring = functools.partial(signal.set_wakeup_fd, warn_on_full_buffer=False)
-        self._old_fd.extend(map(ring, (bell.write_end,)))
+        ring = functools.partial(signal.set_wakeup_fd, bell.write_end, warn_on_full_buffer=False)
+        in_one_call(self._old_fd, ring)  # once it is set, it is known what was there before
         self._pass_on()
 
     def _pass_on(self) -> None:
