@@ -15,9 +15,10 @@ from typing import Any
 
 from .._loop import worker_threads
 from .._loop.base import BridgeLoop, deferring_factory
+from .._loop.gevent import prepare
 from .._loop.switching import SwitchingLoop, new_event_loop
 from .._loop.task import set_once
-from .._loop.workers import Workers, prepare, shut_down_executor
+from .._loop.workers import Workers, shut_down_executor
 from .._private.abilities import lost
 from .._private.rows import REACTOR
 from .._threads import native

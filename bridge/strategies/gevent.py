@@ -13,7 +13,7 @@ import weakref
 from collections import deque
 from typing import Any
 
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
 from .._threads import signals
 from .._threads.lock_waiter import LockWaiter
@@ -119,6 +119,15 @@ class GeventWaiter:
         self._bell.ring(self)
 
 
+def find_hub(stack: greenlet) -> greenlet | None:
+    """Return the hub of gevent's that this greenlet is, or stands under; None if there is none."""
+    gevent: Any = sys.modules.get("gevent.hub")
+    each: greenlet | None = None if gevent is None else stack
+    while each is not None and not isinstance(each, gevent.Hub):
+        each = each.parent
+    return each
+
+
 class GeventStrategy:
     """Waits in a greenlet of gevent's. Serves every thread, each with a hub of its own.
 
@@ -148,8 +157,5 @@ class GeventStrategy:
 
     def serves_here(self) -> bool:
         """Return whether gevent may have other greenlets to run: in a patched process, or in gevent's greenlet."""
-        if is_patched():
-            return True
-        gevent: Any = sys.modules.get("gevent.hub")
-        stack = getcurrent().parent
-        return gevent is not None and stack is not None and isinstance(stack, gevent.Hub)
+        parent = getcurrent().parent
+        return is_patched() or (parent is not None and find_hub(parent) is parent)

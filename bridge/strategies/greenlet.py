@@ -42,6 +42,7 @@ from greenlet import getcurrent, greenlet
 
 from .._threads.lock_waiter import Alarm
 from .._threads.signals import longest_sleep
+from .gevent import find_hub
 
 # How often GreenletExit is raised in a greenlet that blocks again and again as its thread ends.
 _ROUNDS = 10
@@ -258,13 +259,8 @@ class GreenletStrategy:
 
     def unavailable(self) -> str | None:
         """Return a reason in a greenlet of gevent's, which our hub could never resume."""
-        gevent = sys.modules.get("gevent.hub")
-        if gevent is not None:
-            stack: greenlet | None = getcurrent()
-            while stack is not None:
-                if isinstance(stack, gevent.Hub):
-                    return "this greenlet is gevent's, whose hub gets control when it blocks and never gives it to ours"
-                stack = stack.parent
+        if "gevent.hub" in sys.modules and find_hub(getcurrent()) is not None:
+            return "this greenlet is gevent's, whose hub gets control when it blocks and never gives it to ours"
         return None
 
     def waiter(self) -> GreenletWaiter:
