@@ -54,20 +54,14 @@ class Session:
         assert self._server is not None
         if self._server.run.over is not None:
             raise self._server.run.closed_error()
-        steps: list[Any] = []
-
-        def begin() -> Any:
-            steps.append(request())
-            return steps[0]
-
         try:
-            self._caller.block_on(begin, timeout=self._timeout, strategy=self._strategy)
+            self._caller.block_on(request, timeout=self._timeout, strategy=self._strategy)
         except TimeoutError as error:
-            if not steps or getattr(steps[0], "cancel_asked", False):  # else the step itself has raised it
+            raised, self._server.time_out_raised = self._server.time_out_raised, None
+            if error is not raised:
                 error.args = (f"{self._late()} within {self._timeout} seconds",)
+            del raised  # the error's traceback holds this frame
             raise
-        finally:
-            steps.clear()  # a step holds its error, whose traceback holds this frame
 
     def _post(self, function: Callable[[], object]) -> None:
         """Have the loop call a function, if it still runs, without waiting for that."""
@@ -93,9 +87,11 @@ class Step(asyncio.Future[None]):
 
     def finish(self, error: BaseException | None = None) -> None:
         """Wake the caller. Does nothing if it waits no more."""
-        self._server = None
+        server, self._server = self._server, None
         if self.done():
             return
+        if isinstance(error, TimeoutError) and server is not None:
+            server.time_out_raised = error
         if error is None:
             self.set_result(None)
         elif isinstance(error, asyncio.CancelledError):
@@ -111,6 +107,7 @@ class Server:
         self.run = run
         self.variables = Variables()
         self._task: asyncio.Task[Any] | None = None
+        self.time_out_raised: TimeoutError | None = None  # by a step itself, and not because its caller's time was up
         self._interrupts = 0  # our own cancellations of the task, without an uncancel() yet
 
     def interrupt(self) -> bool:

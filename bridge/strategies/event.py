@@ -19,7 +19,7 @@ class EventWaiter(LockWaiter):
     __slots__ = ("_is_set",)
 
     def __init__(self) -> None:
-        super().__init__()
+        LockWaiter.__init__(self)
         event = threading.Event()
         condition: Any = event._cond  # type: ignore[attr-defined]
         condition._waiters.append(self._lock)
@@ -28,7 +28,7 @@ class EventWaiter(LockWaiter):
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until the event releases the lock, which it does once."""
-        return self._is_set() or super().wait(timeout) or self._is_set()
+        return self._is_set() or self._lock.acquire(True, -1 if timeout is None else timeout) or self._is_set()
 
 
 class EventStrategy:

@@ -17,6 +17,7 @@ from io import FileIO
 from time import monotonic
 from typing import Any, Protocol
 
+from ..._errors import BridgeError
 from ..._private import cpython
 from ..._threads.interrupts import in_one_call
 
@@ -227,6 +228,37 @@ class Interrupts:
         finally:
             if raised is not None:
                 raise raised
+
+
+class GuiStrategy:
+    """Runs the events of a GUI while it waits."""
+
+    name: str
+
+    def unavailable(self) -> str | None:
+        """Return why there are no events that this thread could run, None if there are."""
+        raise NotImplementedError
+
+    def find_pump(self) -> Pump | None:
+        """Return what runs the events of the application object; None if this thread has none."""
+        raise NotImplementedError
+
+    def waiter(self) -> GuiWaiter:
+        """Return a waiter that runs the events."""
+        pump = self.find_pump()
+        if pump is None:
+            raise RuntimeError(f"strategy {self.name!r} cannot be used here: {self.unavailable()}")
+        return GuiWaiter(pump)
+
+
+def ended_error(waiter: GuiWaiter, event: str, advice: str) -> BridgeError:
+    """Return the error for a wait whose application was ended, which a waiter raises once.
+
+    :param event: what has happened, as the begin of a sentence.
+    :param advice: what to do instead, as a sentence.
+    """
+    waiter.was_told = True
+    return BridgeError(f"{event}; its call was cancelled, or if it was a Future's result() the work goes on. {advice}")
 
 
 def left(deadline: float | None) -> float | None:

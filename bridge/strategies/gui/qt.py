@@ -216,15 +216,14 @@ class _Windows:
 
 
 def _quit_error(waiter: gui.GuiWaiter) -> BridgeError:
-    waiter.was_told = True
-    return BridgeError(
-        "the last window was closed, or the application was told to quit, while block_on() waited in Qt's thread; its "
-        "call was cancelled, or if it was a Future's result() the work goes on. To let calls go on without a window "
-        "write app.setQuitOnLastWindowClosed(False)"
+    return gui.ended_error(
+        waiter,
+        "the last window was closed, or the application was told to quit, while block_on() waited in Qt's thread",
+        "To let calls go on without a window write app.setQuitOnLastWindowClosed(False)",
     )
 
 
-class QtStrategy:
+class QtStrategy(gui.GuiStrategy):
     """Runs Qt's events while it waits. Serves the main thread of a program that has made its application object."""
 
     name = "qt"
@@ -249,13 +248,10 @@ class QtStrategy:
             return "the application object lives in another thread; make it in the main thread"
         return None
 
-    def waiter(self) -> gui.GuiWaiter:
-        """Return a waiter that runs Qt's events."""
+    def find_pump(self) -> QtPump | None:
+        """Return what runs the events of the application object; None if this thread has none."""
         core, application = self.application()
-        pump = None if application is None else self._pump_of(core, application)
-        if pump is None:
-            raise RuntimeError(f"strategy {self.name!r} cannot be used here: {self.unavailable()}")
-        return gui.GuiWaiter(pump)
+        return None if application is None else self._pump_of(core, application)
 
     def application(self) -> tuple[Any, Any]:
         """Return QtCore and its application object. If two bindings have one, prefer the binding whose loop runs."""

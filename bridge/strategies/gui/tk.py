@@ -135,15 +135,14 @@ class TkPump:
 
 
 def _destroyed_error(waiter: gui.GuiWaiter) -> BridgeError:
-    waiter.was_told = True
-    return BridgeError(
-        "the root window of Tk was destroyed while block_on() waited in its thread; its call was cancelled, or "
-        "if it was a Future's result() the work goes on. Disable what destroys it while a call is open, or hide it by "
-        "withdraw() until the call has ended"
+    return gui.ended_error(
+        waiter,
+        "the root window of Tk was destroyed while block_on() waited in its thread",
+        "Disable what destroys it while a call is open, or hide it by withdraw() until the call has ended",
     )
 
 
-class TkStrategy:
+class TkStrategy(gui.GuiStrategy):
     """Runs Tk's events while it waits. Serves the main thread of a program that has made its root window there."""
 
     name = "tk"
@@ -170,13 +169,10 @@ class TkStrategy:
             return "the root window was made in another thread; make it in the main thread"
         return None
 
-    def waiter(self) -> gui.GuiWaiter:
-        """Return a waiter that runs Tk's events."""
+    def find_pump(self) -> TkPump | None:
+        """Return what runs the events of the root window; None if this thread has none."""
         root = self.root()
-        pump = None if root is None else self._pump_of(root)
-        if pump is None:
-            raise RuntimeError(f"strategy {self.name!r} cannot be used here: {self.unavailable()}")
-        return gui.GuiWaiter(pump)
+        return None if root is None else self._pump_of(root)
 
     def root(self) -> Any:
         """Return tkinter's default root window, None if there is none."""
