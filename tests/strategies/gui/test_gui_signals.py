@@ -286,7 +286,9 @@ def test_an_interrupt_at_every_point_puts_everything_back(toolkit: str, where: s
     block_on(asyncio.sleep(0.01))
     pump = strategies()["auto"].waiter()._pump  # type: ignore[attr-defined]
     run = type(pump).run
-    undo = types.SimpleNamespace(__code__=next(each for each in run.__code__.co_consts if hasattr(each, "co_name")))
+    undo = types.SimpleNamespace(
+        __code__=next(each for each in run.__code__.co_consts if getattr(each, "co_name", "") == "end")
+    )
     within: Any = {"begin": Interrupts.begin, "end": Interrupts.end, "run": run, "undo": undo}[where]
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
