@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from .._runs.runs import bridge_of_loop, run_of_this_thread
+from .._threads.interrupts import Undo
 from .._values.outcomes import trim
 from .default import block_on
 
@@ -254,14 +255,9 @@ def serialized(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S
         from .._loop import serialized as engine
 
         entry = engine.Entry(instance)
-        try:
-            try:
-                entry.enter(block_on, _calls_for, refuse)
-                return method(instance, *args, **kwargs)
-            finally:
-                entry.leave()
-        finally:
-            entry.leave()  # again: Ctrl-C may have interrupted the first
+        with Undo(entry.leave) as undo, undo:
+            entry.enter(block_on, _calls_for, refuse)
+            return method(instance, *args, **kwargs)
 
     return call
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 from .._diagnostics.dump import dump_on, no_dump_on
 from .._errors import BridgeError
 from .._runs.runs import bridge_of_loop, bridges
-from .._threads.condition import new_lock
+from .._threads.native import new_lock
 from .._values.origin import origin_of, shown
 from .._values.outcomes import is_machinery, trim
 from .._views.caller import Caller

@@ -9,7 +9,7 @@ from typing import Any
 
 from .._runs import runs
 from .._runs.exit import process_exit
-from .._threads.condition import new_lock
+from .._threads.native import new_lock
 from ..strategies import renew_after_fork
 
 _lock = new_lock()

@@ -25,7 +25,8 @@ from .._runs.run import Owner, Run
 from .._runs.runs import bridges
 from .._runs.where import NO_LOOP, Answer, Job, OnLoop, is_thread_of, where
 from .._threads.native import get_ident
-from .._threads.seconds import checked_seconds, wait_looking_up
+from .._threads.seconds import checked_seconds
+from .._threads.signals import wait_looking_up
 from .._values.context import caller, library
 from .._values.deferreds import is_cancellation
 from .._values.kinds import Kind, describe, discard, kind_of
@@ -281,10 +282,9 @@ def _begin_and_wait(call: BlockedCall, limit: float | None) -> bool:
 
 def _wait(call: BlockedCall, limit: float | None) -> bool:
     """Wait for the call, ``limit`` seconds at the most. Return False on time-out."""
-    waiter = call.waiter
-    if call.caller == threading.main_thread().ident and getattr(waiter, "sleeps", False):
-        return wait_looking_up(waiter.wait, limit)
-    return waiter.wait(limit)
+    if call.caller == threading.main_thread().ident:  # the others have nothing to look up for
+        return wait_looking_up(call.waiter, limit)
+    return call.waiter.wait(limit)
 
 
 def _serve_and_wait(call: BlockedCall, strategy: Strategy, deadline: float | None, is_patient: bool = False) -> bool:

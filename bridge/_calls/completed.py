@@ -13,8 +13,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
-import operator
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
@@ -25,8 +23,9 @@ from .._private.abilities import lost, unavailable
 from .._private.rows import FUTURES
 from .._runs.runs import bridges
 from .._runs.where import where
+from .._threads.interrupts import Undo, in_one_call
+from .._threads.signals import wait_looking_up
 from .._values.kinds import describe
-from ..strategies import sleeping_waiter
 from ..strategies.interface import Waiter
 from .submit import WorkFuture
 from .waiting import waiter_here
@@ -54,15 +53,10 @@ def wait(fs: Iterable[Any], timeout: float | None, return_when: str) -> DoneAndN
 
 def _wait(futures: list[_Future], timeout: float | None, return_when: str) -> None:
     listener = Listener(futures, return_when)
-    try:
-        try:
-            listener.begin()
-            if not _is_enough(futures, return_when):
-                listener.wait(waiter_for("wait", futures), timeout)
-        finally:
-            listener.end()
-    finally:
-        listener.end()  # again: Ctrl-C may have interrupted the first
+    with Undo(listener.end) as undo, undo:
+        listener.begin()
+        if not _is_enough(futures, return_when):
+            listener.wait(waiter_for("wait", futures), timeout)
 
 
 def as_completed(fs: Iterable[Any], timeout: float | None) -> Iterator[Any]:
@@ -72,29 +66,24 @@ def as_completed(fs: Iterable[Any], timeout: float | None) -> Iterator[Any]:
     del fs
     total = len(futures)
     listener = Listener(futures, FIRST_COMPLETED)
-    try:
-        try:
-            listener.begin()
-            ended = deque(future for future in futures if _has_ended(future))
-            del futures
-            while listener.futures:
-                if not ended:
-                    ended = listener.take()
-                if ended:
-                    # A suspended generator keeps no Future alive that it has yielded.
-                    future = [ended.popleft()]
-                    if listener.leave(future[0]):
-                        yield future.pop()
-                    del future
-                    continue
-                left = None if end is None else end - monotonic()
-                if left is not None and left < 0:
-                    raise TimeoutError(f"{len(listener.futures)} (of {total}) futures unfinished")
-                listener.wait(waiter_for("as_completed", listener.futures), left)
-        finally:
-            listener.end()
-    finally:
-        listener.end()  # as above
+    with Undo(listener.end) as undo, undo:
+        listener.begin()
+        ended = deque(future for future in futures if _has_ended(future))
+        del futures
+        while listener.futures:
+            if not ended:
+                ended = listener.take()
+            if ended:
+                # A suspended generator keeps no Future alive that it has yielded.
+                future = [ended.popleft()]
+                if listener.leave(future[0]):
+                    yield future.pop()
+                del future
+                continue
+            left = None if end is None else end - monotonic()
+            if left is not None and left < 0:
+                raise TimeoutError(f"{len(listener.futures)} (of {total}) futures unfinished")
+            listener.wait(waiter_for("as_completed", listener.futures), left)
 
 
 class Listener:
@@ -159,7 +148,7 @@ class Listener:
                 if on_wait is not None:
                     on_wait()
             if not self._has_enough():
-                waiter.wait(None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX))
+                wait_looking_up(waiter, timeout)
         finally:
             self._bell.clear()
 
@@ -198,14 +187,9 @@ class Listener:
         if self in waiters:
             condition = future._condition
             try:
-                _in_one_go(condition.acquire, functools.partial(waiters.remove, self), condition.release)
+                in_one_call([], condition.acquire, functools.partial(waiters.remove, self), condition.release)
             except ValueError:  # a fork has cleared the waiters just then
                 condition.release()
-
-
-def _in_one_go(*steps: Callable[[], object]) -> None:
-    """Call functions of C one after the other. No signal is handled in between."""
-    deque(map(operator.call, steps), 0)
 
 
 def waiter_for(verb: str, futures: Iterable[_Future]) -> Waiter:
@@ -216,7 +200,7 @@ def waiter_for(verb: str, futures: Iterable[_Future]) -> Waiter:
     for future in futures:
         if isinstance(future, WorkFuture):
             future.check_place(f"bridge.{verb}")
-    return waiter_here(bridges.of(where()).strategy) or sleeping_waiter()
+    return waiter_here(bridges.of(where()).strategy)
 
 
 def _checked(fs: Iterable[Any], verb: str) -> list[_Future]:

@@ -22,7 +22,7 @@ from .._loop.task import is_task
 from .._private.abilities import lost
 from .._private.rows import DEADLOCKS
 from .._runs.run import Run
-from .._threads.condition import new_lock
+from .._threads.native import new_lock
 from .._values.kinds import describe
 from .._watch.watchdog import watchdog
 from .calling import Calling
@@ -83,7 +83,7 @@ def _chain(call: Any, here: int) -> list[Any]:
 
 def _stands_still(call: Any) -> bool:
     waiter = getattr(call.waiter, "inner", call.waiter)
-    return not hasattr(call, "limit") and bool(getattr(waiter, "sleeps", False))
+    return not hasattr(call, "limit") and bool(getattr(waiter, "sleeps", True))
 
 
 def _needs_its_loop(call: Any) -> bool:

@@ -30,8 +30,7 @@ from collections import deque
 from typing import Any
 
 from .._runs.run import Run
-from .._threads.condition import ThreadRLock
-from .._threads.native import get_ident, is_patched
+from .._threads.native import ThreadRLock, get_ident, is_patched
 from .._values.context import caller
 from .._watch.watchdog import watchdog
 from ..strategies import resolve

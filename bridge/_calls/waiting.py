@@ -1,8 +1,7 @@
 """How a thread waits for a Future of any kind: as ``block_on`` does, but without a call of its own.
 
 ``result()`` of a Future of ours, :func:`bridge.wait` and :func:`bridge.as_completed` get a waiter from
-:func:`waiter_here`. It runs meanwhile what the thread has to keep running: the loop, a GUI, gevent's hub, other
-greenlets. Most threads have nothing to keep running, and wait on a lock.
+:func:`waiter_here`. On the thread of a loop it keeps the loop running, elsewhere it is one of the bridge's strategy.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from .._private.abilities import why_lost
 from .._private.rows import SWITCHING
 from .._runs.run import Run
 from .._runs.runs import bridges
-from .._runs.where import NO_LOOP, OnLoop, Worker, is_thread_of, where
+from .._runs.where import OnLoop, Worker, is_thread_of, where
 from .._threads.condition import Condition
-from ..strategies import special_waiter
+from ..strategies import resolve
 from ..strategies.interface import Strategy, Waiter
 
 
-def waiter_here(strategy: Strategy | None) -> Waiter | None:
-    """Return a waiter that runs what this thread has to keep running meanwhile; None if that is nothing.
+def waiter_here(strategy: Strategy | None) -> Waiter:
+    """Return a waiter for this thread.
 
     :param strategy: the bridge's. Where it cannot be used, and for None, a strategy that fits the place is taken.
     """
@@ -37,14 +36,9 @@ def waiter_here(strategy: Strategy | None) -> Waiter | None:
                 return waiter
         case _:
             pass
-    special = getattr(strategy, "special", None)
-    if special is not None:
-        found: Waiter | None = special()
-        return found
     if strategy is None or strategy.unavailable() is not None:
-        return special_waiter()
-    other = strategy.waiter()
-    return None if getattr(other, "sleeps", False) else other
+        strategy = resolve("auto")
+    return strategy.waiter()
 
 
 def _in_scope(loop: Any) -> Waiter | None:
@@ -60,14 +54,9 @@ class PatientCondition(Condition):
 
     strategy: Strategy | None = None  # of the bridge that runs the work
 
-    def waiter(self) -> Waiter | None:
-        """Return the waiter for this thread; None for a wait on a lock."""
-        strategy = self.strategy
-        special = getattr(strategy, "special", None)
-        if special is not None and where() is NO_LOOP:
-            found: Waiter | None = special()  # the commonest case, with one call less
-            return found
-        return waiter_here(strategy)
+    def waiter(self) -> Waiter:
+        """Return the waiter for this thread."""
+        return waiter_here(self.strategy)
 
 
 def check_place(run: Run, call: str) -> None:

@@ -25,7 +25,7 @@ from .._api.default import use_as_default
 from .._loop.ending import end_tasks, run_to_end
 from .._runs.exit import others_at_work, process_exit
 from .._runs.program import new_event_loop
-from .._threads.seconds import LOOK_UP
+from .._threads.signals import LOOK_UP
 from .._values.outcomes import is_machinery, trim
 
 # Seconds. A Ctrl-C that interrupted the loop's own code is sent again after this time.

@@ -26,11 +26,12 @@ from .._loop.worker_threads import PoolThread
 from .._private.abilities import lost
 from .._private.rows import REPORTS
 from .._threads.condition import Condition
-from .._threads.seconds import wait_looking_up
+from .._threads.lock_waiter import LockWaiter
+from .._threads.signals import wait_looking_up
 
 _BEFORE_WITH = opmap.get("BEFORE_WITH")
 _LOCKS: tuple[type, ...] = (_thread.LockType, _thread.RLock)
-_OF_LOCKS = frozenset({"threading", Condition.__module__, wait_looking_up.__module__})
+_OF_LOCKS = frozenset({"threading", Condition.__module__, LockWaiter.__module__, wait_looking_up.__module__})
 
 
 def waited_for(frame: FrameType | None) -> str | None:

@@ -23,8 +23,9 @@ from typing import Any
 from .._errors import BridgeClosed
 from .._threads import native
 from . import worker_threads
+from .gevent import has_real_threads, pool_for, prepare
 from .task import NO_CANCELS, BridgeTask, EagerTask, _driver, _steps, contained, drive
-from .workers import has_real_threads, load_executors, pool_for, prepare, shut_down_executor
+from .workers import Workers, load_executors, shut_down_executor
 
 
 class BridgeLoop(asyncio.SelectorEventLoop):
@@ -194,7 +195,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         """Run func in the executor. Calls that block in its worker thread go to this loop."""
         if native.is_patched():
             default = self._ours.default_executor
-            pool = pool_for(executor, default)
+            pool = pool_for(executor, default, Workers)
             if executor is default is None:
                 self.set_default_executor(pool)
         if executor is None or isinstance(executor, ThreadPoolExecutor):

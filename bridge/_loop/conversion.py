@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .._errors import BridgeError, WrongThreadError
 from .._private.cpython import get_running_loop
 from .._values.kinds import Kind, describe, discard, returned_kind
+from .gevent import has_real_threads
 from .task import Contained, drive
-from .workers import has_real_threads
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -24,8 +23,9 @@ from greenlet import getcurrent, greenlet
 
 from .._private.cpython import get_running_loop
 from .._threads import native
-from .._threads.condition import new_lock
-from .._threads.seconds import wait_looking_up
+from .._threads.lock_waiter import LockWaiter
+from .._threads.native import new_lock
+from .._threads.signals import wait_looking_up
 from .switching import SwitchingLoop
 
 # Guards all queues. Held for a few lines only, never while a stack blocks. Re-entrant: a finalizer or a signal handler
@@ -48,7 +48,7 @@ class Entry:
         self._is_in = True
         self._owner: Entry | None = None  # the entry that this one is inside of
         self._inside: set[Entry] = set()
-        self._lock: Any = None  # a thread that simply waits is woken by this lock
+        self._lock: LockWaiter | None = None  # a thread that simply waits is woken by this lock
         self._future: concurrent.futures.Future[None] | None = None  # a caller in block_on() is woken by this Future
         # Weak: a strong reference would keep a stack that is dropped while blocked from ending, and so from leaving.
         self._stack: weakref.ref[greenlet] = weakref.ref(getcurrent())
@@ -80,8 +80,7 @@ class Entry:
                 return
             if self._loop is None and getcurrent().parent is None and not native.is_patched():
                 refuse(owner._thread)
-                self._lock = native.allocate_lock()
-                self._lock.acquire()
+                self._lock = LockWaiter()
             else:
                 self._future = concurrent.futures.Future()
             queue[self] = None
@@ -89,10 +88,8 @@ class Entry:
                 owner._quit()
         if self._lock is None:
             block_on(self._future)
-        elif self._thread == threading.main_thread().ident:
-            wait_looking_up(lambda seconds: self._lock.acquire(timeout=seconds), None)
         else:
-            self._lock.acquire()
+            wait_looking_up(self._lock, None)
 
     def leave(self) -> None:
         """End one call. The last call of the owner hands the ownership over."""
@@ -122,7 +119,7 @@ class Entry:
                 self._future.set_result(None)
         elif self._lock is not None:
             with contextlib.suppress(RuntimeError):
-                self._lock.release()
+                self._lock.notify()
 
     def _is_callers(self, calls_for: Callable[[int, greenlet], bool]) -> bool:
         """Return whether the caller is this owner, or runs the work that this owner's stack waits for."""

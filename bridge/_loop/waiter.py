@@ -26,6 +26,7 @@ class LoopWaiter:
     """The base of both waiters: ``notify()``, from any thread, by a Future of the loop."""
 
     __slots__ = ("_future", "_loop", "notified")
+    sleeps = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

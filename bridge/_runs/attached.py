@@ -322,10 +322,8 @@ class AttachedReactor(AttachedRun):
         native.Thread(target=self._watch, name="bridge-watch", daemon=True).start()
 
     def _watch(self) -> None:
-        pause = native.allocate_lock()  # not an Event, which gevent replaces by its own: this is a native thread
-        pause.acquire()
         while not self.state.is_over and self.reactor.running:
-            pause.acquire(True, _CHECK)
+            native.sleep(_CHECK)
         if not self.state.is_over:
             self.end(self._reason)
             self.move(FINISH)

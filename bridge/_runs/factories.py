@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._errors import BridgeClosed, BridgeError
-from .._threads.condition import new_lock
+from .._threads.native import new_lock
 from .exit import process_exit
 from .runs import Runs, engine
 from .states import LOST

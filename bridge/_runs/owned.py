@@ -16,9 +16,10 @@ from typing import Any
 from .._loop import worker_threads
 from .._loop.base import BridgeLoop, deferring_factory
 from .._loop.ending import end_tasks, is_stopped_early, run_to_end
+from .._loop.gevent import prepare
 from .._loop.switching import SwitchingLoop, new_event_loop
 from .._loop.task import set_once
-from .._loop.workers import Workers, prepare, shut_down_executor
+from .._loop.workers import Workers, shut_down_executor
 from .._private.abilities import lost
 from .._private.rows import REACTOR
 from .._threads import native
@@ -125,8 +126,9 @@ class LoopThread(Run):
     def _wait_gone(self, seconds: float) -> bool:
         """Wait for the end of the thread; return False on time-out. Other greenlets of gevent's run meanwhile."""
         self.moved(self.state)  # the thread that has moved may have been interrupted before it told
-        if native.is_patched():
-            native.wait_until(lambda: self.has_gone, seconds)
+        backend = native.patched()
+        if backend is not None:
+            backend.wait_until(lambda: self.has_gone, seconds)
             seconds = 0.0
         if not self._gone.wait(seconds):
             return False

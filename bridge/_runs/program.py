@@ -177,10 +177,8 @@ class AttachedLoop(AttachedRun):
 
     def _watch(self) -> None:
         """Check repeatedly that a foreign loop still runs, and detach when it has stopped. It notifies nobody."""
-        pause = native.allocate_lock()  # not an Event, which gevent replaces by its own: this is a native thread
-        pause.acquire()
         while not self.state.is_over and self.loop.is_running():
-            pause.acquire(True, _CHECK)
+            native.sleep(_CHECK)
         self._stopped()
 
 

@@ -11,8 +11,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .._threads.condition import new_lock
-from .._threads.native import get_ident
+from .._threads.native import get_ident, new_lock
 from .._watch.meter import Meter
 
 if TYPE_CHECKING:

@@ -1,8 +1,4 @@
-"""Locks that Ctrl-C never leaves held: an RLock, and the Condition that a Future waits on.
-
-In CPython 3.14, and in no other version, ``with lock:`` handles signals between the acquisition and the first line of
-the block (python/cpython#148874, fixed in 3.15). A handler that raises there leaves a lock of the standard library
-held for ever. On 3.14 our locks have an ``__enter__`` in Python, which undoes the acquisition.
+"""The Condition that a Future waits on, which Ctrl-C never leaves with its lock held.
 
 ``threading.Condition`` enters its lock in a method written in Python. A signal handler may raise between that and the
 first line of the ``with`` block, or just after ``wait()`` has released the lock. Then the lock stays held for ever, or
@@ -12,42 +8,24 @@ its release fails. The thread that settles the Future then blocks; for our Futur
 from __future__ import annotations
 
 import contextlib
-import operator
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .native import WITH_MAY_LEAVE_HELD, allocate_lock, get_ident, is_patched, original
-from .seconds import wait_looking_up
+from .interrupts import in_one_call
+from .lock_waiter import LockWaiter
+from .native import ThreadRLock, new_lock
+from .signals import wait_looking_up
+
+__all__ = ["Condition", "ThreadRLock", "new_lock"]
 
 if TYPE_CHECKING:
-    ThreadRLock = threading.RLock
     _Lock = threading.Condition
 else:
 
-    class ThreadRLock(original("_thread", "RLock")):
-        """CPython's RLock, also in a process that gevent has patched. An interrupted ``with`` never leaves it held."""
-
-        if WITH_MAY_LEAVE_HELD and hasattr(original("_thread", "RLock"), "_recursion_count"):
-
-            def __enter__(self) -> bool:
-                """Acquire the lock. No signal is handled between the return of this method and the block."""
-                held = self._recursion_count()
-                try:
-                    return self.acquire()
-                except BaseException:
-                    if self._recursion_count() > held:
-                        self.release()
-                    raise
-
     class _Lock(ThreadRLock, threading.Condition):
         """An RLock with its methods in C that is also an instance of ``threading.Condition``."""
-
-
-def new_lock() -> threading.RLock:
-    """Return a re-entrant lock that Ctrl-C does not leave held; gevent's lock in a process that gevent has patched."""
-    return ThreadRLock() if WITH_MAY_LEAVE_HELD and not is_patched() else threading.RLock()
 
 
 class Condition(_Lock):
@@ -60,8 +38,8 @@ class Condition(_Lock):
         self._waiters: deque[Any] = deque()
 
     def waiter(self) -> Any:
-        """Return the ``Waiter`` by which this thread waits; None to wait on a lock."""
-        return None
+        """Return the ``Waiter`` by which this thread waits."""
+        return LockWaiter()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Release the lock, wait to be notified and take the lock again. Return False on time-out.
@@ -72,29 +50,23 @@ class Condition(_Lock):
         lock: Any = self
         if not _is_owned(lock):
             raise RuntimeError("cannot wait on un-acquired lock")
-        other = self.waiter()
-        if other is None:
-            waiter: Any = allocate_lock()
-            waiter.acquire()
-        else:
-            waiter = _Notified(other)
+        waiter = self.waiter()
         saved: list[Any] = []
-        release, restore = _release_and_restore(lock)
+        # These are in C: a signal handler could run in a function of ours, between the wait and the lock. RLock has
+        # them for threading.Condition. On a Python without them the lock is released once: a Future's lock is held once
+        # when a waiter releases it.
+        has_state = hasattr(lock, "_release_save") and hasattr(lock, "_acquire_restore")
+        release, restore = (lock._release_save, lock._acquire_restore) if has_state else (lock.release, lock.acquire)
         try:
             self._waiters.append(waiter)
             if self.on_wait is not None:
                 self.on_wait()
-            # Release and save the count in one call of C: once the lock is free, `saved` says how often it was held.
-            saved.extend(release)
-            if other is not None:
-                return bool(other.wait(None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)))
-            if get_ident() == threading.main_thread().ident:
-                return wait_looking_up(lambda seconds: waiter.acquire(timeout=seconds), timeout)
-            return bool(waiter.acquire(timeout=-1 if timeout is None else max(0.0, timeout)))
+            in_one_call(saved, release)
+            return wait_looking_up(waiter, timeout)
         finally:
             try:
                 if saved:
-                    restore(saved[0])
+                    restore(*saved) if has_state else restore()
             finally:
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
@@ -110,7 +82,7 @@ class Condition(_Lock):
         while waiters and n > 0:
             waiter = waiters[0]
             try:
-                waiter.release()
+                waiter.notify()
             except RuntimeError:  # notified before; its thread has not removed it from the list yet
                 pass
             else:
@@ -126,30 +98,6 @@ class Condition(_Lock):
         self.notify(len(self._waiters))
 
 
-class _Notified:
-    """A ``Waiter`` with the ``release()`` of a lock, as an entry in a condition's list of locks."""
-
-    __slots__ = ("release",)
-
-    def __init__(self, waiter: Any) -> None:
-        self.release = waiter.notify
-
-
-# RLock has these methods for threading.Condition. On a Python without them the lock is released once: a Future's lock
-# is held once when a waiter releases it.
-
-
 def _is_owned(lock: Any) -> bool:
     is_owned = getattr(lock, "_is_owned", None)
     return is_owned is None or bool(is_owned())
-
-
-def _release_and_restore(lock: Any) -> tuple[Iterator[Any], Callable[[Any], object]]:
-    """Return an iterator that releases the lock and yields its state, and a function that restores the lock from that.
-
-    Both are written in C: a signal handler could run in a function of ours, between the wait and the lock.
-    """
-    if hasattr(lock, "_release_save") and hasattr(lock, "_acquire_restore"):
-        return map(operator.call, (lock._release_save,)), lock._acquire_restore
-    nothing: Iterator[Any] = map(operator.call, (lock.release,))
-    return map(operator.is_, nothing, (None,)), lock.acquire  # yields True: to block

@@ -8,10 +8,9 @@ then be started beside the old one. A Ctrl-C in ``Event.wait()`` may come out as
 from __future__ import annotations
 
 import contextlib
-from _thread import LockType
 
-from .native import allocate_lock
-from .seconds import wait_looking_up
+from .lock_waiter import LockWaiter
+from .signals import wait_in_slices
 
 # How often a waiter checks is_open, in seconds. An exception that is raised from outside in the thread that opens the
 # latch (PyThreadState_SetAsyncExc) may prevent the release of the waiters' locks.
@@ -24,14 +23,14 @@ class Latch:
     def __init__(self) -> None:
         self.is_open = False
         # Each waiter has a lock of its own. An interrupted waiter leaves its lock in the list, which does no harm.
-        self._locks: list[LockType] = []
+        self._locks: list[LockWaiter] = []
 
     def open(self) -> None:
         """Open the latch for good and wake all waiters."""
         self.is_open = True
         while self._locks:
             with contextlib.suppress(IndexError):  # another thread in open() has taken the last lock
-                self._locks.pop().release()
+                self._locks.pop().notify()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the latch is open. Return False on time-out.
@@ -40,9 +39,8 @@ class Latch:
         """
         if self.is_open:
             return True
-        lock = allocate_lock()
-        lock.acquire()
+        lock = LockWaiter()
         self._locks.append(lock)
         # is_open first: open() may have emptied the list before this lock was added.
-        wait_looking_up(lambda seconds: self.is_open or lock.acquire(timeout=seconds), timeout, _LOOK)
+        wait_in_slices(lambda seconds: self.is_open or lock.wait(seconds), timeout, _LOOK)
         return self.is_open

@@ -1,37 +1,27 @@
 """Native threads, locks and thread identifiers, also in a process that gevent has patched.
 
-In a patched process ``threading.Thread`` starts a greenlet, ``get_ident()`` identifies greenlets, locks block greenlets
-and ``selectors.DefaultSelector`` waits in gevent's hub. Our loop, its workers and its watchdog need native threads and
-the original functions, which gevent keeps. bridge and gevent may be imported in either order. But our threads that run
-already are not patched: patch before the first call.
+What differs in a process that gevent has patched stands in modules named ``gevent``: threads in this room, waiters in
+:mod:`bridge.strategies`, the workers of a loop in ``_loop``, the thread pool of a reactor in ``_twisted``. Whatever has
+to know asks :func:`patched`, which chooses once, when gevent has patched the process.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib
-import operator
 import sys
 import threading
 from collections.abc import Callable
-from math import inf
-from time import monotonic
-from types import FrameType
-from typing import Any
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, Any
 
-# ``with lock:`` may leave the lock held when a signal handler raises; see condition.py.
-WITH_MAY_LEAVE_HELD = sys.version_info[:2] == (3, 14)
+from .interrupts import in_one_call
 
-FOR_GREENLETS = (
-    "gevent has patched this process, and what it waits on is for greenlets now; leave the strategy out, or write "
-    "strategy='gevent'"
-)
-
-
-def is_patched() -> bool:
-    """Return whether gevent has replaced threads with greenlets in this process."""
-    monkey: Any = sys.modules.get("gevent.monkey")
-    return monkey is not None and bool(monkey.is_module_patched("threading"))
+# In CPython 3.14, and in no other version, ``with lock:`` handles signals between the acquisition and the first line of
+# the block (python/cpython#148874, fixed in 3.15). A handler that raises there leaves a lock of the standard library
+# held for ever. On 3.14 our locks have an ``__enter__`` in Python, which undoes the acquisition.
+_WITH_MAY_LEAVE_HELD = sys.version_info[:2] == (3, 14)
 
 
 def original(module: str, name: str) -> Any:
@@ -44,7 +34,54 @@ def original(module: str, name: str) -> Any:
 
 get_ident: Callable[[], int] = original("_thread", "get_ident")
 allocate_lock: Callable[[], threading.Lock] = original("_thread", "allocate_lock")
-_start_new_thread: Callable[..., int] = original("_thread", "start_new_thread")
+start_new_thread: Callable[..., int] = original("_thread", "start_new_thread")
+sleep: Callable[[float], None] = original("time", "sleep")
+
+_patched: list[ModuleType] = []
+
+
+def patched() -> Any:
+    """Return what differs where gevent has replaced threads with greenlets: its module here. None in other processes.
+
+    gevent may patch a process after the import of ours, and never undoes it. So its module is loaded and kept as soon
+    as it has. Our threads that run already are not patched: patch before the first call.
+    """
+    if not _patched:
+        monkey: Any = sys.modules.get("gevent.monkey")
+        if monkey is None or not monkey.is_module_patched("threading"):
+            return None
+        _patched.append(importlib.import_module(".gevent", __package__))
+    return _patched[0]
+
+
+def is_patched() -> bool:
+    """Return whether gevent has replaced threads with greenlets in this process."""
+    return patched() is not None
+
+
+if TYPE_CHECKING:
+    ThreadRLock = threading.RLock
+else:
+
+    class ThreadRLock(original("_thread", "RLock")):
+        """CPython's RLock, also in a process that gevent has patched. An interrupted ``with`` never leaves it held."""
+
+        if _WITH_MAY_LEAVE_HELD and hasattr(original("_thread", "RLock"), "_recursion_count"):
+
+            def __enter__(self) -> bool:
+                """Acquire the lock. No signal is handled between the return of this method and the block."""
+                held = self._recursion_count()
+                try:
+                    return self.acquire()
+                except BaseException:
+                    if self._recursion_count() > held:
+                        self.release()
+                    raise
+
+
+def new_lock() -> threading.RLock:
+    """Return a re-entrant lock that Ctrl-C does not leave held; gevent's lock in a process that gevent has patched."""
+    return ThreadRLock() if _WITH_MAY_LEAVE_HELD and not is_patched() else threading.RLock()
 
 
 def current_frames() -> dict[int, FrameType]:
@@ -56,56 +93,33 @@ def current_frames() -> dict[int, FrameType]:
     """
     if sys.version_info < (3, 12) and gc.isenabled():
         # In one call of C: no other thread runs and no signal is handled while garbage collection is disabled.
-        calls: list[Callable[[], Any]] = [gc.disable, sys._current_frames, gc.enable]
-        frames: list[dict[int, FrameType]] = list(map(operator.call, calls))
-        return frames.pop(1)  # pop: this frame is in the dict, and must not keep it
+        results: list[dict[int, FrameType]] = []
+        in_one_call(results, gc.disable, sys._current_frames, gc.enable)
+        return results.pop(1)  # pop: this frame is in the dict, and must not keep it
     return sys._current_frames()
-
-
-_ours: set[int] = set()  # the identifiers of native threads in a patched process
-_LOOK = 0.002  # seconds
-
-
-def wait_until(is_so: Callable[[], bool], timeout: float | None) -> bool:
-    """Poll a condition until it is true, in a patched process. Return False on time-out. Blocks the greenlet only.
-
-    gevent's events raise an error where the hub has nothing else to wait for: it takes that for a deadlock. Polling is
-    cheap enough for the start and the end of threads, which is what this is for.
-
-    :param timeout: seconds; None waits for ever.
-    """
-    deadline = inf if timeout is None else monotonic() + timeout
-    gevent: Any = importlib.import_module("gevent")
-    # The hub, in which signal handlers run, cannot switch to itself.
-    without_hub = get_ident() in _ours or gevent.getcurrent() is gevent.get_hub()
-    sleep = original("time", "sleep") if without_hub else gevent.sleep
-    while not is_so() and monotonic() < deadline:
-        sleep(_LOOK)
-    return is_so()
 
 
 class Thread(threading.Thread):
     """A native thread, also in a process that gevent has patched."""
 
-    _is_real = False  # whether it was started by _start_new_thread, past gevent's patched Thread
-    _real_ident: int | None = None
-    _is_over = False
+    _native: Any = None  # what stands for the thread if it was started past gevent's patched Thread
 
     def start(self) -> None:
         """Start the thread.
 
         :raises RuntimeError: it was started before, or the system can start no more threads.
         """
-        if not is_patched():
-            if WITH_MAY_LEAVE_HELD and get_ident() == threading.main_thread().ident:
-                self._start_elsewhere()
-            else:
-                super().start()
-            return
-        if self._is_real:
-            raise RuntimeError("threads can only be started once")
-        _start_new_thread(self._run_for_real, ())
-        self._is_real = True
+        backend = patched()
+        if backend is not None:
+            if self._native is not None:
+                raise RuntimeError("threads can only be started once")
+            native = backend.NativeThread(self)
+            native.start()
+            self._native = native
+        elif _WITH_MAY_LEAVE_HELD and get_ident() == threading.main_thread().ident:
+            self._start_elsewhere()
+        else:
+            super().start()
 
     def _start_elsewhere(self) -> None:
         """Start the thread from a helper thread, in which no signal is handled.
@@ -128,8 +142,7 @@ class Thread(threading.Thread):
                 ended.release()
 
         try:
-            # In one call of C: no signal is handled between the start of the helper thread and the note of it.
-            begun.extend(map(_start_new_thread, (start,), ((),)))
+            in_one_call(begun, functools.partial(start_new_thread, start, ()))
             ended.acquire()
         except BaseException:  # Ctrl-C: wait for the helper thread, so that is_alive() tells the truth afterwards
             if begun and not outcome:
@@ -138,27 +151,14 @@ class Thread(threading.Thread):
         if outcome[0] is not None:
             raise outcome[0]
 
-    def _run_for_real(self) -> None:
-        self._real_ident = get_ident()
-        _ours.add(self._real_ident)
-        try:
-            self.run()
-        except SystemExit:
-            pass
-        except BaseException as error:
-            threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, self)))
-        finally:
-            _ours.discard(self._real_ident)
-            self._is_over = True
-
     @property
     def ident(self) -> int | None:
         """The thread's identifier, None before it has started."""
-        return self._real_ident if self._is_real else super().ident
+        return super().ident if self._native is None else self._native.ident
 
     def is_alive(self) -> bool:
         """Return whether the thread has started and not ended."""
-        return not self._is_over if self._is_real else super().is_alive()
+        return super().is_alive() if self._native is None else not self._native.is_over
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the thread has ended. In a patched process this blocks the greenlet only.
@@ -166,7 +166,7 @@ class Thread(threading.Thread):
         :param timeout: seconds; None waits for ever.
         :raises RuntimeError: the thread has not started, or is the current one.
         """
-        if self._is_real:
-            wait_until(lambda: self._is_over, timeout)
-        else:
+        if self._native is None:
             super().join(timeout)
+        else:
+            self._native.join(timeout)

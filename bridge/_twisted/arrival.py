@@ -36,10 +36,9 @@ from .._loop.switching import SwitchingLoop
 from .._private.abilities import lost
 from .._private.cpython import get_running_loop
 from .._private.rows import REACTOR
-from .._threads.condition import ThreadRLock
 from .._threads.imports import AfterImport, add_finder, remove_finder
 from .._threads.latch import Latch
-from .._threads.native import get_ident
+from .._threads.native import ThreadRLock, get_ident
 from .._values.deferreds import deferreds
 
 _REACTOR = "twisted.internet.reactor"

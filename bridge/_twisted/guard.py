@@ -33,8 +33,7 @@ from twisted.internet.posixbase import PosixReactorBase
 
 from .._private.cpython import get_running_loop
 from .._private.twisted import GAIResolver
-from .._threads.condition import new_lock
-from .._threads.native import get_ident
+from .._threads.native import get_ident, new_lock
 from .wrong_thread import Target, wrong_thread
 
 T = TypeVar("T", bound=type)

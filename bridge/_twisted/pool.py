@@ -26,7 +26,7 @@ def make_real(pool: Any) -> None:
 
 def _native_team(limit: Callable[[], int], factory: Callable[..., Any]) -> Any:
     threads: Any = importlib.import_module("twisted._threads")
-    new_queue = importlib.import_module("_queue").SimpleQueue
+    new_queue = native.patched().new_simple_queue
 
     def start(target: Callable[[], None]) -> None:
         factory(target=target).start()

@@ -1,7 +1,6 @@
 """A sync context manager over an async one.
 
-One task on the loop enters it, waits while the caller's ``with`` block runs, and leaves it. Cancel scopes, task groups
-and ``asyncio.timeout`` must be left by the task that entered them, and they cancel that task.
+One task on the loop (see ``served``) enters it, waits while the caller's ``with`` block runs, and leaves it.
 """
 
 from __future__ import annotations
@@ -14,22 +13,21 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .._calls.variables import Variables
 from .._errors import BridgeError
-from .._loop.base import start_task
 from .._values.kinds import describe
 from .._values.outcomes import trim
 from .detect import check_async_context_manager, class_of, has
+from .served import Server, Session, Step
 
 if TYPE_CHECKING:
     from .._runs.run import Run
     from ..strategies.interface import Strategy
-    from .caller import Caller, ViewOwner
+    from .caller import ViewOwner
 
 T = TypeVar("T")
 
 
-class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
+class Entered(Session, AbstractContextManager[T, "bool | None"], Generic[T]):
     """An async context manager, for one ``with`` statement."""
 
     def __init__(
@@ -40,13 +38,10 @@ class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
         strategy: str | Strategy | None,
         convert: Callable[[Any], Any] | None = None,
     ) -> None:
-        self._owner = owner
+        super().__init__(owner, timeout, strategy)
         self._manager = manager
-        self._timeout = timeout
-        self._strategy = strategy
         self._convert = convert
-        self._caller: Caller
-        self._host: _Host | None = None
+        self._server: _Host | None = None
         self._left = False
 
     def __enter__(self) -> T:
@@ -55,15 +50,15 @@ class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
         :raises BridgeError: it was entered before.
         :raises BaseException: what ``__aenter__`` raised, the very object.
         """
-        if self._host is not None:
+        if self._server is not None:
             raise BridgeError(
                 f"{self!r} was entered before, and serves one 'with' statement only; make another: enter(...)"
             )
         self._caller = self._owner.caller()
-        host = self._host = _Host(self._caller.current_run(), self._manager)
+        host = self._server = _Host(self._caller.current_run(), self._manager)
         try:
             try:
-                self._cross(host.enter)
+                self._call(host.enter)
             except BaseException as error:
                 self._left = True
                 # Ctrl-C may have come after it was entered; or it ignores the cancellation and is entered later.
@@ -84,18 +79,17 @@ class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
         :raises BridgeClosed: the loop has ended meanwhile.
         :raises BaseException: what ``__aexit__`` raised, the very object.
         """
-        host = self._host
+        host = self._server
         if host is None or self._left:
             state = "was not entered" if host is None else "was left before"
             raise BridgeError(f"{self!r} {state}; use it in a 'with' statement")
         self._left = True
         try:
-            self._cross(lambda: host.leave(exc))
+            self._call(lambda: host.leave(exc))
             return host.swallowed
         except BaseException as error:
-            if host.run.over is None and host.is_open:  # Ctrl-C came before the request reached the loop
-                with contextlib.suppress(RuntimeError):
-                    host.run.post(host.abandon)
+            if host.is_open:  # Ctrl-C came before the request reached the loop
+                self._post(host.abandon)
             if error is exc:  # __aexit__ has raised the block's exception again: let it pass
                 error.__traceback__ = traceback
                 return False
@@ -103,85 +97,43 @@ class Entered(AbstractContextManager[T, "bool | None"], Generic[T]):
             raise
 
     def __del__(self) -> None:
-        host = getattr(self, "_host", None)
+        host = getattr(self, "_server", None)
         if host is not None and host.is_kept and host.run.over is None:
             if not self._left:  # else a second Ctrl-C came before the request reached the loop
                 warnings.warn(f"{self!r} was entered and never left; use 'with'", ResourceWarning, 1, self)
-            with contextlib.suppress(RuntimeError):
-                host.run.post(host.abandon)
+            self._post(host.abandon)
 
     def __repr__(self) -> str:
         return f"<sync context manager of {describe(self._manager)}>"
 
-    def _cross(self, request: Callable[[], object]) -> None:
-        host = self._host
-        assert host is not None
-        if host.run.over is not None:
-            raise host.run.closed_error()
-        host.variables.send()
-        try:
-            self._caller.block_on(request, timeout=self._timeout, strategy=self._strategy)
-        except TimeoutError as error:
-            if host.was_cancelled:
-                error.args = (f"{describe(self._manager)} was not {host.doing} within {self._timeout} seconds",)
-            raise
-        finally:
-            host.variables.receive()
+    def _late(self) -> str:
+        host = self._server
+        return f"{describe(self._manager)} was not {'entered' if host is None else host.doing}"
 
     def _undo_enter(self, host: _Host, error: BaseException) -> None:
-        if host.run.over is not None:
-            return
-        if host.is_open:
+        if host.is_open and host.run.over is None:
             with contextlib.suppress(Exception):
                 self._caller.block_on(lambda: host.leave(error), strategy=self._strategy)
         else:
-            with contextlib.suppress(RuntimeError):
-                host.run.post(host.abandon)
+            self._post(host.abandon)
 
 
-class _Outcome(asyncio.Future[None]):
-    """The Future that the caller blocks on. Cancelled like a task: it is done when the manager has ended its step."""
-
-    def __init__(self, host: _Host) -> None:
-        super().__init__(loop=host.run.loop)
-        self._host: _Host | None = host
-
-    def cancel(self, msg: Any = None) -> bool:
-        if self.done() or self._host is None:
-            return False
-        self._host.interrupt()
-        return True
-
-    def finish(self, error: BaseException | None) -> None:
-        self._host = None
-        if isinstance(error, asyncio.CancelledError):
-            super().cancel()
-        elif error is not None:
-            self.set_exception(error)
-        else:
-            self.set_result(None)
-
-
-class _Host:
-    """Runs the task that enters and leaves the manager. The methods are called on the loop's thread."""
+class _Host(Server):
+    """The task that enters and leaves the manager. The methods are called on the loop's thread."""
 
     def __init__(self, run: Run, manager: Any) -> None:
-        self.run = run
+        super().__init__(run)
         self.value: Any = None
         self.swallowed: bool | None = None
         self.is_open = False  # entered, and its __aexit__ not called yet
         self.doing = "entered"
-        self.was_cancelled = False  # interrupt() was called in this step
-        self.variables = Variables()
         self._manager = manager
-        self._task: asyncio.Task[Any] | None = None
-        self._interrupts = 0
         self._interrupts_exit = False  # cancel the task once __aexit__ has been called
         self._abandoned = False
         # Each is set to None after use. Their results may refer to the Entered, which would be a reference cycle.
         self._leaving: asyncio.Future[BaseException | None] | None = None
-        self._entering: _Outcome | None = None
-        self._left: _Outcome | None = None
+        self._entering: Step | None = None
+        self._left: Step | None = None
 
     @property
     def is_kept(self) -> bool:
@@ -191,56 +143,44 @@ class _Host:
 
     def enter(self) -> asyncio.Future[None]:
         """Start to enter, and return a Future that is done when that has ended."""
-        loop = self._check_loop()
-        entering = self._entering = _Outcome(self)
-        self._leaving = loop.create_future()
-        self._left = _Outcome(self)
-        assert self.variables.context is not None
+        self._check_loop()
+        entering = self._entering = Step(self)
+        self._leaving = self.run.loop.create_future()
+        self._left = Step(self)
         self.variables.note_caller()
-        now = asyncio.current_task() is None
-        self._task = start_task(loop, self._run(), self.variables.context, now=now)
-        self._task.add_done_callback(self._ended)
+        self._start(self._run())
         return entering
 
     def leave(self, error: BaseException | None) -> asyncio.Future[None] | None:
         """Start to leave, and return a Future that is done when that has ended."""
         self._check_loop()
         self.doing = "left"
-        self.was_cancelled = False
         self.variables.note_caller()
-        if self._leaving is not None and not self._leaving.done():
-            self._leaving.set_result(error)
+        self._leave_with(error)
         left, self._left = self._left, None
         return left
 
-    def interrupt(self) -> None:
-        """Cancel the step that the manager is in: its ``__aenter__`` or ``__aexit__``."""
-        if self._task is not None and not self._task.done():
-            self.was_cancelled = True
-            self._interrupts += 1
-            if self.is_open and self._leaving is not None and self._leaving.done():
-                # __aexit__ is about to be called. A cancellation now would be passed to it as the block's exception.
-                self._interrupts_exit = True
-            else:
-                self._task.cancel()
+    def interrupt(self) -> bool:
+        """Cancel the manager's ``__aenter__`` or ``__aexit__``. Return False if it is in neither."""
+        if self.is_open and self._leaving is not None and self._leaving.done():
+            # __aexit__ is about to be called. A cancellation now would be passed to it as the block's exception.
+            self._interrupts_exit = True
+            return True
+        return self._cancel()
 
     def abandon(self) -> None:
         """Leave with a CancelledError, now or as soon as it is entered. Called when the caller will not leave it."""
         self._abandoned = True
-        if self._leaving is not None and self.is_open and not self._leaving.done():
-            self._leaving.set_result(asyncio.CancelledError())
+        if self.is_open:
+            self._leave_with(asyncio.CancelledError())
 
-    def _check_loop(self) -> asyncio.AbstractEventLoop:
-        loop = asyncio.get_running_loop()
-        if loop is not self.run.loop:
-            raise self.run.closed_error()
-        return loop
+    def _leave_with(self, error: BaseException | None) -> None:
+        if self._leaving is not None and not self._leaving.done():
+            self._leaving.set_result(error)
 
     async def _run(self) -> None:
-        entering, leaving, left = self._entering, self._leaving, self._left
+        entering = self._entering
         assert entering is not None
-        assert leaving is not None
-        assert left is not None
         manager, cls = self._manager, class_of(self._manager)
         self.variables.begin()
         try:
@@ -252,14 +192,24 @@ class _Host:
         except GeneratorExit:
             raise
         except BaseException as refusal:
-            self.variables.end()
             trim(refusal)
             self._entering = None
-            entering.finish(refusal)
+            self._end(entering, refusal)
             return
-        self._note_entered(entering)
+        self.is_open = True
+        self._entering = None
+        self._end(entering, None)
+        if self._abandoned:
+            self.abandon()
+        del entering
+        await self._leave(cls, manager)
+
+    async def _leave(self, cls: Any, manager: Any) -> None:
         error: BaseException | None = None
         raised: BaseException | None = None
+        leaving, left = self._leaving, self._left
+        assert leaving is not None
+        assert left is not None
         try:
             try:
                 error = await leaving
@@ -270,8 +220,8 @@ class _Host:
             self.is_open = False
             self._leaving = leaving = None
             self.variables.begin()
-            if self._interrupts_exit and self._task is not None:
-                self._task.cancel()
+            if self._interrupts_exit:
+                self._cancel()
             try:
                 if error is None:
                     swallowed = await cls.__aexit__(manager, None, None, None)
@@ -288,30 +238,17 @@ class _Host:
                     self.swallowed = bool(swallowed)
                 elif swallowed:
                     raised = None
-            self._uncancel()
-            self.variables.end()
-            left.finish(raised)
+            self._end(left, raised)
         finally:
             # An error's traceback may hold this frame, which would be a reference cycle.
-            del error, raised, left, entering, leaving
+            del error, raised, left, leaving
 
-    def _note_entered(self, entering: _Outcome) -> None:
+    def _end(self, step: Step, error: BaseException | None) -> None:
         self._uncancel()
         self.variables.end()
-        self.is_open = True
-        self._entering = None
-        entering.finish(None)
-        if self._abandoned:
-            self.abandon()
+        step.finish(error)
 
-    def _ended(self, _: object) -> None:
-        """Wake callers that still wait: the task was cancelled before its first step, or was dropped."""
-        for outcome in (self._entering, self._left):
-            if outcome is not None and not outcome.done():
-                outcome.finish(asyncio.CancelledError())
-
-    def _uncancel(self) -> None:
-        count, self._interrupts = self._interrupts, 0
-        for _ in range(count):
-            assert self._task is not None
-            self._task.uncancel()
+    def _task_done(self, task: object) -> None:
+        for step in (self._entering, self._left):
+            if step is not None:
+                step.finish(asyncio.CancelledError())

@@ -1,30 +1,25 @@
 """A sync iterator over an async one.
 
-One task on the loop, the producer, makes all items of an iteration. An async generator may enter a cancel scope, an
-``asyncio.timeout`` or a task group at one item and leave it at another, and these are bound to one task.
+One task on the loop (see ``served``), the producer, makes all items of an iteration, and puts them into a deque. The
+consumer's thread takes them from there, and crosses to the loop only if the deque is empty. With ``prefetch=0`` the
+producer makes an item when a consumer waits for one. With ``prefetch=n`` it makes items while there are fewer than n in
+the deque.
 
-The producer puts the items into a deque. The consumer's thread takes them from there, and crosses to the loop only if
-the deque is empty. With ``prefetch=0`` the producer makes an item when a consumer waits for one. With ``prefetch=n`` it
-makes items while there are fewer than n in the deque.
-
-A consumer waits by ``block_on`` of a Future. So it times out, is interrupted, and fails with the loop as any other
-call. The item itself goes through the deque. If it comes while its consumer is interrupted, the next ``next()`` returns
-it.
+A consumer waits until there is an item, which it then takes out of the deque. So if an item comes while its consumer
+is interrupted, the next ``next()`` returns it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .._calls.variables import Variables
-from .._loop.base import start_task
 from .._values.kinds import describe
 from .._values.outcomes import trim
+from .served import Server, Session, Step
 
 if TYPE_CHECKING:
     from .._runs.run import Run
@@ -34,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Items(Iterator[T], Generic[T]):
+class Items(Session, Iterator[T], Generic[T]):
     """A sync iterator over an async iterable, for any thread. As a context manager it closes itself.
 
     Threads may share it: each item goes to one thread.
@@ -49,16 +44,13 @@ class Items(Iterator[T], Generic[T]):
         strategy: str | Strategy | None,
         convert: Callable[[Any], Any] | None = None,
     ) -> None:
-        self._owner = owner
+        super().__init__(owner, timeout, strategy)
         self._iterable = iterable
         self._prefetch = prefetch
-        self._timeout = timeout
-        self._strategy = strategy
         self._convert = convert
         self._items: deque[Any] = deque()
         self._low = prefetch // 2  # wake a sleeping producer when so few items are left
-        self._caller: Caller
-        self._producer: _Producer | None = None
+        self._server: _Producer | None = None
         self._first_producer: dict[None, tuple[Caller, _Producer]] = {}  # see _begin()
         self._ended = False
 
@@ -90,11 +82,10 @@ class Items(Iterator[T], Generic[T]):
             item = None  # an _End holds the error: a reference cycle
             trim(error)
             raise
-        producer = self._producer
+        producer = self._server
         if producer is not None and producer.asleep and len(self._items) <= self._low:
             producer.asleep = False
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                producer.run.post(producer.wake)
+            self._post(producer.wake)
         return item if self._convert is None else self._convert(item)  # type: ignore[no-any-return]
 
     def close(self) -> None:
@@ -109,16 +100,15 @@ class Items(Iterator[T], Generic[T]):
         if self._ended:
             return
         self._ended = True
-        producer = self._producer
+        producer = self._server
         try:
             if producer is None and isinstance(self._iterable, AsyncGenerator):
                 producer = self._begin()
             if producer is not None and producer.run.over is None:
                 self._cross(producer.close)
         except BaseException as error:
-            if producer is not None and producer.run.over is None:  # Ctrl-C, maybe before the request reached the loop
-                with contextlib.suppress(RuntimeError):
-                    producer.run.post(producer.close)
+            if producer is not None:  # Ctrl-C, maybe before the request reached the loop
+                self._post(producer.close)
             trim(error)
             raise
         finally:
@@ -134,10 +124,9 @@ class Items(Iterator[T], Generic[T]):
 
     def __del__(self) -> None:
         # The garbage collector may run this at any line of any thread: waiting for the loop here could deadlock.
-        producer = getattr(self, "_producer", None)
-        if producer is not None and producer.is_open and producer.run.over is None:
-            with contextlib.suppress(RuntimeError):
-                producer.run.post(producer.close)
+        producer = getattr(self, "_server", None)
+        if producer is not None and producer.is_open:
+            self._post(producer.close)
 
     def __repr__(self) -> str:
         return f"<items of {describe(self._iterable)}>"
@@ -146,33 +135,20 @@ class Items(Iterator[T], Generic[T]):
         """Wait until an item is put into the deque. Another thread may take it first."""
         if self._ended:
             raise StopIteration
-        producer = self._producer or self._begin()
-        producer.variables.send()
-        try:
-            self._cross(producer.ask)
-        finally:
-            producer.variables.receive()
+        producer = self._server or self._begin()
+        if producer.run.over is None or not self._items:  # else they were made before the loop ended
+            self._call(producer.ask)
 
     def _begin(self) -> _Producer:
         """Make the producer. If several threads do, all use the first one: setdefault() is atomic."""
         caller = self._owner.caller()
         producer = _Producer(caller.current_run(), self._iterable, self._items, self._prefetch)
         self._caller, producer = self._first_producer.setdefault(None, (caller, producer))
-        self._producer = producer
+        self._server = producer
         return producer
 
-    def _cross(self, request: Callable[[], object]) -> None:
-        producer = self._producer
-        assert producer is not None
-        if producer.run.over is not None:
-            if self._items:  # made before the loop ended
-                return
-            raise producer.run.closed_error()
-        try:
-            self._caller.block_on(request, timeout=self._timeout, strategy=self._strategy)
-        except TimeoutError as error:
-            error.args = (f"the next item of {describe(self._iterable)} did not come within {self._timeout} seconds",)
-            raise
+    def _late(self) -> str:
+        return f"the next item of {describe(self._iterable)} did not come"
 
 
 class _End:
@@ -184,75 +160,38 @@ class _End:
         self.error = error
 
 
-class _Wait(asyncio.Future[None]):
-    """The Future that a consumer blocks on. Cancelled like a task: done when the async iterator has ended its step."""
-
-    def __init__(self, producer: _Producer, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        self._producer: _Producer | None = producer
-        self.cancel_asked = False
-
-    def cancel(self, msg: Any = None) -> bool:
-        if self.done():
-            return False
-        self.cancel_asked = True
-        assert self._producer is not None
-        if not self._producer.interrupt(woken=True):
-            return super().cancel(msg)
-        return True
-
-    def finish(self, error: BaseException | None = None) -> None:
-        """Wake the consumer. Does nothing if it waits no more."""
-        self._producer = None
-        if self.done():
-            return
-        if error is None:
-            self.set_result(None)
-        elif isinstance(error, asyncio.CancelledError):
-            super().cancel()
-        else:
-            self.set_exception(error)
-
-
-class _Producer:
+class _Producer(Server):
     """The task that makes the items. Only ``asleep`` and the deque may be used off the loop's thread.
 
     It holds no reference to its Items, so that these are collected once the user drops them.
     """
 
     def __init__(self, run: Run, iterable: AsyncIterable[Any], items: deque[Any], ahead: int) -> None:
-        self.run = run
-        self.variables = Variables()
+        super().__init__(run)
         # Set by the producer as it goes to sleep. The consumer that clears it has to call wake().
         self.asleep = False
         self._iterable = iterable
         self._items = items
         self._ahead = ahead
-        self._task: asyncio.Task[Any] | None = None
+        self._iterator: Any = None
         self._sleeping_on: asyncio.Future[None] | None = None  # the Future that the task sleeps on
-        self._waits: list[_Wait] = []
-        self._interrupts = 0  # our own cancellations of the task, without an uncancel() yet
+        self._waits: list[Step] = []
         self._closing = False
-        self._closed: _Wait | None = None
+        self._closed: Step | None = None
         self._has_ended = False
 
-    def ask(self) -> _Wait | None:
+    def ask(self) -> Step | None:
         """Return a Future that is done when the deque has got something; None if it has something already."""
-        loop = asyncio.get_running_loop()
-        if loop is not self.run.loop:
-            raise self.run.closed_error()
+        self._check_loop()
         if self._has_ended and not self._items:  # Ctrl-C came as a consumer took the _End
             self._items.append(_End(None))
         if self._items:
             return None
         self.variables.note_caller()
-        wait = _Wait(self, loop)
+        wait = Step(self)
         self._waits.append(wait)
         if self._task is None:
-            assert self.variables.context is not None
-            now = asyncio.current_task() is None
-            self._task = start_task(loop, self._run(), self.variables.context, now=now)
-            self._task.add_done_callback(self._task_done)
+            self._start(self._run())
         else:
             self.wake()
         return wait
@@ -262,20 +201,14 @@ class _Producer:
         if self._sleeping_on is not None and not self._sleeping_on.done():
             self._sleeping_on.set_result(None)
 
-    def interrupt(self, woken: bool = False) -> bool:
+    def interrupt(self) -> bool:
         """Cancel the step that the async iterator is in. Return False if it is in no step.
 
-        :param woken: cancel also the step that a woken generator is about to take, at its ``yield``. Another iterator
-            has nothing to cancel there.
+        A woken generator is about to take one, at its ``yield``. Another iterator has nothing to cancel there.
         """
-        if self._task is None or self._task.done():
-            return False
         sleep = self._sleeping_on
-        if sleep is not None and not (woken and sleep.done() and isinstance(self._iterator, AsyncGenerator)):
-            return False
-        self._interrupts += 1
-        self._task.cancel()
-        return True
+        is_woken = sleep is not None and sleep.done() and isinstance(self._iterator, AsyncGenerator)
+        return (sleep is None or is_woken) and self._cancel()
 
     @property
     def is_open(self) -> bool:
@@ -295,15 +228,14 @@ class _Producer:
         self.variables.note_caller()
         if not self._closing:
             self._closing = True
-            self._closed = _Wait(self, self.run.loop)
-            if not self.interrupt():
+            self._closed = Step(self)
+            if self._sleeping_on is not None or not self._cancel():
                 self.wake()
         return self._closed
 
     async def _run(self) -> None:
         end = _End(None)
         failure: BaseException | None = None
-        self._iterator: Any = None
         try:
             await self._produce()
         except asyncio.CancelledError as error:
@@ -335,8 +267,7 @@ class _Producer:
             # An error's traceback may hold this frame, which would be a reference cycle.
             del end, failure
 
-    def _task_done(self, _: object) -> None:
-        """Wake consumers that still wait: the task was cancelled before its first step, or was dropped."""
+    def _task_done(self, task: object) -> None:
         if not self._has_ended:
             own = self._interrupts > 0
             self._finish_cancelled_waits()
@@ -407,14 +338,6 @@ class _Producer:
             self.asleep = False
             self._sleeping_on = None
         return None
-
-    def _uncancel(self) -> bool:
-        """Call uncancel() for each of our own cancellations of the task. Return whether there were any."""
-        count, self._interrupts = self._interrupts, 0
-        for _ in range(count):
-            assert self._task is not None
-            self._task.uncancel()
-        return count > 0
 
     def _finish_waits(self) -> None:
         for wait in self._waits:

@@ -13,8 +13,8 @@ from time import monotonic
 from typing import NamedTuple, Protocol
 
 from .._threads import native
-from .._threads.condition import new_lock
 from .._threads.latch import Latch
+from .._threads.native import new_lock
 
 THREAD = "bridge-log"
 # Seconds in which occurrences of the same kind are gathered for one record.

@@ -20,6 +20,7 @@ from time import monotonic
 from typing import Any
 
 from .._threads import native
+from .._threads.lock_waiter import Alarm
 
 log = logging.getLogger("bridge")
 
@@ -62,9 +63,7 @@ class Watchdog:
         self._thread: threading.Thread | None = None
         self._reported: set[Hashable] = set()  # by key, which does not keep the call alive
         self._starting = native.allocate_lock()
-        # Released to wake the watchdog's thread.
-        self._alarm = native.allocate_lock()
-        self._alarm.acquire()
+        self._alarm = Alarm()  # wakes the watchdog's thread
 
     @property
     def targets(self) -> list[Watched]:
@@ -89,10 +88,7 @@ class Watchdog:
     def wake(self, target: Watched) -> None:
         """Check now: a call of an unwatched target has begun. Called in any thread, also in a signal handler."""
         target.unwatched = False
-        try:
-            self._alarm.release()
-        except RuntimeError:  # it is woken already
-            pass
+        self._alarm.ring()
         if self._thread is None and self._starting.acquire(False):
             try:
                 if self._thread is None:  # pyright: ignore[reportUnnecessaryComparison] - other threads start it too
@@ -108,7 +104,7 @@ class Watchdog:
         alarm = self._alarm
         while True:
             pause = self._look()
-            alarm.acquire(True, -1 if pause == inf else min(pause, threading.TIMEOUT_MAX))
+            alarm.wait(None if pause == inf else min(pause, threading.TIMEOUT_MAX))
 
     def _look(self) -> float:
         """Report the calls that are due. Return the seconds until another call can be due."""

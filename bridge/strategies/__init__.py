@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from .._errors import StrategyUnavailable
-from .._threads.condition import new_lock
+from .._threads.native import new_lock
 from .interface import Strategy, Waiter
 
 ENTRY_POINTS = "bridge.strategies"
@@ -106,6 +106,14 @@ class _FromEntryPoint:
     def waiter(self) -> Waiter:
         return self._get().waiter()
 
+    def __getattr__(self, name: str) -> Any:
+        """Return an optional attribute of the strategy, such as ``runs_hub``."""
+        try:
+            strategy = self._get()
+        except Exception as error:
+            raise AttributeError(f"{name!r}: its entry point cannot be loaded: {error!r}") from error
+        return getattr(strategy, name)
+
 
 _registry = _Registry()
 
@@ -171,20 +179,6 @@ def _not_a_strategy(x: object) -> TypeError:
         f"{x!r} is not a strategy: it lacks {', '.join(lacking)}. A strategy is given by its name, such as 'event', or "
         "as an object with a 'name' and the methods 'unavailable' and 'waiter' (bridge.Strategy)"
     )
-
-
-def special_waiter() -> Waiter | None:
-    """Return a waiter that runs what else this thread has to run, such as a GUI; None if it has nothing else to run."""
-    auto: Any = resolve("auto")
-    waiter: Waiter | None = auto.special()
-    return waiter
-
-
-def sleeping_waiter() -> Waiter:
-    """Return a waiter for a thread that has nothing else to run."""
-    from .lock import SleepingWaiter
-
-    return SleepingWaiter()
 
 
 def refused(strategy: Strategy, reason: str) -> StrategyUnavailable:

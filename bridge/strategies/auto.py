@@ -7,10 +7,11 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from .lock import LockWaiter
+from .._threads.lock_waiter import LockWaiter
 from .toolkits import BINDINGS
 
 if TYPE_CHECKING:
+    from .gevent import GeventStrategy
     from .gui.qt import QtStrategy
     from .gui.tk import TkStrategy
     from .interface import Waiter
@@ -35,21 +36,15 @@ class AutoStrategy:
         """Return a waiter of the strategy that fits this thread."""
         # Runs for every call: four look-ups in a program without any of these modules.
         if _PYSIDE in modules or _PYQT in modules or "tkinter" in modules or "gevent" in modules:
-            return self._special() or LockWaiter()
+            return self._in_gui() or self._in_gevent() or LockWaiter()
         return LockWaiter()
 
-    def special(self, modules: dict[str, ModuleType] = sys.modules) -> Waiter | None:
-        """Return a waiter that runs what else this thread has to run; None if it has nothing else to run."""
-        if _PYSIDE in modules or _PYQT in modules or "tkinter" in modules or "gevent" in modules:
-            return self._special()
-        return None
-
-    def _special(self) -> Waiter | None:
-        waiter = self._in_gui()
-        if waiter is None and "gevent" in sys.modules and self._find_strategy("gevent").serves_here():
-            gevent_waiter: Waiter = self._find_strategy("gevent").waiter()
-            return gevent_waiter
-        return waiter
+    def _in_gevent(self) -> Waiter | None:
+        """Return a waiter that runs gevent's other greenlets; None if there can be none."""
+        if "gevent" not in sys.modules:
+            return None
+        gevent: GeventStrategy = self._find_strategy("gevent")
+        return gevent.waiter() if gevent.serves_here() else None
 
     def _in_gui(self) -> Waiter | None:
         """Return a waiter that runs the events of this thread's GUI; None if it has no GUI.

@@ -9,19 +9,18 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from .._threads.native import FOR_GREENLETS, allocate_lock, is_patched
+from .._threads.lock_waiter import LockWaiter
+from .._threads.native import patched
 
 
-class EventWaiter:
+class EventWaiter(LockWaiter):
     """An event that ``notify`` sets."""
 
-    __slots__ = ("_is_set", "_lock", "notify")
-    sleeps = True  # the thread runs nothing meanwhile
+    __slots__ = ("_is_set",)
 
     def __init__(self) -> None:
+        LockWaiter.__init__(self)
         event = threading.Event()
-        self._lock = allocate_lock()
-        self._lock.acquire()
         condition: Any = event._cond  # type: ignore[attr-defined]
         condition._waiters.append(self._lock)
         self._is_set = event.is_set
@@ -39,8 +38,9 @@ class EventStrategy:
 
     def unavailable(self) -> str | None:
         """Return a reason where gevent has patched the events, or where Python has lost a name of theirs."""
-        if is_patched():
-            return FOR_GREENLETS
+        backend = patched()
+        if backend is not None:
+            return str(backend.REFUSAL)
         from .._private.abilities import why_lost  # not with ``import bridge``, which would load every table of names
         from .._private.rows import EVENTS
 

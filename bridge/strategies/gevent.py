@@ -13,11 +13,11 @@ import weakref
 from collections import deque
 from typing import Any
 
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
+from .._threads import signals
+from .._threads.lock_waiter import LockWaiter
 from .._threads.native import is_patched
-from .._threads.seconds import LOOK_UP
-from .lock import LockWaiter
 
 
 class _Bell:
@@ -32,7 +32,7 @@ class _Bell:
         self._waiting: set[object] = set()
         self._watcher = hub.loop.async_(ref=False)
         self._watcher.start(self._resume)
-        self._signal_timer: Any = hub.loop.timer(LOOK_UP, LOOK_UP, ref=False) if hub.main_hub else None
+        self._signal_timer: Any = hub.loop.timer(signals.LOOK_UP, signals.LOOK_UP, ref=False) if hub.main_hub else None
 
     def ring(self, waiter: GeventWaiter) -> None:
         """Make the hub resume the greenlet of the waiter. Called from any thread."""
@@ -74,6 +74,7 @@ class GeventWaiter:
     """Blocks the greenlet that calls ``wait()``, and no other greenlet."""
 
     __slots__ = ("_bell", "_gevent", "notified", "owner", "parked")
+    sleeps = False
 
     def __init__(self, gevent: Any, bell: _Bell) -> None:
         self._gevent = gevent
@@ -118,6 +119,15 @@ class GeventWaiter:
         self._bell.ring(self)
 
 
+def find_hub(stack: greenlet) -> greenlet | None:
+    """Return the hub of gevent's that this greenlet is, or stands under; None if there is none."""
+    gevent: Any = sys.modules.get("gevent.hub")
+    each: greenlet | None = None if gevent is None else stack
+    while each is not None and not isinstance(each, gevent.Hub):
+        each = each.parent
+    return each
+
+
 class GeventStrategy:
     """Waits in a greenlet of gevent's. Serves every thread, each with a hub of its own.
 
@@ -147,8 +157,5 @@ class GeventStrategy:
 
     def serves_here(self) -> bool:
         """Return whether gevent may have other greenlets to run: in a patched process, or in gevent's greenlet."""
-        if is_patched():
-            return True
-        gevent: Any = sys.modules.get("gevent.hub")
-        stack = getcurrent().parent
-        return gevent is not None and stack is not None and isinstance(stack, gevent.Hub)
+        parent = getcurrent().parent
+        return is_patched() or (parent is not None and find_hub(parent) is parent)

@@ -40,7 +40,9 @@ from time import monotonic
 
 from greenlet import getcurrent, greenlet
 
-from .._threads.seconds import LOOK_UP
+from .._threads.lock_waiter import Alarm
+from .._threads.signals import longest_sleep
+from .gevent import find_hub
 
 # How often GreenletExit is raised in a greenlet that blocks again and again as its thread ends.
 _ROUNDS = 10
@@ -50,6 +52,7 @@ class GreenletWaiter:
     """Blocks the greenlet that calls ``wait()``, and no other greenlet of its thread."""
 
     __slots__ = ("_hub", "deadline", "notified", "owner", "stack")
+    sleeps = False
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -94,21 +97,14 @@ class Hub:
         # the earliest deadline of the waits that began after it.
         self._earliest_known = math.inf
         self._earliest_new = math.inf
-        # Released to wake the hub. A superfluous release costs one pass of its loop.
-        self._alarm = threading.Lock()
-        self._alarm.acquire()
+        # Wakes the hub to check what is due. A superfluous ring costs one pass of its loop.
+        self._alarm = Alarm()
+        self.wake = self._alarm.ring
 
     @property
     def is_empty(self) -> bool:
         """Whether no greenlet is blocked, other than the main one."""
         return not self._parked
-
-    def wake(self) -> None:
-        """Wake the hub to check what is due. Called from any thread."""
-        try:
-            self._alarm.release()
-        except RuntimeError:  # it is woken already
-            pass
 
     def run(self, waiter: GreenletWaiter) -> bool:
         """Resume other greenlets until the waiter is due. Return False on time-out. Called in the main greenlet."""
@@ -134,9 +130,7 @@ class Hub:
                 if now >= earliest:
                     self._time_out(now)
                 elif not due:
-                    in_main = threading.get_ident() == threading.main_thread().ident
-                    longest = LOOK_UP if in_main else threading.TIMEOUT_MAX
-                    self._alarm.acquire(True, min(waiter.deadline - now, earliest - now, longest))
+                    self._alarm.wait(min(waiter.deadline - now, earliest - now, longest_sleep()))
         finally:
             self._is_running = outer
             if outer:
@@ -265,13 +259,8 @@ class GreenletStrategy:
 
     def unavailable(self) -> str | None:
         """Return a reason in a greenlet of gevent's, which our hub could never resume."""
-        gevent = sys.modules.get("gevent.hub")
-        if gevent is not None:
-            stack: greenlet | None = getcurrent()
-            while stack is not None:
-                if isinstance(stack, gevent.Hub):
-                    return "this greenlet is gevent's, whose hub gets control when it blocks and never gives it to ours"
-                stack = stack.parent
+        if "gevent.hub" in sys.modules and find_hub(getcurrent()) is not None:
+            return "this greenlet is gevent's, whose hub gets control when it blocks and never gives it to ours"
         return None
 
     def waiter(self) -> GreenletWaiter:

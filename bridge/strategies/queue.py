@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import queue
 
-from .._threads.native import FOR_GREENLETS, is_patched
+from .._threads.native import patched
 
 
 class QueueWaiter:
     """A queue that ``notify`` puts one item on."""
 
     __slots__ = ("_queue",)
-    sleeps = True  # the thread runs nothing meanwhile
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -36,7 +35,8 @@ class QueueStrategy:
 
     def unavailable(self) -> str | None:
         """Return a reason in a process that gevent has patched, where the queues are for greenlets."""
-        return FOR_GREENLETS if is_patched() else None
+        backend = patched()
+        return None if backend is None else backend.REFUSAL
 
     def waiter(self) -> QueueWaiter:
         """Return a waiter with a queue of its own."""

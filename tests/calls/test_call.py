@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import deferLater
 
 from bridge import Bridge, BridgeClosed, configure
-from bridge._threads import condition, seconds
+from bridge._threads import lock_waiter, signals
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
@@ -405,11 +405,9 @@ def test_the_main_thread_looks_up_for_signals_that_met_it_as_it_fell_asleep(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[tuple[bool, float | None]] = []
-    monkeypatch.setattr(seconds, "LOOK_UP", 0.01)
+    monkeypatch.setattr(signals, "LOOK_UP", 0.01)
 
     class RecordingWaiter:
-        sleeps = True
-
         def __init__(self) -> None:
             self.event = threading.Event()
             self.notify = self.event.set
@@ -464,18 +462,18 @@ def test_the_main_thread_looks_up_for_signals_while_it_waits_for_a_future(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(seconds, "LOOK_UP", 0.01)
+    monkeypatch.setattr(signals, "LOOK_UP", 0.01)
 
     class RecordingLock:
         def __init__(self) -> None:
             self.lock = threading.Lock()
             self.release = self.lock.release
 
-        def acquire(self, *, timeout: float = -1) -> bool:
+        def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
             waits.append(timeout)
-            return self.lock.acquire(timeout=timeout)
+            return self.lock.acquire(blocking, timeout)
 
-    monkeypatch.setattr(condition, "allocate_lock", RecordingLock)
+    monkeypatch.setattr(lock_waiter, "allocate_lock", RecordingLock)
 
     async def until_waited_for(times: int) -> str:
         while len(waits) < times:

@@ -31,6 +31,8 @@ class Told:
 class ToldWaiter:
     """Waits without a limit, up to the event that is next."""
 
+    sleeps = False  # it must not be waited for in slices, as each wait takes the next event
+
     def __init__(self, strategy: Told, events: list[threading.Event]) -> None:
         self._strategy = strategy
         self._events = events

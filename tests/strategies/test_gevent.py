@@ -218,13 +218,13 @@ def test_the_hub_of_the_main_thread_looks_up_for_signals_that_met_it_as_it_fell_
 
     monkey.patch_all()
     import asyncio
-    import importlib
 
     import gevent
 
     from bridge import block_on
+    from bridge._threads import signals
 
-    importlib.import_module("bridge.strategies.gevent").LOOK_UP = 0.01
+    signals.LOOK_UP = 0.01
 
     def times_of_falling_asleep() -> list[None]:
         times: list[None] = []

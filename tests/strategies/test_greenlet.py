@@ -9,7 +9,6 @@ import asyncio
 import concurrent.futures
 import contextvars
 import gc
-import importlib
 import queue
 import random
 import signal
@@ -27,6 +26,8 @@ from isolated import isolated
 from places import in_a_thread
 
 from bridge import Bridge, StrategyUnavailable, strategies
+from bridge._threads import signals
+from bridge._threads.lock_waiter import Alarm
 
 STRATEGY: Any = strategies()["greenlet"]
 
@@ -473,24 +474,22 @@ def test_ctrl_c_while_all_are_blocked_is_raised_in_the_main_greenlet(bridge: Bri
 def test_the_hub_of_the_main_thread_looks_up_for_signals_that_met_it_as_it_fell_asleep(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.import_module("bridge.strategies.greenlet"), "LOOK_UP", 0.01)
+    monkeypatch.setattr(signals, "LOOK_UP", 0.01)
 
     def pauses_of_the_hub(times: int) -> list[float]:
         pauses: list[float] = []
 
-        class Alarm:
-            def __init__(self, lock: Any) -> None:
-                self._lock = lock
-                self.release = lock.release
+        class Recording:
+            def __init__(self, alarm: Alarm) -> None:
+                self._alarm = alarm
 
-            def acquire(self, blocking: bool, timeout: float) -> bool:
+            def wait(self, timeout: float) -> bool:
                 pauses.append(timeout)
-                taken: bool = self._lock.acquire(blocking, timeout)
-                return taken
+                return self._alarm.wait(timeout)
 
         hub = STRATEGY.waiter()._hub
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(hub, "_alarm", Alarm(hub._alarm))
+            patch.setattr(hub, "_alarm", Recording(hub._alarm))
             bridge.block_on(until_it_has_paused(pauses, times))
         return pauses
 

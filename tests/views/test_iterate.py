@@ -369,10 +369,10 @@ def test_next_after_a_ctrl_c_that_came_as_the_end_was_taken_stops(waiting: Bridg
 
     queue = items._items
     items._items = Interrupting()  # type: ignore[assignment]
-    items._producer._items = items._items  # type: ignore[union-attr]
+    items._server._items = items._items  # type: ignore[union-attr]
     with pytest.raises(KeyboardInterrupt):
         next(items)
-    items._items = items._producer._items = queue  # type: ignore[union-attr]
+    items._items = items._server._items = queue  # type: ignore[union-attr]
     assert list(items) == []
 
 
@@ -506,6 +506,27 @@ def test_an_error_of_the_cleanup_is_raised_by_close(waiting: Bridge) -> None:
         items.close()
     assert caught.value is error
     items.close()
+
+
+def test_a_time_out_of_the_cleanup_s_own_keeps_its_message(waiting: Bridge) -> None:
+    class Context:
+        async def __aenter__(self) -> None: ...
+
+        async def __aexit__(self, *_: object) -> None:
+            raise TimeoutError("its own")
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            raise TimeoutError("its own")
+
+    items = waiting.iterate(numbers(), timeout=SECONDS)
+    next(items)
+    with pytest.raises(TimeoutError, match=r"^its own$"):
+        items.close()
+    with pytest.raises(TimeoutError, match=r"^its own$"), waiting.enter(Context(), timeout=SECONDS):
+        pass
 
 
 def test_a_generator_that_ignores_its_closing_is_an_error(waiting: Bridge) -> None:

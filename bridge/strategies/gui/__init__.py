@@ -17,7 +17,9 @@ from io import FileIO
 from time import monotonic
 from typing import Any, Protocol
 
+from ..._errors import BridgeError
 from ..._private import cpython
+from ..._threads.interrupts import in_one_call
 
 # Those of C: the ones in ``signal`` turn numbers into enums and back, which takes longer than the whole wake-up.
 _signal: Any = cpython.signal_functions()
@@ -79,6 +81,7 @@ class GuiWaiter:
     """Runs the events of the GUI while it waits."""
 
     __slots__ = ("_pump", "_ring", "notified", "was_told")
+    sleeps = False
 
     def __init__(self, pump: Pump) -> None:
         self._pump = pump
@@ -149,9 +152,8 @@ class Interrupts:
             self._is_on = True
             _signal.signal(_SIGINT, self)
         bell = self._bell
-        # In one call of C: once it is set, it is known what was there before.
-        ring = functools.partial(signal.set_wakeup_fd, warn_on_full_buffer=False)
-        self._old_fd.extend(map(ring, (bell.write_end,)))
+        ring = functools.partial(signal.set_wakeup_fd, bell.write_end, warn_on_full_buffer=False)
+        in_one_call(self._old_fd, ring)  # once it is set, it is known what was there before
         self._pass_on()
 
     def _pass_on(self) -> None:
@@ -226,6 +228,37 @@ class Interrupts:
         finally:
             if raised is not None:
                 raise raised
+
+
+class GuiStrategy:
+    """Runs the events of a GUI while it waits."""
+
+    name: str
+
+    def unavailable(self) -> str | None:
+        """Return why there are no events that this thread could run, None if there are."""
+        raise NotImplementedError
+
+    def find_pump(self) -> Pump | None:
+        """Return what runs the events of the application object; None if this thread has none."""
+        raise NotImplementedError
+
+    def waiter(self) -> GuiWaiter:
+        """Return a waiter that runs the events."""
+        pump = self.find_pump()
+        if pump is None:
+            raise RuntimeError(f"strategy {self.name!r} cannot be used here: {self.unavailable()}")
+        return GuiWaiter(pump)
+
+
+def ended_error(waiter: GuiWaiter, event: str, advice: str) -> BridgeError:
+    """Return the error for a wait whose application was ended, which a waiter raises once.
+
+    :param event: what has happened, as the begin of a sentence.
+    :param advice: what to do instead, as a sentence.
+    """
+    waiter.was_told = True
+    return BridgeError(f"{event}; its call was cancelled, or if it was a Future's result() the work goes on. {advice}")
 
 
 def left(deadline: float | None) -> float | None:

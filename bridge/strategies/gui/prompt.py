@@ -46,11 +46,11 @@ class Prompt:
             os.close(read_end)
 
     def restore(self) -> None:
-        """Put it back."""
+        """Put it back; called again, what is left of it."""
         if self._kept != -1:
             os.dup2(self._kept, self._descriptor, inheritable=False)
-            os.close(self._kept)
-            self._kept = -1
+            kept, self._kept = self._kept, -1
+            os.close(kept)
         if self._write_end != -1:
-            os.close(self._write_end)
-            self._write_end = -1
+            write_end, self._write_end = self._write_end, -1
+            os.close(write_end)

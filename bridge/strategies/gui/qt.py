@@ -24,6 +24,7 @@ from time import monotonic
 from typing import Any
 
 from ..._errors import BridgeError
+from ..._threads.interrupts import Undo
 from .. import gui
 from ..toolkits import BINDINGS
 from . import prompt
@@ -78,29 +79,29 @@ class QtPump:
         at_prompt = prompt.find()
         nested: _NestedLoop | None = None
         outer = self._waiters
-        try:
+
+        def end() -> None:
+            nonlocal nested
+            self._waiters = outer
+            if nested is not None:
+                # Its timer may still go off and end the loop of a later wait early, which then runs it again. To stop
+                # the timer would cost more.
+                used, nested = nested, None
+                self._free_loops.append(used)
+            if at_prompt is not None:
+                at_prompt.restore()
+            interrupts.end()  # may raise what a handler raises; then this is called again
+            # This wait has emptied the bell, maybe before the notifier saw that it rang for an outer wait.
+            if any(each.notified for each in outer):
+                self.bell.ring()
+
+        with Undo(end) as undo, undo:
             self._waiters = [*outer, waiter]
             interrupts.begin()
             if at_prompt is not None:
                 at_prompt.silence()
             nested = self._free_loops.pop() if self._free_loops else _NestedLoop(self._core, self._relay.readyRead)
             return self._wait(nested, waiter, deadline, interrupts)
-        finally:
-            try:
-                self._waiters = outer
-                if nested is not None:
-                    # Its timer may still go off and end the loop of a later wait early, which then runs it again. To
-                    # stop the timer would cost more.
-                    self._free_loops.append(nested)
-                if at_prompt is not None:
-                    at_prompt.restore()
-                interrupts.end()
-            finally:
-                self._waiters = outer
-                interrupts.end()  # the handler of another signal may have raised before
-                # This wait has emptied the bell, maybe before the notifier saw that it rang for an outer wait.
-                if any(each.notified for each in outer):
-                    self.bell.ring()
 
     def _wait(
         self, nested: _NestedLoop, waiter: gui.GuiWaiter, deadline: float | None, interrupts: gui.Interrupts
@@ -215,15 +216,14 @@ class _Windows:
 
 
 def _quit_error(waiter: gui.GuiWaiter) -> BridgeError:
-    waiter.was_told = True
-    return BridgeError(
-        "the last window was closed, or the application was told to quit, while block_on() waited in Qt's thread; its "
-        "call was cancelled, or if it was a Future's result() the work goes on. To let calls go on without a window "
-        "write app.setQuitOnLastWindowClosed(False)"
+    return gui.ended_error(
+        waiter,
+        "the last window was closed, or the application was told to quit, while block_on() waited in Qt's thread",
+        "To let calls go on without a window write app.setQuitOnLastWindowClosed(False)",
     )
 
 
-class QtStrategy:
+class QtStrategy(gui.GuiStrategy):
     """Runs Qt's events while it waits. Serves the main thread of a program that has made its application object."""
 
     name = "qt"
@@ -248,13 +248,10 @@ class QtStrategy:
             return "the application object lives in another thread; make it in the main thread"
         return None
 
-    def waiter(self) -> gui.GuiWaiter:
-        """Return a waiter that runs Qt's events."""
+    def find_pump(self) -> QtPump | None:
+        """Return what runs the events of the application object; None if this thread has none."""
         core, application = self.application()
-        pump = None if application is None else self._pump_of(core, application)
-        if pump is None:
-            raise RuntimeError(f"strategy {self.name!r} cannot be used here: {self.unavailable()}")
-        return gui.GuiWaiter(pump)
+        return None if application is None else self._pump_of(core, application)
 
     def application(self) -> tuple[Any, Any]:
         """Return QtCore and its application object. If two bindings have one, prefer the binding whose loop runs."""

@@ -25,6 +25,7 @@ from time import monotonic
 from typing import Any
 
 from ..._errors import BridgeError
+from ..._threads.interrupts import Undo
 from .. import gui
 from . import prompt
 
@@ -42,7 +43,7 @@ class TkPump:
         self.root = weakref.ref(root)
         self._tk = root.tk
         self._tk.deletefilehandler(self.bell.read_end)  # raises in a thread other than the interpreter's
-        self._depth = 0
+        self._is_watched = False  # whether Tcl watches the bell
         self._system_exit: BaseException | None = None
         self._handler_before: Any = ()
         self._tk.createcommand(_HANDLER, self._handle_background_error)
@@ -52,27 +53,22 @@ class TkPump:
         deadline = None if timeout is None else monotonic() + timeout
         interrupts = gui.Interrupts(self.bell)
         at_prompt = prompt.find()
-        entered = False
-        try:
+        is_outermost = not self._is_watched
+
+        def end() -> None:
+            if is_outermost:
+                self._unwatch()
+            if at_prompt is not None:
+                at_prompt.restore()
+            interrupts.end()
+
+        with Undo(end) as undo, undo:
             interrupts.begin()
             if at_prompt is not None:
                 at_prompt.silence()
-            self._depth += 1
-            entered = True
-            if self._depth == 1:
+            if is_outermost:
                 self._watch(interrupts)
             return self._wait(waiter, deadline, interrupts)
-        finally:
-            try:
-                if entered:
-                    self._depth -= 1
-                    if self._depth == 0:
-                        self._unwatch()
-                if at_prompt is not None:
-                    at_prompt.restore()
-                interrupts.end()
-            finally:
-                interrupts.end()  # the handler of another signal may have raised before
 
     def _wait(self, waiter: gui.GuiWaiter, deadline: float | None, interrupts: gui.Interrupts) -> bool:
         tk = self._tk
@@ -107,14 +103,17 @@ class TkPump:
         # signals have to be forwarded, the handler leaves the bytes to the wait. Tcl then calls it again and again
         # until the wait reads them.
         handler: Any = operator.is_ if interrupts.forwards else FileIO.read
-        tk.createfilehandler(self.bell.read_end, _READABLE, handler)
         self._handler_before = tk.splitlist(tk.call("interp", "bgerror", ""))
+        self._is_watched = True
+        tk.createfilehandler(self.bell.read_end, _READABLE, handler)
         tk.call("interp", "bgerror", "", _HANDLER)
 
     def _unwatch(self) -> None:
         tk = self._tk
-        tk.deletefilehandler(self.bell.read_end)
-        tk.call("interp", "bgerror", "", self._handler_before)
+        if self._is_watched:
+            tk.deletefilehandler(self.bell.read_end)
+            tk.call("interp", "bgerror", "", self._handler_before)
+            self._is_watched = False
 
     def _root_exists(self) -> bool:
         tcl_error: Any = sys.modules["_tkinter"].TclError
@@ -136,15 +135,14 @@ class TkPump:
 
 
 def _destroyed_error(waiter: gui.GuiWaiter) -> BridgeError:
-    waiter.was_told = True
-    return BridgeError(
-        "the root window of Tk was destroyed while block_on() waited in its thread; its call was cancelled, or "
-        "if it was a Future's result() the work goes on. Disable what destroys it while a call is open, or hide it by "
-        "withdraw() until the call has ended"
+    return gui.ended_error(
+        waiter,
+        "the root window of Tk was destroyed while block_on() waited in its thread",
+        "Disable what destroys it while a call is open, or hide it by withdraw() until the call has ended",
     )
 
 
-class TkStrategy:
+class TkStrategy(gui.GuiStrategy):
     """Runs Tk's events while it waits. Serves the main thread of a program that has made its root window there."""
 
     name = "tk"
@@ -171,13 +169,10 @@ class TkStrategy:
             return "the root window was made in another thread; make it in the main thread"
         return None
 
-    def waiter(self) -> gui.GuiWaiter:
-        """Return a waiter that runs Tk's events."""
+    def find_pump(self) -> TkPump | None:
+        """Return what runs the events of the root window; None if this thread has none."""
         root = self.root()
-        pump = None if root is None else self._pump_of(root)
-        if pump is None:
-            raise RuntimeError(f"strategy {self.name!r} cannot be used here: {self.unavailable()}")
-        return gui.GuiWaiter(pump)
+        return None if root is None else self._pump_of(root)
 
     def root(self) -> Any:
         """Return tkinter's default root window, None if there is none."""

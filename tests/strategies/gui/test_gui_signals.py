@@ -267,12 +267,14 @@ def test_everything_is_put_back_on_every_path(toolkit: str) -> None:
     ours.close()
 
 
-@pytest.mark.parametrize("where", ["begin", "end", "run"])
+@pytest.mark.parametrize("where", ["begin", "end", "run", "undo"])
 @isolated
 def test_an_interrupt_at_every_point_puts_everything_back(toolkit: str, where: str) -> None:
     import asyncio
     import os
     import signal
+    import types
+    from typing import Any
 
     from guis import make_gui
     from points import interrupt
@@ -283,7 +285,11 @@ def test_an_interrupt_at_every_point_puts_everything_back(toolkit: str, where: s
     gui = make_gui(toolkit)
     block_on(asyncio.sleep(0.01))
     pump = strategies()["auto"].waiter()._pump  # type: ignore[attr-defined]
-    within = {"begin": Interrupts.begin, "end": Interrupts.end, "run": type(pump).run}[where]
+    run = type(pump).run
+    undo = types.SimpleNamespace(
+        __code__=next(each for each in run.__code__.co_consts if getattr(each, "co_name", "") == "end")
+    )
+    within: Any = {"begin": Interrupts.begin, "end": Interrupts.end, "run": run, "undo": undo}[where]
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     signal.set_wakeup_fd(write_end)
