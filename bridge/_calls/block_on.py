@@ -90,13 +90,12 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
                     if loop.stacks.interrupted:
                         in_place.raise_interrupt(loop)
             case OnLoop(loop):  # one that stands still meanwhile
-                if bridge is None:
-                    bridge = bridges.of(here)
+                bridge = bridge or bridges.of(here)
                 if bridge.current_run().loop is loop:
                     _check_switches(how, x)
                     raise cannot_switch(loop, f"block_on({describe(x)})")
-            case _ if bridge is None:
-                bridge = bridges.of(here, kind in MAY_BE_DEFERRED)
+            case _:
+                bridge = bridge or bridges.of(here, kind in MAY_BE_DEFERRED)
         runs = bridge.runs
         run = runs.last
         if run is None or not run.accepts or runs.is_attached:  # the same as Runs.current(), with a call less

@@ -152,8 +152,8 @@ def know_workers_of(loop: Any) -> None:
         if loop.get_debug() and inspect.iscoroutinefunction(func):
             raise TypeError("coroutines cannot be used with run_in_executor()")  # the loop would see call_for only
         job = Job(loop)
-        job.future = run_in_executor(executor, call_for, job, func, *args)
-        return job.future
+        job.future = future = run_in_executor(executor, call_for, job, func, *args)
+        return future
 
     run_known.is_ours = True  # type: ignore[attr-defined]
     with contextlib.suppress(AttributeError, TypeError):
