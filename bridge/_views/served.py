@@ -31,7 +31,7 @@ class Session:
         self._timeout = timeout
         self._strategy = strategy
         self._caller: Caller
-        self._server: Server | None = None
+        self._server: Any = None  # a Server, once the first call has made it
 
     def _late(self) -> str:
         """Return what did not happen in time."""

@@ -11,7 +11,7 @@ import importlib
 import sys
 import weakref
 from collections import deque
-from typing import Any
+from typing import Any, cast
 
 from greenlet import getcurrent, greenlet
 
@@ -121,9 +121,11 @@ class GeventWaiter:
 
 def find_hub(stack: greenlet) -> greenlet | None:
     """Return the hub of gevent's that this greenlet is, or stands under; None if there is none."""
-    gevent: Any = sys.modules.get("gevent.hub")
-    each: greenlet | None = None if gevent is None else stack
-    while each is not None and not isinstance(each, gevent.Hub):
+    if "gevent.hub" not in sys.modules:
+        return None
+    hub: type[greenlet] = cast(Any, sys.modules["gevent.hub"]).Hub
+    each: greenlet | None = stack
+    while each is not None and not isinstance(each, hub):
         each = each.parent
     return each
 

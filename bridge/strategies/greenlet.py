@@ -259,7 +259,7 @@ class GreenletStrategy:
 
     def unavailable(self) -> str | None:
         """Return a reason in a greenlet of gevent's, which our hub could never resume."""
-        if "gevent.hub" in sys.modules and find_hub(getcurrent()) is not None:
+        if find_hub(getcurrent()) is not None:
             return "this greenlet is gevent's, whose hub gets control when it blocks and never gives it to ours"
         return None
 
