@@ -63,7 +63,7 @@ class BlockingLoop(StreamLoop):
                 contexts, stacks.tracker.contexts = stacks.tracker.contexts, stacks.tracker.contexts[:1]
             if ours.before_block is not None:
                 ours.before_block()
-            if own is not None and not ours.self_cancels:
+            if own is not None and not stacks.self_cancels:
                 own.wait = wait
                 _leave_task(self, task)
             elif task is not None:
@@ -111,13 +111,12 @@ class BlockingLoop(StreamLoop):
 
     def _leave_unusual(self, task: asyncio.Task[Any], wait: Wait) -> None:
         """Leave a task of another class, or any task while a task's cancellation of itself is noted."""
+        if isinstance(task, BridgeTask) and task in self._stacks.self_cancels:
+            task.take_noted(wait)
         if type(task) is BridgeTask:
             task.wait = wait
         else:
             blocked(task, wait)
-        cancels = self._ours.self_cancels
-        if task in cancels:
-            wait.cancel(cancels.pop(task))
         _leave_task(self, task)
 
     def _tell_others(self, watch: WatchHandle | None) -> None:
@@ -183,7 +182,7 @@ class BlockingLoop(StreamLoop):
         An iteration of the loop would do no more than that: poll, and queue the events' callbacks behind this stack.
         """
         stacks, ours = self._stacks, self._ours
-        if self._stopping or ours.self_cancels or self._streams.watch is not None or ours.posts:
+        if self._stopping or stacks.self_cancels or self._streams.watch is not None or ours.posts:
             return False
         if ours.before_block is not None:
             ours.before_block()

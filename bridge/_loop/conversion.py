@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._errors import BridgeError, WrongThreadError
 from .._private.cpython import get_running_loop
+from .._values.deferreds import await_any
 from .._values.kinds import Kind, describe, discard, returned_kind
-from .task import Contained, drive
+from .task import Contained
 from .workers import has_real_threads
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ def as_future(x: Any) -> asyncio.Future[Any]:
             return future
         if kind is Kind.CONCURRENT:
             return asyncio.wrap_future(x, loop=loop)
-        coro = x if kind is Kind.COROUTINE else awaiting(x)
-        # create_task() of a BridgeLoop adds a driver itself; this may be any asyncio loop, with any task factory.
-        return loop.create_task(drive(coro, loop))
+        return loop.create_task(x if kind is Kind.COROUTINE else await_any(x))
     except BaseException:
         discard(x)
         raise
@@ -111,10 +110,6 @@ async def open_portal() -> BlockingPortal:
 
 
 _portal_tasks: set[asyncio.Task[None]] = set()
-
-
-async def awaiting(x: Any) -> Any:
-    return await x
 
 
 def checked_kind(x: Any, verb: str) -> Kind:

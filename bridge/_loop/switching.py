@@ -43,6 +43,7 @@ from .blocking import BlockingLoop
 from .forwarding import Retired, start_runner, throw
 from .held_contexts import is_held, run_in_copy, take_updates
 from .stacks import Stacks, Wait
+from .task import BridgeTask, EagerTask, end_step
 
 # How many parked runners are kept for later blocked calls.
 _POOL = 4
@@ -56,10 +57,11 @@ class SwitchingLoop(BlockingLoop):
     ``asyncio.Runner(loop_factory=bridge.new_event_loop)`` runs one.
     """
 
+    task_class = BridgeTask
+
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         self._stacks = Stacks(self, super()._run_once, self._iterate)  # type: ignore[misc]
         super().__init__(selector)
-        self._ours.self_cancels = {}
 
     @property
     def interrupted(self) -> Any:
@@ -79,6 +81,32 @@ class SwitchingLoop(BlockingLoop):
     def stacks(self) -> Stacks:
         """The loop's stacks, which the watchdog checks."""
         return self._stacks
+
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        """Schedule a coroutine and return its task.
+
+        :param options: ``name``, ``context`` and whatever else this Python's tasks take.
+        """
+        if self.is_shut or self._stacks.has_factory:
+            return super().create_task(coro, **options)
+        # No `**options` where it is empty: it would take a tenth of the time.
+        if not options:
+            task: BridgeTask = BridgeTask(coro, loop=self)
+        else:
+            task = (EagerTask if options.get("eager_start") else BridgeTask)(coro, loop=self, **options)
+            end_step(task)
+        try:
+            created: Any = task._source_traceback  # type: ignore[attr-defined]
+            if created:
+                del created[-1]  # the frame of this method
+            return task
+        finally:
+            del task  # an error of an eager first step has this frame in its traceback; see the head of task.py
+
+    def set_task_factory(self, factory: Any) -> None:
+        """Set the factory of the tasks that :meth:`create_task` returns; None restores the loop's own."""
+        super().set_task_factory(factory)
+        self._stacks.has_factory = factory is not None
 
     def _run_once(self, *more: Any, **options: Any) -> None:
         """Iterate the loop until it is stopped. The caller is the root stack."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._loop import worker_threads
-from .._loop.base import BridgeLoop, deferring_factory
+from .._loop.base import BridgeLoop
 from .._loop.switching import SwitchingLoop, new_event_loop
 from .._loop.task import set_once
 from .._loop.workers import Workers, prepare, shut_down_executor
@@ -44,6 +44,7 @@ class LoopThread(Run):
         name: str,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None,
         install_reactor: bool | None,
+        await_deferreds: bool | None,
         owner: object,
         previous: LoopThread | None,
         shutdown_timeout: float,
@@ -51,6 +52,7 @@ class LoopThread(Run):
         super().__init__(shutdown_timeout)
         self._loop_factory = loop_factory or new_event_loop
         self._install_reactor = install_reactor
+        self._await_deferreds = await_deferreds
         # Weak, so that a Bridge that is dropped without close() gets collected. The reference is one object while the
         # bridge exists, so owners are compared by identity.
         self._owner = weakref.ref(owner)
@@ -320,15 +322,15 @@ class LoopThread(Run):
 
     def _build(self) -> None:
         self.post = self.loop.post if isinstance(self.loop, BridgeLoop) else self.loop.call_soon_threadsafe
-        if not isinstance(self.loop, BridgeLoop) and self.loop.get_task_factory() is None:
-            self.loop.set_task_factory(deferring_factory)
         # An executor of ours: on 3.11 the loop's shutdown_default_executor() waits without a time limit.
         self._executor = Workers(thread_name_prefix=self.thread.name)
         self.loop.set_default_executor(self._executor)
         self._serving = self.loop.create_future()
         if isinstance(self.loop, SwitchingLoop):
             self.loop.stacks.stall_after = self.stall_after
-        self._place = place = arrival.Place(self.loop, self._install_reactor, self._owner, self._take_reactor)
+        self._place = place = arrival.Place(
+            self.loop, self._install_reactor, self._owner, self._take_reactor, awaits=self._await_deferreds
+        )
         if self._previous_reactor is not None:
             place.take_over(self._previous_reactor)
             return

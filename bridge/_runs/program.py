@@ -119,6 +119,7 @@ def install() -> Any:
     from .._twisted import reactor as reactors
 
     arrival.tell()
+    arrival.begin_awaits(None, None)  # at once, since Twisted is imported
     loop = BridgeLoop() if lost(SWITCHING) else SwitchingLoop()
     try:
         reactor = reactors.build(loop, True, loop)
@@ -138,6 +139,7 @@ class AttachedLoop(Run):
         self.loop = loop
         self.post = loop.post if isinstance(loop, BridgeLoop) else loop.call_soon_threadsafe
         self.is_ready = self.accepts = True
+        arrival.begin_awaits(self, None)
         if isinstance(loop, BridgeLoop):
             loop.at_stop.append(self._stopped)
         else:
@@ -164,6 +166,7 @@ class AttachedLoop(Run):
     def detach(self, reason: str) -> None:
         """Fail the open calls and refuse further ones."""
         self.end(reason)
+        arrival.end_awaits(self)
         if isinstance(self.loop, BridgeLoop):
             with contextlib.suppress(ValueError):
                 self.loop.at_stop.remove(self._stopped)
