@@ -68,8 +68,8 @@ class Bridge(Facade):
     :param dump_signal: a signal, such as ``signal.SIGUSR1``, on which :func:`dump` prints every open call. The earlier
         handler is called as well, and :meth:`close` puts it back. To be set in the main thread.
     :param await_deferreds: whether all asyncio tasks of the process can await Deferreds from this bridge's start on,
-        as soon as Twisted is imported; see :doc:`deferreds`. False leaves Twisted's ``Deferred.__await__`` as it is,
-        unless another loop has replaced it. None is True, unless :func:`configure` says otherwise.
+        as soon as Twisted is imported. False leaves Twisted's ``Deferred.__await__`` as it is, unless another loop of
+        ours has replaced it. None is True, unless :func:`configure` says otherwise.
     :raises BridgeError: dump_signal was given, and this is not the main thread.
     :raises StrategyUnavailable: there is no such strategy.
     :raises ValueError: a number of seconds is negative or NaN.

@@ -144,7 +144,8 @@ class Stacks(Charge, Watched):
 
     __slots__ = (
         "closed_error", "context", "context_updates", "first_seen", "has_factory", "interrupted", "iterate",
-        "last_root", "loop", "refusals", "run_once", "self_cancels", "stall_after", "switches", "thread", "tracker", "unwatched",
+        "last_root", "loop", "refusals", "run_once", "self_cancels", "stall_after", "switches", "thread",
+        "tracker", "unwatched",
     )  # fmt: skip
     look_every = 0.25
 
@@ -171,7 +172,7 @@ class Stacks(Charge, Watched):
 
     def is_kept(self, each: greenlet) -> bool:
         """Return whether this greenlet of ours will be switched to again: also if it is blocked."""
-        return super().is_kept(each) or each in self.loop._streams.waits
+        return super().is_kept(each) or each in self.loop._ours.streams.waits
 
     def calls(self) -> list[OnLoopCall]:
         """Return the calls in which the loop's stacks are blocked, of several calls in one stack the innermost.
@@ -179,7 +180,7 @@ class Stacks(Charge, Watched):
         A call does not record when it began, which would make it 1 % slower. Its start is when this method first
         returned it.
         """
-        calls = [OnLoopCall(wait, self.first_seen) for wait in list(self.loop._streams.waits.values())]
+        calls = [OnLoopCall(wait, self.first_seen) for wait in list(self.loop._ours.streams.waits.values())]
         self.first_seen = {call.key: call.started for call in calls}
         return calls
 

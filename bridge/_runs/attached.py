@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextvars import Context
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
@@ -183,7 +183,7 @@ def _make_task(loop: Any, coro: Any, *, context: Context | None = None) -> _Reac
 
 
 @contextlib.contextmanager
-def _stands_in(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+def _stands_in(loop: asyncio.AbstractEventLoop) -> Generator[None]:
     """Have a coroutine that awaits a Deferred know that it runs in a task, although no loop runs."""
     ident = native.get_ident()
     before = deferreds.stand_ins.get(ident)

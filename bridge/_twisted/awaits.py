@@ -155,8 +155,9 @@ def _post_to_reactor(loop: asyncio.AbstractEventLoop) -> Any:
     if loop in deferreds.with_reactor:
         return None
     reactor: Any = sys.modules.get("twisted.internet.reactor")
-    is_elsewhere = reactor is not None and reactor.running and not _is_in_io_thread()
-    return reactor.callFromThread if is_elsewhere else None
+    if reactor is None or not reactor.running or _is_in_io_thread():
+        return None
+    return reactor.callFromThread
 
 
 def _loop_of_task() -> Any:
@@ -225,4 +226,3 @@ def _changed() -> str | None:
     except Exception as error:
         return f"Deferred.__await__ raises {error!r}"
     return None if yields_itself else "Deferred.__await__ yields another object than the Deferred"
-

@@ -85,7 +85,7 @@ def is_deferred_type(cls: type) -> bool:
 
 async def await_any(x: Any) -> Any:
     """Await any awaitable object, a Deferred as well."""
-    return await (deferreds.awaited(x) if is_deferred_type(type(x)) else x)
+    return await (deferreds.awaited(x) if is_deferred_type(x.__class__) else x)
 
 
 def is_cancellation(error: object) -> bool:
