@@ -46,8 +46,7 @@ class BlockingLoop(StreamLoop):
         :raises BridgeClosed: the loop was stopped for good or closed.
         """
         stacks, ours = self._stacks, self._ours
-        streams = ours.streams
-        stack, base = getcurrent(), stacks.active
+        stack, base, streams = getcurrent(), stacks.active, ours.streams
         own = task if type(task) is BridgeTask else None
         if task is None or base is stacks.last_root or stacks.refusals is not None:
             self._check_unusual(base, task)
