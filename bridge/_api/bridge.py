@@ -68,6 +68,9 @@ class Bridge(Verbs):
         calls fail. None sets no limit. Daemon threads may call until the exit handlers have run.
     :param dump_signal: a signal, such as ``signal.SIGUSR1``, on which :func:`dump` prints every open call. The earlier
         handler is called as well, and :meth:`close` puts it back. To be set in the main thread.
+    :param await_deferreds: whether all asyncio tasks of the process can await Deferreds from this bridge's start on,
+        as soon as Twisted is imported. False leaves Twisted's ``Deferred.__await__`` as it is, unless another loop of
+        ours has replaced it. None is True, unless :func:`configure` says otherwise.
     :raises BridgeError: dump_signal was given, and this is not the main thread.
     :raises StrategyUnavailable: there is no such strategy.
     :raises ValueError: a number of seconds is negative or NaN.
@@ -87,6 +90,7 @@ class Bridge(Verbs):
         shutdown_timeout: float = 5.0,
         exit_grace: float | None = 0.0,
         dump_signal: int | None = None,
+        await_deferreds: bool | None = None,
     ) -> None:
         from .._runs.factories import OwnedRuns
         from .._runs.options import Options
@@ -100,6 +104,7 @@ class Bridge(Verbs):
             shutdown_timeout=shutdown_timeout,
             exit_grace=exit_grace,
             dump_signal=dump_signal,
+            await_deferreds=await_deferreds,
         )
         self._set_up(options, OwnedRuns)
         dump_on(options.dump_signal)

@@ -62,7 +62,8 @@ def configure(**options: Unpack[OptionArguments]) -> None:
 
         bridge.configure(strategy="event", stall_after=5)
 
-    :param options: the options of :class:`Bridge`. A later call adds to the earlier ones.
+    :param options: the options of :class:`Bridge`. A later call adds to the earlier ones. ``await_deferreds=False``
+        holds for all loops of ours, also for those that the program runs, but for a bridge that was told otherwise.
     :raises BridgeError: the default bridge is in use already, or dump_signal is set off the main thread.
     :raises TypeError: there is no such option, or its value is of the wrong type.
     :raises ValueError: a value is out of range.
@@ -71,6 +72,7 @@ def configure(**options: Unpack[OptionArguments]) -> None:
     global _options
     from .._runs.factories import DefaultRuns
     from .._runs.options import options_from
+    from .._values.deferreds import deferreds
 
     given = options_from(options)  # refuses wrong options, also while the bridge is in use; starts nothing
     with _lock:
@@ -90,6 +92,7 @@ def configure(**options: Unpack[OptionArguments]) -> None:
             dump_on(checked.dump_signal)
             no_dump_on(_options.get("dump_signal"))
             _options = merged
+            deferreds.to_be_awaited = checked.await_deferreds is not False
             if _default is not None:
                 _default._set_up(checked, DefaultRuns)
                 _default.runs.starting = starting  # on which another thread may wait

@@ -15,7 +15,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import functools
-import sys
 import threading
 from collections.abc import Callable, Collection, Coroutine
 from contextvars import Context, copy_context
@@ -25,14 +24,14 @@ from typing import Any
 
 from .._errors import BridgeClosed, BridgeError, DeadlockError
 from .._loop import worker_threads
-from .._loop.base import BridgeLoop, never_raise, start_task
+from .._loop.base import never_raise, start_task, starts_now
 from .._loop.switching import SwitchingLoop
 from .._loop.task import Contained
 from .._private.cpython import get_running_loop
 from .._runs.run import Run
 from .._threads.native import get_ident
 from .._values.context import take_variables
-from .._values.deferreds import deferreds
+from .._values.deferreds import await_any, deferreds
 from .._values.kinds import Kind, describe, discard, returned_kind
 from .._values.outcomes import set_traceback, trim
 from ..strategies.interface import Waiter
@@ -251,7 +250,7 @@ class Call:
             self._cancel_once()
             return
         loop = get_running_loop() or self.run.loop
-        if sys.version_info >= (3, 12) or isinstance(loop, BridgeLoop):
+        if starts_now(loop):
             loop.call_soon(self._cancel_once)
         else:  # the work's own first step has not been taken yet; see start_task
             loop.call_soon(loop.call_soon, self._cancel_once)
@@ -280,9 +279,9 @@ class Call:
         if kind is Kind.COROUTINE:
             self._start_task(x)
         elif kind is Kind.AWAITABLE:
-            self._start_task(_await(x))
+            self._start_task(await_any(x))
         elif self.scope is not None:
-            self._start_task(_await(asyncio.wrap_future(x) if kind is Kind.CONCURRENT else x))
+            self._start_task(await_any(asyncio.wrap_future(x) if kind is Kind.CONCURRENT else x))
         elif kind is Kind.DEFERRED:
             if deferreds.met is not None:
                 deferreds.met(self.run.loop)
@@ -454,10 +453,6 @@ def kept_traceback(future: Any, error: BaseException) -> TracebackType | None:
         with contextlib.suppress(AttributeError):  # a Future class of the user's that takes no attributes
             future._bridge_traceback = kept
     return kept
-
-
-async def _await(x: Any) -> Any:
-    return await x
 
 
 def route_of(run: Run, x: Any, kind: Kind) -> Callable[[Callable[[], object]], object]:

@@ -80,11 +80,7 @@ def _after_task(task: Any, link: Link) -> list[Any]:
     if wait is not None:
         link.frames = frames_of_stacks(wait.greenlets())
         return [] if wait.future is None else [wait.future]
-    try:
-        coro = task.get_coro()
-    except AssertionError:  # it has just ended
-        return []
-    link.frames, last = frames_of(coro)
+    link.frames, last = frames_of(task.get_coro())
     group = _tasks_of_group(link.frames)
     if group:
         return group

@@ -17,20 +17,20 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures.thread import ThreadPoolExecutor
 from contextvars import Context
-from types import CoroutineType
 from typing import Any
 
 from .._errors import BridgeClosed
 from .._threads import native
 from . import worker_threads
 from .gevent import has_real_threads, pool_for, prepare
-from .task import NO_CANCELS, BridgeTask, EagerTask, _driver, _steps, contained, drive
+from .task import BridgeTask, contained, end_step
 from .workers import Workers, load_executors, shut_down_executor
 
 
 class BridgeLoop(asyncio.SelectorEventLoop):
-    """A selector event loop whose tasks await Deferreds, also with a task factory of the user."""
+    """A selector event loop that takes posts from other threads, and whose workers' calls come back to it."""
 
+    task_class: type[asyncio.Task[Any]] = asyncio.Task
     is_ending = False
     is_shut = False  # the result of is_closed(), without a call
     killed_by: BaseException | None = None  # an asynchronous exception that hit one of our own callbacks
@@ -38,11 +38,14 @@ class BridgeLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         load_executors()
-        selector = selector or native.original("selectors", "DefaultSelector")()
-        super().__init__(selector)
-        self._ours = ours = Ours()
+        chosen: selectors.BaseSelector = selector or native.original("selectors", "DefaultSelector")()
+        self._ours = ours = self._make_ours(chosen)  # before the loop watches a descriptor of its own
+        super().__init__(chosen)
         self.add_reader(ours.alarm.fileno(), self._take_posts)
-        ours.alarm.rings_once = _edge_triggered(selector, ours.alarm)
+        ours.alarm.rings_once = _edge_triggered(chosen, ours.alarm)
+
+    def _make_ours(self, selector: selectors.BaseSelector) -> Ours:
+        return Ours()
 
     @property
     def at_stop(self) -> list[Callable[[], object]]:
@@ -160,37 +163,6 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         self._ours.posts = deque()
         self._ours.alarm.close()
 
-    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
-        """Schedule a coroutine and return its task.
-
-        A task factory that was set by :meth:`set_task_factory` gets a driver of the coroutine.
-
-        :param options: ``name``, ``context`` and whatever else this Python's tasks take.
-        """
-        if self.is_shut:
-            raise RuntimeError("Event loop is closed")
-        if coro.__class__ is not CoroutineType and not asyncio.iscoroutine(coro):
-            raise TypeError(f"a coroutine was expected, got {coro!r}")
-        # drive() inlined: its call and look-up took 3% of a task's time.
-        ours = self._ours
-        driver = _driver(_steps(coro, self, None, ours.self_cancels))
-        driver.send(None)
-        if ours.has_factory:
-            return super().create_task(_named(driver, coro), **options)
-        # No `**options` where it is empty: it would take a tenth of the time.
-        if not options:
-            task = BridgeTask(driver, loop=self)
-        else:
-            kind = EagerTask if options.get("eager_start") else BridgeTask
-            task = kind(driver, loop=self, **options)
-        task.user_coro = coro
-        return task
-
-    def set_task_factory(self, factory: Any) -> None:
-        """Set the factory of the tasks that :meth:`create_task` returns; None restores the loop's own."""
-        super().set_task_factory(factory)
-        self._ours.has_factory = factory is not None
-
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """Run func in the executor. Calls that block in its worker thread go to this loop."""
         if native.is_patched():
@@ -227,13 +199,13 @@ class BridgeLoop(asyncio.SelectorEventLoop):
 
     if sys.version_info < (3, 12):
 
-        def start_task_now(self, coro: Any, context: Context) -> BridgeTask:
+        def start_task_now(self, coro: Any, context: Context) -> asyncio.Task[Any]:
             """Create a task and run its first step, as ``eager_start`` does from 3.12 on."""
             # The constructor passes the first step to call_soon. No other code can call it meanwhile: other threads
             # use call_soon_threadsafe, which does not call this attribute.
             self.call_soon = self._catch_first_step  # type: ignore[assignment, method-assign]
             try:
-                task = BridgeTask(coro, loop=self, context=context)
+                task = self.task_class(coro, loop=self, context=context)
             finally:
                 del self.call_soon
             step, self._first_step = self._first_step, None
@@ -256,9 +228,9 @@ never_raise: set[Any] = {BridgeLoop._take_posts}
 class Ours:
     """The attributes that BridgeLoop adds to those of asyncio's loop.
 
-    They stand in a separate object, as do :class:`~bridge._loop.streams.Streams` and
-    :class:`~bridge._loop.stacks.Stacks`: CPython 3.11 to 3.13 finds attributes faster on an object with at most 30 of
-    them, and asyncio's loop has 26. With ours on the loop itself an iteration took 1.2 times as long.
+    They stand in a separate object, as does :class:`~bridge._loop.stacks.Stacks`: CPython finds attributes faster on an
+    object with fewer than 30 of them, and asyncio's loop has up to 27. With ours on the loop itself an iteration took
+    1.2 times as long.
     """
 
     __slots__ = (
@@ -267,27 +239,24 @@ class Ours:
         "before_block",
         "bridge",
         "default_executor",
-        "has_factory",
         "is_rung",
         "place",
         "posts",
         "reactor",
-        "self_cancels",
+        "streams",
     )
 
     def __init__(self) -> None:
         self.posts: deque[Callable[[], object]] = deque()
         self.alarm = Alarm()
-        self.has_factory = False  # whether a task factory is set
         self.default_executor: Any = None  # the executor set by set_default_executor()
         self.is_rung = False  # the alarm was rung, and the loop has not taken the posts yet
         self.at_stop: list[Callable[[], object]] = []
         self.before_block: Callable[[], object] | None = None
         self.bridge: object = None
         self.reactor: Any = None  # the reactor that this loop has made itself
+        self.streams: Any = None  # of a loop that holds a stream's callback while a stack is blocked in it
         self.place: Any = None  # the place of that reactor, made or not yet; see _twisted.arrival
-        # The tasks that have cancelled themselves, with the message; see BridgeTask.cancel.
-        self.self_cancels: dict[Any, Any] = NO_CANCELS
 
 
 class Alarm:
@@ -365,37 +334,32 @@ def start_task(
     :param holder: its attribute ``work`` is set to the task, before coro takes its first step.
     :raises BaseException: whatever a task factory of the user raised.
     """
-    driver = contained(coro, loop, holder)
     factory = loop.get_task_factory()
-    if factory is not None and factory is not deferring_factory:
-        return factory(loop, _named(driver, coro), context=context)  # type: ignore[call-arg, return-value]
+    if factory is not None:
+        return factory(loop, contained(coro, primed=True, holder=holder, loop=loop), context=context)  # type: ignore[call-arg, return-value]
+    now = now and starts_now(loop)
+    kind: Any = loop.task_class if isinstance(loop, BridgeLoop) else asyncio.Task
+    outer = contained(coro, primed=not now, holder=holder, loop=loop)
+    task: asyncio.Task[Any]
     if not now:
-        task = BridgeTask(driver, loop=loop, context=context)
+        task = kind(outer, loop=loop, context=context)
+        if kind is BridgeTask and loop.get_debug():
+            task.user_coro = coro  # type: ignore[attr-defined]
     elif sys.version_info >= (3, 12):
-        task = BridgeTask(driver, loop=loop, context=context, eager_start=True)
-    elif isinstance(loop, BridgeLoop):
-        task = loop.start_task_now(driver, context)
+        task = kind(outer, loop=loop, context=context, eager_start=True)
     else:
-        task = BridgeTask(driver, loop=loop, context=context)
-    task.user_coro = coro
+        task = loop.start_task_now(outer, context)  # type: ignore[attr-defined]
     try:
+        if isinstance(task, BridgeTask):
+            end_step(task)
         return task
     finally:
         del task  # an error of the first step has this frame in its traceback; see the head of task.py
 
 
-def deferring_factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
-    """Make tasks that await Deferreds, as the task factory of a loop that is not a BridgeLoop, such as uvloop's.
+def starts_now(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return whether :func:`start_task` can take a task's first step before it returns.
 
-    A task factory that the user sets replaces this one.
+    In asyncio's debug mode the loop takes it, as of any task. So the warning of a slow callback names the task.
     """
-    task = BridgeTask(drive(coro, loop), loop=loop, **options)
-    task.user_coro = coro
-    return task
-
-
-def _named(driver: Any, coro: Any) -> Any:
-    """Give the driver its coroutine's name, for task classes that show the name of what they run."""
-    driver.__name__ = getattr(coro, "__name__", driver.__name__)
-    driver.__qualname__ = getattr(coro, "__qualname__", driver.__qualname__)
-    return driver
+    return (sys.version_info >= (3, 12) or isinstance(loop, BridgeLoop)) and not loop.get_debug()

@@ -45,8 +45,8 @@ class BlockingLoop(StreamLoop):
         :raises asyncio.CancelledError: the blocked task was cancelled after the Future was done.
         :raises BridgeClosed: the loop was stopped for good or closed.
         """
-        stacks, streams, ours = self._stacks, self._streams, self._ours
-        stack, base = getcurrent(), stacks.active
+        stacks, ours = self._stacks, self._ours
+        stack, base, streams = getcurrent(), stacks.active, ours.streams
         own = task if type(task) is BridgeTask else None
         if task is None or base is stacks.last_root or stacks.refusals is not None:
             self._check_unusual(base, task)
@@ -63,7 +63,7 @@ class BlockingLoop(StreamLoop):
                 contexts, stacks.tracker.contexts = stacks.tracker.contexts, stacks.tracker.contexts[:1]
             if ours.before_block is not None:
                 ours.before_block()
-            if own is not None and not ours.self_cancels:
+            if own is not None and not stacks.self_cancels:
                 own.wait = wait
                 _leave_task(self, task)
             elif task is not None:
@@ -111,13 +111,12 @@ class BlockingLoop(StreamLoop):
 
     def _leave_unusual(self, task: asyncio.Task[Any], wait: Wait) -> None:
         """Leave a task of another class, or any task while a task's cancellation of itself is noted."""
+        if isinstance(task, BridgeTask) and task in self._stacks.self_cancels:
+            task.take_noted(wait)
         if type(task) is BridgeTask:
             task.wait = wait
         else:
             blocked(task, wait)
-        cancels = self._ours.self_cancels
-        if task in cancels:
-            wait.cancel(cancels.pop(task))
         _leave_task(self, task)
 
     def _tell_others(self, watch: WatchHandle | None) -> None:
@@ -152,7 +151,7 @@ class BlockingLoop(StreamLoop):
 
     def _try_again(self, wait: Wait) -> None:
         """Resume a stack in the next iteration, if an error has prevented it in this one."""
-        if self._streams.waits.get(wait.stack) is not wait:
+        if self._ours.streams.waits.get(wait.stack) is not wait:
             return
         parked = self._stacks.parked
         if getcurrent() in parked:
@@ -162,7 +161,7 @@ class BlockingLoop(StreamLoop):
 
     def _take_back(self, wait: Wait, watch: WatchHandle | None, contexts: Any) -> None:
         """Undo what :meth:`wait` has done so far, as the stack does not block after all."""
-        streams, task = self._streams, wait.task
+        streams, task = self._ours.streams, wait.task
         wait.stacks = None  # the Future may still call the wait, while the stack is blocked in another one
         streams.waits.pop(wait.stack, None)
         if task is not None:
@@ -183,7 +182,7 @@ class BlockingLoop(StreamLoop):
         An iteration of the loop would do no more than that: poll, and queue the events' callbacks behind this stack.
         """
         stacks, ours = self._stacks, self._ours
-        if self._stopping or ours.self_cancels or self._streams.watch is not None or ours.posts:
+        if self._stopping or stacks.self_cancels or self._ours.streams.watch is not None or ours.posts:
             return False
         if ours.before_block is not None:
             ours.before_block()
@@ -192,7 +191,7 @@ class BlockingLoop(StreamLoop):
             return False
         stacks.switches += 1
         try:
-            self._process_events(self._streams.selector.select(0))  # type: ignore[attr-defined]
+            self._process_events(self._ours.streams.selector.select(0))  # type: ignore[attr-defined]
         except BaseException:  # raised by a signal handler
             self.ring_again()
             raise

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._errors import BridgeError, WrongThreadError
 from .._private.cpython import get_running_loop
+from .._values.deferreds import await_any
 from .._values.kinds import Kind, describe, discard, returned_kind
 from .gevent import has_real_threads
-from .task import Contained, drive
+from .task import Contained
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
@@ -30,9 +31,7 @@ def as_future(x: Any) -> asyncio.Future[Any]:
             return future
         if kind is Kind.CONCURRENT:
             return asyncio.wrap_future(x, loop=loop)
-        coro = x if kind is Kind.COROUTINE else awaiting(x)
-        # create_task() of a BridgeLoop adds a driver itself; this may be any asyncio loop, with any task factory.
-        return loop.create_task(drive(coro, loop))
+        return loop.create_task(x if kind is Kind.COROUTINE else await_any(x))
     except BaseException:
         discard(x)
         raise
@@ -129,10 +128,6 @@ async def finish_portal(portal: BlockingPortal) -> None:
 
 _portal_tasks: set[asyncio.Task[None]] = set()
 _task_of: weakref.WeakKeyDictionary[BlockingPortal, asyncio.Task[None]] = weakref.WeakKeyDictionary()
-
-
-async def awaiting(x: Any) -> Any:
-    return await x
 
 
 def checked_kind(x: Any, verb: str) -> Kind:

@@ -16,11 +16,11 @@ from .._errors import BridgeError, DeadlockError
 from .._private.abilities import lost
 from .._private.rows import DEFERREDS
 from .._values.context import BlockedStack, caller, take_variables
-from .._values.deferreds import deferreds
+from .._values.deferreds import await_any, deferreds
 from .._values.kinds import Kind, describe, discard, kind_of, returned_kind
 from .base import start_task
 from .switching import SwitchingLoop
-from .task import Contained, is_plain, is_task
+from .task import Contained, is_task
 
 _current_task = asyncio.current_task
 _Future = asyncio.Future  # a global costs a third of the attribute
@@ -117,29 +117,16 @@ def _drive(loop: SwitchingLoop, coro: Any, task: asyncio.Task[Any], waited: Any)
     """Run a suspended coroutine to its end in the current task and stack. The stack blocks instead of suspending."""
     send = coro.send
     error: BaseException | None = None
-    overtaken: Any = None  # the Future of a Deferred
     try:
         while True:
-            # The same as a task does with a yielded Future, and a task's driver with a Deferred.
+            # The same as a task does with a yielded Future.
             try:
                 if waited is None:
                     loop.wait(None, task, coro)
-                elif is_plain(waited):
+                else:
                     _check_yielded(loop, waited, task)
                     waited._asyncio_future_blocking = False
                     loop.wait(waited, task, coro)
-                else:
-                    fired = deferreds.future(waited, loop)
-                    try:
-                        loop.wait(fired, task, coro)
-                        if fired.cancelled():
-                            deferreds.mark_handled(waited)
-                            fired.result()
-                        if fired.is_overtaken():
-                            error = fired.error()
-                            overtaken = fired if error is None else None
-                    finally:
-                        del fired
             except BaseException as raised:
                 error = raised.with_traceback(None)
             # Outside `except`; see the head of task.py.
@@ -149,9 +136,6 @@ def _drive(loop: SwitchingLoop, coro: Any, task: asyncio.Task[Any], waited: Any)
                         waited = coro.throw(error)
                     finally:
                         error = None
-                elif overtaken is not None:
-                    waited = overtaken.resume(send)
-                    overtaken = None
                 else:
                     waited = send(None)
             except StopIteration as stop:
@@ -240,10 +224,6 @@ async def _with_timeout(coro: Any, seconds: float) -> Any:
         return await coro
 
 
-async def _await(x: Any) -> Any:
-    return await x
-
-
 def _awaiting(loop: SwitchingLoop, x: Any, kind: Kind) -> Any:
     """Return a coroutine that awaits x."""
     if kind is Kind.DEFERRED:
@@ -251,10 +231,10 @@ def _awaiting(loop: SwitchingLoop, x: Any, kind: Kind) -> Any:
             _refuse_own_callback(x)
             return _after_callbacks(loop, x)
     elif kind is Kind.CONCURRENT:
-        return _await(asyncio.wrap_future(x, loop=loop))
+        return await_any(asyncio.wrap_future(x, loop=loop))
     elif kind is Kind.FUTURE and x.get_loop() is not loop:
-        return _await(_from_other_loop(loop, x))
-    return _await(x)
+        return await_any(_from_other_loop(loop, x))
+    return await_any(x)
 
 
 async def _after_callbacks(loop: SwitchingLoop, deferred: Any) -> Any:

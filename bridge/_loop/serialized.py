@@ -143,7 +143,7 @@ class Entry:
 
 def _waits_for(loop: SwitchingLoop, stack: greenlet, task: Any) -> bool:
     """Return whether a blocked stack waits for the task, directly or through other tasks."""
-    waits = loop._streams.waits
+    waits = loop._ours.streams.waits
     wait = waits.get(stack) or next((each for each in waits.values() if each.base is stack), None)
     waited: Any = None if wait is None else wait.future
     while task is not None and waited is not None:

@@ -143,8 +143,9 @@ class Stacks(Charge, Watched):
     """The stacks of a loop; a separate object for the reason given in ``base.Ours``."""
 
     __slots__ = (
-        "closed_error", "context", "context_updates", "first_seen", "interrupted", "iterate", "last_root",
-        "loop", "refusals", "run_once", "stall_after", "switches", "thread", "tracker", "unwatched",
+        "closed_error", "context", "context_updates", "first_seen", "has_factory", "interrupted", "iterate",
+        "last_root", "loop", "refusals", "run_once", "self_cancels", "stall_after", "switches", "thread",
+        "tracker", "unwatched",
     )  # fmt: skip
     look_every = 0.25
 
@@ -165,6 +166,8 @@ class Stacks(Charge, Watched):
         self.refusals: dict[greenlet, int] | None = None  # how often each stack was refused, while the loop closes
         self.tracker: Any = _NoTracker  # Twisted's context tracker of the thread
         self.context_updates: dict[int, tuple[Context, dict[Any, Any]]] = {}
+        self.has_factory = False  # whether a task factory is set
+        self.self_cancels: dict[Any, Any] = {}  # the tasks that have cancelled themselves; see task.BridgeTask
         self.interrupted: Any = None  # the task whose wait Ctrl-C has cancelled, in a program on the loop's thread
 
     def is_kept(self, each: greenlet) -> bool:
@@ -183,7 +186,7 @@ class Stacks(Charge, Watched):
 
     def _waits(self) -> dict[Any, Any]:
         loop = self.loop
-        return {} if loop is None else loop._streams.waits
+        return {} if loop is None else loop._ours.streams.waits
 
     def part(self) -> None:
         """Drop the references to a loop that is closed: they make a cycle, which would keep the loop alive."""

@@ -25,7 +25,7 @@ from typing import Any, ClassVar, cast
 
 from .._private.rows import takes_more
 from .._threads import native
-from .base import BridgeLoop
+from .base import BridgeLoop, Ours
 
 _run_handle: Any = getattr(events.Handle, "_run", None)
 # Whether these functions have parameters in this Python that ours do not know. Ours then pass them on.
@@ -52,19 +52,22 @@ class StreamLoop(BridgeLoop):
     _ready: Any
 
     def __init__(self, selector: BaseSelector | None = None) -> None:
-        watched: BaseSelector = selector or native.original("selectors", "DefaultSelector")()
-        self._streams = Streams(watched)
-        super().__init__(watched)
+        super().__init__(selector or native.original("selectors", "DefaultSelector")())
+
+    def _make_ours(self, selector: BaseSelector) -> Ours:
+        ours = super()._make_ours(selector)
+        ours.streams = Streams(selector)
+        return ours
 
     def _hold(self, watch: WatchHandle) -> None:
         """Hold a callback. Called before the stack in it blocks."""
-        streams = self._streams
+        streams = self._ours.streams
         streams.watch = None
         streams.held.setdefault(watch.fd, []).append(watch)
 
     def _let_go(self, watch: WatchHandle) -> None:
         """Undo :meth:`_hold` as the stack resumes. The descriptor stays paused until the callback has returned."""
-        streams = self._streams
+        streams = self._ours.streams
         streams.watch = watch
         held = streams.held[watch.fd]
         held.remove(watch)
@@ -73,38 +76,38 @@ class StreamLoop(BridgeLoop):
 
     def is_held(self, handle: WatchHandle) -> bool:
         """Return whether a stack is blocked in this callback, or in another callback of the same stream."""
-        held = self._streams.held.get(handle.fd)
+        held = self._ours.streams.held.get(handle.fd)
         return held is not None and any(map(handle.continues, held)) and not _is_listening(handle.fd)
 
     def pause(self, handle: WatchHandle) -> None:
         """Stop watching for the event of a held callback."""
-        if (handle.fd, handle.event) in self._streams.paused:
+        if (handle.fd, handle.event) in self._ours.streams.paused:
             return
         try:
-            key = self._streams.selector.get_key(handle.fd)
+            key = self._ours.streams.selector.get_key(handle.fd)
         except KeyError:
             return
-        self._streams.paused[handle.fd, handle.event] = handle
+        self._ours.streams.paused[handle.fd, handle.event] = handle
         left = key.events & ~handle.event
         try:
             if left:
-                self._streams.selector.modify(handle.fd, left, key.data)
+                self._ours.streams.selector.modify(handle.fd, left, key.data)
             else:
-                self._streams.selector.unregister(handle.fd)
+                self._ours.streams.selector.unregister(handle.fd)
         except OSError:  # the descriptor was closed without being removed
             pass
 
     def resume(self, handle: WatchHandle) -> None:
         """Watch the descriptor again. Called when the callback has returned."""
-        paused = self._streams.paused.get((handle.fd, handle.event))
+        paused = self._ours.streams.paused.get((handle.fd, handle.event))
         if paused is not None and paused.continues(handle):
             self._resume(handle.fd, handle.event)
 
     def _resume(self, fd: int, event: int) -> None:
-        handle = self._streams.paused.pop((fd, event), None)
+        handle = self._ours.streams.paused.pop((fd, event), None)
         if handle is None or self.is_closed():
             return
-        selector = self._streams.selector
+        selector = self._ours.streams.selector
         try:
             try:
                 key = selector.get_key(fd)
@@ -127,13 +130,13 @@ class StreamLoop(BridgeLoop):
         if handle._cancelled:
             return
         if isinstance(handle, WatchHandle):
-            if self._streams.held and self.is_held(handle):
+            if self._ours.streams.held and self.is_held(handle):
                 self.pause(handle)
                 return
             if handle.is_queued:  # by an iteration of another runner, while a callback of this one was blocked
                 return
             handle.is_queued = True
-        if self._streams.waits:
+        if self._ours.streams.waits:
             # The handle of a listening socket or a signal runs at each event in the same context, which a blocked stack
             # may have entered.
             handle._context = handle._context.copy()
@@ -178,9 +181,9 @@ class StreamLoop(BridgeLoop):
     def _add(self, fd: Any, handle: WatchHandle) -> events.Handle:
         if self.is_shut:
             raise RuntimeError("Event loop is closed")
-        if self._streams.paused:
+        if self._ours.streams.paused:
             self._restore(fd)
-        selector = self._streams.selector
+        selector = self._ours.streams.selector
         key = selector.get_map().get(fd)  # get_key() raises for a new descriptor, which takes longer than this method
         if key is None:
             selector.register(fd, handle.event, handle.beside((None, None)))
@@ -195,18 +198,18 @@ class StreamLoop(BridgeLoop):
         """Add the callback by asyncio's method, which takes options that we do not know. Then put our handle there."""
         assert handle.stream is not None
         callback, args = handle.stream
-        if self._streams.paused:
+        if self._ours.streams.paused:
             self._restore(fd)
         add(fd, callback, *args, **options)
         return self._add(fd, handle)
 
     def _remove_reader(self, fd: Any, *more: Any, **options: Any) -> bool:
-        if self._streams.paused:
+        if self._ours.streams.paused:
             self._restore(fd)
         return bool(super()._remove_reader(fd, *more, **options))  # type: ignore[misc]
 
     def _remove_writer(self, fd: Any, *more: Any, **options: Any) -> bool:
-        if self._streams.paused:
+        if self._ours.streams.paused:
             self._restore(fd)
         return bool(super()._remove_writer(fd, *more, **options))  # type: ignore[misc]
 
@@ -236,7 +239,7 @@ class WatchHandle(events.Handle):
     def cancel(self) -> None:
         """Cancel the handle and release the callback's objects: at once, or when a callback that runs has returned."""
         super().cancel()
-        streams = self.loop._streams
+        streams = self.loop._ours.streams
         if streams.watch is not self and self not in streams.held.get(self.fd, ()):
             self.stream = None
 
@@ -255,7 +258,7 @@ class WatchHandle(events.Handle):
     def _run(self, run: Any = _run_handle) -> None:
         self.is_queued = False
         loop = self.loop
-        streams = loop._streams
+        streams = loop._ours.streams
         if streams.held and loop.is_held(self):  # held after it was queued
             loop.pause(self)
             return

@@ -43,6 +43,7 @@ from .blocking import BlockingLoop
 from .forwarding import Retired, start_runner, throw
 from .held_contexts import is_held, run_in_copy, take_updates
 from .stacks import Stacks, Wait
+from .task import BridgeTask, EagerTask, end_step
 
 # How many parked runners are kept for later blocked calls.
 _POOL = 4
@@ -56,10 +57,11 @@ class SwitchingLoop(BlockingLoop):
     ``asyncio.Runner(loop_factory=bridge.new_event_loop)`` runs one.
     """
 
+    task_class = BridgeTask
+
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         self._stacks = Stacks(self, super()._run_once, self._iterate)  # type: ignore[misc]
         super().__init__(selector)
-        self._ours.self_cancels = {}
 
     @property
     def interrupted(self) -> Any:
@@ -73,12 +75,39 @@ class SwitchingLoop(BlockingLoop):
     @property
     def waits(self) -> dict[greenlet, Wait]:
         """The wait of each blocked stack."""
-        return self._streams.waits
+        waits: dict[greenlet, Wait] = self._ours.streams.waits
+        return waits
 
     @property
     def stacks(self) -> Stacks:
         """The loop's stacks, which the watchdog checks."""
         return self._stacks
+
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        """Schedule a coroutine and return its task.
+
+        :param options: ``name``, ``context`` and whatever else this Python's tasks take.
+        """
+        if self.is_shut or self._stacks.has_factory:
+            return super().create_task(coro, **options)
+        # No `**options` where it is empty: it would take a tenth of the time.
+        if not options:
+            task: BridgeTask = BridgeTask(coro, loop=self)
+        else:
+            task = (EagerTask if options.get("eager_start") else BridgeTask)(coro, loop=self, **options)
+            end_step(task)
+        try:
+            created: Any = task._source_traceback  # type: ignore[attr-defined]
+            if created:
+                del created[-1]  # the frame of this method
+            return task
+        finally:
+            del task  # an error of an eager first step has this frame in its traceback; see the head of task.py
+
+    def set_task_factory(self, factory: Any) -> None:
+        """Set the factory of the tasks that :meth:`create_task` returns; None restores the loop's own."""
+        super().set_task_factory(factory)
+        self._stacks.has_factory = factory is not None
 
     def _run_once(self, *more: Any, **options: Any) -> None:
         """Iterate the loop until it is stopped. The caller is the root stack."""
@@ -104,13 +133,13 @@ class SwitchingLoop(BlockingLoop):
             watchdog.remove(stacks)
             self._retire(0)
             stacks.root = None
-            stacks.inside.intersection_update(self._streams.waits)  # Ctrl-C may have cut off come_out()
+            stacks.inside.intersection_update(self._ours.streams.waits)  # Ctrl-C may have cut off come_out()
             stacks.trace_no_more()
 
     def _adopt_stacks(self, root: greenlet) -> None:
         """Make this run's root the parent of the stacks that are blocked since an earlier run."""
         thread = threading.current_thread()
-        stacks, waits = self._stacks, self._streams.waits
+        stacks, waits = self._stacks, self._ours.streams.waits
         if waits and thread is not stacks.thread:
             raise RuntimeError(
                 f"{len(waits)} calls are blocked on the stack of {stacks.thread!r}, where this loop ran before; "
@@ -163,14 +192,14 @@ class SwitchingLoop(BlockingLoop):
         that cancellation, and may block again as it cleans up.
         """
         self._stacks.closed_error = error
-        for wait in self._streams.waits.values():
+        for wait in self._ours.streams.waits.values():
             wait.error = error()
             if wait.task is None:
                 self.call_soon(wait)
 
     def close(self) -> None:
         """Close the loop. Each stack that is still blocked gets BridgeClosed and ends."""
-        if self._streams.waits and not self.is_running() and not self.is_closed():
+        if self._ours.streams.waits and not self.is_running() and not self.is_closed():
             self._end_stacks()
         super().close()
         if self.is_closed():
@@ -182,7 +211,7 @@ class SwitchingLoop(BlockingLoop):
     def _end_stacks(self) -> None:
         if threading.current_thread() is not self._stacks.thread:
             self._stacks.active = None
-            self._streams.waits.clear()  # unreferenced greenlets are ended in their own thread, by greenlet itself
+            self._ours.streams.waits.clear()  # unreferenced greenlets are ended in their own thread, by greenlet itself
             return
         root = getcurrent()
         self._adopt_stacks(root)
@@ -194,14 +223,14 @@ class SwitchingLoop(BlockingLoop):
         set_running_loop(self)  # for the cleanup
         exits: list[BaseException] = []
         try:
-            for stack, wait in list(self._streams.waits.items()):
+            for stack, wait in list(self._ours.streams.waits.items()):
                 wait.stacks = None
                 wait.error = self._stacks.closed_error()
                 try:
                     self._stacks.give(root, wait.base, stack)
                 except BaseException as error:  # SystemExit, as out of any callback
                     exits.append(error)
-            self._streams.waits.clear()
+            self._ours.streams.waits.clear()
             self._retire(0)
         finally:
             set_running_loop(running)
@@ -221,7 +250,7 @@ class SwitchingLoop(BlockingLoop):
             if isinstance(wait, Wait):
                 self._try_again(wait)
         is_handle = isinstance(handle, events.Handle)
-        if self._streams.waits and type(context.get("exception")) is RuntimeError and is_handle:
+        if self._ours.streams.waits and type(context.get("exception")) is RuntimeError and is_handle:
             held: Context = handle._context
             if is_held(held):
                 updates = self._stacks.context_updates.setdefault(id(held), (held, {}))[1]

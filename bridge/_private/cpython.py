@@ -21,6 +21,7 @@ from .rows import (
     GEVENT,
     GUIS,
     INTERRUPTS,
+    PYTHON_TASKS,
     REPORTS,
     SWITCHING,
     TASKS,
@@ -57,10 +58,19 @@ NAMES: tuple[Name, ...] = (
     Name("asyncio.events", "_set_running_loop", "calls", SWITCHING, "a closed loop's stacks end in it", 1, _ALL),
     Name(_TASK, "_must_cancel", "reads", SWITCHING, "a foreign task was cancelled before it blocks", 0, _ALL),
     Name(_TASK, "_cancel_message", "sets", SWITCHING, "the message of that cancellation", 0, _ALL),
+    Name(
+        *(_TASK, "_exception", "reads", SWITCHING, "whether a task that cancelled itself has failed", 0),
+        *("CPython 3.11 to 3.12", (0, 0), (3, 13)),
+    ),
     Name(_TASK, "_fut_waiter", "reads", SWITCHING, "a cancellation comes down from a waiting task", 0, _ALL),
     Name(_TASK, "_asyncio_future_blocking", "sets", SWITCHING, "a Future that is awaited in a stack", 0, _ALL),
     # Tasks.
-    Name(_TASK, "_coro", "overrides", TASKS, "a task's repr and greenback see the user's coroutine", 0, _ALL),
+    Name(_TASK, "_coro", "overrides", TASKS, "the repr of a call's task shows the user's coroutine", 0, _ALL),
+    Name(_TASK, "_source_traceback", "reads", TASKS, "a task is created in the user's line", 0, _ALL),
+    Name(
+        *("asyncio.tasks", "_py_current_task", "calls", PYTHON_TASKS, "the task of a step in Python", 1),
+        *("CPython 3.14 to 3.15", (3, 14)),
+    ),
     Name(_TASK, "_fut_waiter", "overrides", TASKS, "anyio sees what a blocked task waits for", 0, _ALL),
     Name(_TASK, "_must_cancel", "overrides", TASKS, "anyio sees a blocked task's cancellation", 0, _ALL),
     # Futures of concurrent.futures.
@@ -177,6 +187,7 @@ _FUNCTIONS = {
     "register_atexit": ("threading", "_register_atexit"),
     "worker": ("concurrent.futures.thread", "_worker"),
     "PyTask": ("asyncio.tasks", "_PyTask"),
+    "py_current_task": ("asyncio.tasks", "_py_current_task"),
 }
 
 if TYPE_CHECKING:
@@ -188,6 +199,7 @@ if TYPE_CHECKING:
     register_atexit: Any
     worker: Any
     PyTask: Any
+    py_current_task: Any
 
     def get_running_loop() -> asyncio.AbstractEventLoop | None:
         """Return the running loop of this thread, or None."""

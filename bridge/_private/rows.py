@@ -29,9 +29,11 @@ FOREIGN_REACTORS = "attach to a reactor without a loop"
 REACTOR = "run Twisted's reactor on the loop"
 TWISTED_LOG = "hand Twisted's log to logging"
 DEFERREDS = "count an error of a Deferred as handled once it was raised"
+AWAITS = "await Deferreds in every asyncio task"
+PYTHON_TASKS = "await Deferreds in tasks that are written in Python"
 ABILITIES = (
     *(SWITCHING, CONTEXTS, FUTURES, INTERRUPTS, EXIT, FORK, SCOPES, PORTALS, GEVENT, DEADLOCKS, REPORTS, TASKS),
-    *(WAKE_UPS, EVENTS, GUIS, FOREIGN_REACTORS, REACTOR, TWISTED_LOG, DEFERREDS),
+    *(WAKE_UPS, EVENTS, GUIS, FOREIGN_REACTORS, REACTOR, TWISTED_LOG, DEFERREDS, AWAITS, PYTHON_TASKS),
 )
 
 

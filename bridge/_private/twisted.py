@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .rows import CONTEXTS, DEFERREDS, GEVENT, REACTOR, REPORTS, TWISTED_LOG, Name
+from .rows import AWAITS, CONTEXTS, DEFERREDS, GEVENT, REACTOR, REPORTS, TWISTED_LOG, Name
 
 _ASYNCIO, _BASE = "twisted.internet.asyncioreactor:AsyncioSelectorReactor", "twisted.internet.base:ReactorBase"
 _DELAYED, _EVENT = "twisted.internet.base:DelayedCall", "twisted.internet.base:_ThreePhaseEvent"
@@ -73,6 +73,9 @@ NAMES = (
         )
     ),
     # Deferreds.
+    Name(f"{_DEFER}:Deferred", "__await__", "overrides", AWAITS, "what it yields suits a task as well", 1, _LATE),
+    Name(f"{_DEFER}:Deferred", "__iter__", "overrides", AWAITS, "it is the same function", 1, _LATE),
+    Name(f"{_DEFER}:Deferred", "__init_subclass__", "reads", AWAITS, "drivers know a class of ours", 0, _LATE),
     Name(f"{_DEFER}:Deferred", "_debugInfo", "sets", DEFERREDS, "the error that nobody has handled", 0, _ALL),
     Name(_DEFER, "DebugInfo", "overrides", DEFERREDS, "it notes that error, and logs it when it goes", 0, _ALL),
     Name(f"{_DEFER}:Deferred", "_runningCallbacks", "reads", DEFERREDS, "a wait in its own callback", 0, _ALL),

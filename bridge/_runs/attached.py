@@ -8,22 +8,24 @@ only schedule callbacks.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextvars import Context
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 from .._errors import BridgeError, StrategyUnavailable
 from .._loop.ending import end_tasks
-from .._loop.task import BridgeTask, driven_by
 from .._private.abilities import lost, unavailable
 from .._private.cpython import PyTask
 from .._private.rows import FOREIGN_REACTORS
 from .._threads import native
+from .._twisted import arrival
+from .._values.deferreds import deferreds
 from .._values.kinds import describe
 from .run import FORKED, Run
 from .states import END, FINISH, LOST, SERVE
@@ -31,10 +33,10 @@ from .states import END, FINISH, LOST, SERVE
 # From CPython 3.14 on, the Task implemented in C takes a step only if its loop is the running loop of the thread, and
 # a stand-in never is. The Task implemented in Python has no such rule. There a coroutine sees no current task, since
 # there is no running loop.
-if TYPE_CHECKING or sys.version_info < (3, 14):
-    _Task = BridgeTask
+if TYPE_CHECKING:
+    _Task = asyncio.Task[Any]
 else:
-    _Task = PyTask or BridgeTask
+    _Task = PyTask or asyncio.Task
 
 log = logging.getLogger("bridge")
 
@@ -101,7 +103,7 @@ class ReactorLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Handle:
         """Call a function on the reactor's thread, soon. Any thread may call this."""
         handle = asyncio.Handle(callback, args, self, context)
-        self.reactor.callFromThread(_run_handle, handle)
+        self.reactor.callFromThread(self._run, handle)
         return handle
 
     def call_later(  # type: ignore[override]
@@ -109,7 +111,7 @@ class ReactorLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.TimerHandle:
         """Call a function after so many seconds. Called on the reactor's thread."""
         handle = asyncio.TimerHandle(self.time() + delay, callback, args, self, context)
-        self.reactor.callLater(max(0.0, delay), _run_handle, handle)
+        self.reactor.callLater(max(0.0, delay), self._run, handle)
         return handle
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -129,10 +131,15 @@ class ReactorLoop(asyncio.AbstractEventLoop):
         self._is_scheduled = False
         try:
             for _ in range(len(self._ready)):
-                _run_handle(self._ready.popleft())
+                self._run(self._ready.popleft())
         finally:
             if self._ready:
                 self._schedule()
+
+    def _run(self, handle: asyncio.Handle) -> None:
+        if not handle.cancelled():
+            with _stands_in(self):
+                handle._run()
 
 
 def stand_in(reactor: Any) -> ReactorLoop:
@@ -142,6 +149,7 @@ def stand_in(reactor: Any) -> ReactorLoop:
     """
     if lost(FOREIGN_REACTORS):
         raise unavailable(FOREIGN_REACTORS, "run the program's reactor on a loop: bridge.install()")
+    arrival.begin_awaits(None, None)  # at once, since Twisted is imported
     # typeshed declares methods abstract that in CPython only raise NotImplementedError.
     make: Any = ReactorLoop
     loop: ReactorLoop = make(reactor)
@@ -150,13 +158,6 @@ def stand_in(reactor: Any) -> ReactorLoop:
 
 class _ReactorTask(_Task):
     """A task on a :class:`ReactorLoop`. If asyncio raised since no loop runs, ``result()`` raises with the reason."""
-
-    def get_coro(self) -> Any:
-        """Return the coroutine that the user passed."""
-        try:
-            return self.user_coro
-        except AttributeError:  # during an eager first step
-            return driven_by(super().get_coro())
 
     def result(self) -> Any:
         """Return the result of the coroutine, or raise its error."""
@@ -181,26 +182,35 @@ def _pending_tasks(loop: ReactorLoop) -> set[asyncio.Task[Any]]:
     return {task for task in loop.tasks if not task.done()}
 
 
-def _make_task(loop: Any, driver: Any, *, context: Context | None = None) -> _ReactorTask:
-    coro = driven_by(driver)
+def _make_task(loop: Any, coro: Any, *, context: Context | None = None) -> _ReactorTask:
     if sys.version_info >= (3, 12):
-        task = _ReactorTask(driver, loop=loop, context=context, eager_start=True)
+        with _stands_in(loop):
+            task = _ReactorTask(coro, loop=loop, context=context, eager_start=True)
     else:
-        task = _ReactorTask(driver, loop=loop, context=context)
+        task = _ReactorTask(coro, loop=loop, context=context)
     loop.tasks.add(task)
-    task.user_coro = coro
     return task
+
+
+@contextlib.contextmanager
+def _stands_in(loop: asyncio.AbstractEventLoop) -> Generator[None]:
+    """Have a coroutine that awaits a Deferred know that it runs in a task, although no loop runs."""
+    ident = native.get_ident()
+    before = deferreds.stand_ins.get(ident)
+    deferreds.stand_ins[ident] = loop
+    try:
+        yield
+    finally:
+        if before is None:
+            del deferreds.stand_ins[ident]
+        else:
+            deferreds.stand_ins[ident] = before
 
 
 def _misses_a_loop(error: RuntimeError) -> bool:
     return type(error).__name__ in _NO_LOOP_TYPES or (
         type(error) is RuntimeError and any(text in str(error) for text in _NO_LOOP)
     )
-
-
-def _run_handle(handle: asyncio.Handle) -> None:
-    if not handle.cancelled():
-        handle._run()
 
 
 class AttachedRun(Run):

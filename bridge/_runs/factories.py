@@ -79,6 +79,7 @@ class OwnedRuns(Runs):
             name=options.name or "bridge",
             loop_factory=options.loop_factory,
             install_reactor=options.install_reactor,
+            await_deferreds=options.await_deferreds,
             owner=self.owner,
             previous=run or self._parents,
             shutdown_timeout=options.shutdown_timeout,

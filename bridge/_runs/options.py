@@ -27,6 +27,7 @@ class OptionArguments(TypedDict, total=False):
     shutdown_timeout: float
     exit_grace: float | None
     dump_signal: int | None
+    await_deferreds: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,14 @@ class Options:
     shutdown_timeout: float = 5.0
     exit_grace: float | None = 0.0
     dump_signal: int | None = None
+    await_deferreds: bool | None = None
 
     def __post_init__(self) -> None:
         shutdown_timeout = checked_seconds(self.shutdown_timeout, "shutdown_timeout")
         if shutdown_timeout is None:
             raise ValueError("shutdown_timeout must be a finite number of seconds: it bounds how long a close may take")
+        if self.await_deferreds not in (True, False, None):
+            raise TypeError(f"await_deferreds is True, False or None, not {self.await_deferreds!r}")
         checked = {
             "strategy": resolve(self.strategy),
             "stall_after": checked_seconds(self.stall_after, "stall_after"),

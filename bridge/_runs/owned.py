@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._loop import worker_threads
-from .._loop.base import BridgeLoop, deferring_factory
+from .._loop.base import BridgeLoop
 from .._loop.ending import end_tasks, is_stopped_early, run_to_end
 from .._loop.gevent import prepare
 from .._loop.switching import SwitchingLoop, new_event_loop
@@ -48,6 +48,7 @@ class LoopThread(Run):
         name: str,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None,
         install_reactor: bool | None,
+        await_deferreds: bool | None,
         owner: object,
         previous: LoopThread | None,
         shutdown_timeout: float,
@@ -55,6 +56,7 @@ class LoopThread(Run):
         super().__init__(shutdown_timeout)
         self._loop_factory = loop_factory or new_event_loop
         self._install_reactor = install_reactor
+        self._await_deferreds = await_deferreds
         # Weak, so that a Bridge that is dropped without close() gets collected. The reference is one object while the
         # bridge exists, so owners are compared by identity.
         self._owner = weakref.ref(owner)
@@ -324,15 +326,15 @@ class LoopThread(Run):
         self.post = self.loop.post if isinstance(self.loop, BridgeLoop) else self.loop.call_soon_threadsafe
         if not isinstance(self.loop, BridgeLoop):
             worker_threads.know_workers_of(self.loop)
-            if self.loop.get_task_factory() is None:
-                self.loop.set_task_factory(deferring_factory)
         # An executor of ours: on 3.11 the loop's shutdown_default_executor() waits without a time limit.
         self._executor = Workers(thread_name_prefix=self.thread.name)
         self.loop.set_default_executor(self._executor)
         self._serving = self.loop.create_future()
         if isinstance(self.loop, SwitchingLoop):
             self.loop.stacks.stall_after = self.stall_after
-        self._place = place = arrival.Place(self.loop, self._install_reactor, self._owner, self._take_reactor)
+        self._place = place = arrival.Place(
+            self.loop, self._install_reactor, self._owner, self._take_reactor, awaits=self._await_deferreds
+        )
         if self._previous_reactor is not None:
             place.take_over(self._previous_reactor)
             return

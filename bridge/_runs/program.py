@@ -113,6 +113,7 @@ def install() -> Any:
     from .._twisted import reactor as reactors
 
     arrival.tell()
+    arrival.begin_awaits(None, None)  # at once, since Twisted is imported
     loop = BridgeLoop() if lost(SWITCHING) else SwitchingLoop()
     try:
         reactor = reactors.build(loop, True, loop)
@@ -132,6 +133,7 @@ class AttachedLoop(AttachedRun):
         self.loop = loop
         self.post = loop.post if isinstance(loop, BridgeLoop) else loop.call_soon_threadsafe
         self.move(SERVE)
+        arrival.begin_awaits(self, None)
         if isinstance(loop, BridgeLoop):
             loop.at_stop.append(self._stopped)
         else:
@@ -158,6 +160,7 @@ class AttachedLoop(AttachedRun):
     def detach(self, reason: str) -> None:
         """Fail the open calls and refuse further ones."""
         super().detach(reason)
+        arrival.end_awaits(self)
         if isinstance(self.loop, BridgeLoop):
             with contextlib.suppress(ValueError):
                 self.loop.at_stop.remove(self._stopped)

@@ -49,6 +49,7 @@ _LOOK = 0.1
 
 _lock = ThreadRLock()
 _waiting: list[Place] = []  # places of loops that run without a reactor, the oldest first
+_awaiting: set[object] = set()  # the owners for which tasks are to await Deferreds, once these are imported
 
 
 def is_loaded() -> bool:
@@ -62,6 +63,8 @@ class Place:
     :param install: as for ``reactor.build``.
     :param owner: as for ``reactor.build``.
     :param taken: called with the new reactor before that is started, in any thread. It must not block.
+    :param awaits: whether all tasks of the process are to await Deferreds from this loop's start on; None does as
+        :func:`configure` was told.
     :param gives_way: if the installed reactor cannot be adopted, give this loop a private one instead of raising.
     """
 
@@ -73,7 +76,10 @@ class Place:
         taken: Callable[[Any], None],
         *,
         gives_way: bool = False,
+        awaits: bool | None = None,
     ) -> None:
+        deferreds.with_reactor.add(loop)
+        begin_awaits(self, awaits)
         self.loop = loop
         self.reactor: Any = None
         self.has_started = False
@@ -84,6 +90,7 @@ class Place:
         self._owner = owner
         self._taken = taken
         self._gives_way = gives_way
+        self._awaits = awaits
 
     @property
     def wants_to_install(self) -> bool:
@@ -93,6 +100,7 @@ class Place:
     def wait(self) -> None:
         """Add this place to those that wait for Twisted. Called on the loop's thread; does not block."""
         self.ident = get_ident()
+        begin_awaits(self, self._awaits)
         with _lock:
             if self not in _waiting and self.reactor is None:
                 _waiting.append(self)
@@ -103,7 +111,7 @@ class Place:
         with _lock:
             if self in _waiting:
                 _waiting.remove(self)
-            _update_finders()
+        end_awaits(self)
 
     def end(self) -> None:
         """Remove this place from those that wait, and refuse to start a reactor, because the loop ends."""
@@ -122,6 +130,7 @@ class Place:
         from . import reactor as reactors
 
         tell()
+        begin_awaits(self, self._awaits)
         with _lock:
             if self.reactor is None:
                 self.ident = get_ident()
@@ -145,6 +154,7 @@ class Place:
         from . import reactor as reactors
 
         tell()
+        begin_awaits(self, self._awaits)
         reactors.bind(reactor, self.loop)
         self._take(reactor)
 
@@ -224,11 +234,42 @@ def _adopt_installed(loop: asyncio.AbstractEventLoop) -> None:
                 place._provide()
 
 
+def begin_awaits(owner: object, wanted: bool | None) -> None:
+    """Have all tasks of the process await Deferreds, now or when ``twisted.internet.defer`` is imported.
+
+    :param owner: the place of a loop that starts, or whatever else calls :func:`end_awaits` when it ends.
+    :param wanted: None does as ``deferreds.to_be_awaited`` says.
+    """
+    if not (deferreds.to_be_awaited if wanted is None else wanted):
+        return
+    with _lock:
+        _awaiting.add(owner)
+        _update_finders()
+    if _DEFER in sys.modules:
+        end_awaits(owner)
+        _put_awaits_in_place()
+
+
+def end_awaits(owner: object) -> None:
+    """Have tasks await Deferreds no more on behalf of this owner, if Twisted has not been imported until now."""
+    with _lock:
+        _awaiting.discard(owner)
+        _update_finders()
+
+
+def _put_awaits_in_place() -> None:
+    from .awaits import put_in_place
+
+    put_in_place()
+
+
 def tell() -> None:
     """Connect Twisted's log, and give the waiting loops the tracker of its contexts. Does nothing the second time."""
     from . import logging, tracker
 
     del logging
+    if _awaiting:
+        _put_awaits_in_place()
     if deferreds.tracker is None:
         tracker.register()
         for place in list(_waiting):
@@ -292,7 +333,7 @@ _deferreds = AfterImport(_DEFER, tell)
 def _update_finders() -> None:
     """Put the finders into ``sys.meta_path`` if a loop waits, else remove them."""
     deferreds.met = _adopt_installed if _waiting else None
-    if not _waiting:
+    if not _waiting and not _awaiting:
         _deferreds.stop()
     elif _DEFER not in sys.modules:
         _deferreds.watch()
@@ -307,4 +348,5 @@ def after_fork() -> None:
     global _lock
     _lock = ThreadRLock()
     _waiting[:] = [place for place in _waiting if place.ident == get_ident() and not place.is_over]
+    _awaiting.intersection_update(_waiting)
     _update_finders()

@@ -12,6 +12,7 @@ from twisted.internet.defer import DeferredList
 
 from .._private.abilities import lost
 from .._private.rows import REPORTS
+from .awaits import DeferredFuture
 from .conversion import mirrored
 
 _DeferredList: Any = DeferredList  # to mypy it is a function
@@ -39,6 +40,8 @@ def behind(deferred: Any, link: Any, tools: Any) -> list[Any]:
     waiting_on: Any = getattr(status, "waitingOn", None)
     if waiting_on is None:
         return []
+    if isinstance(waiting_on, DeferredFuture):  # a driver of Twisted's that runs in the step of a task
+        waiting_on = waiting_on.deferred
     for args in _callback_args(waiting_on):
         if len(args) > 2 and args[2] is status:  # _gotResultInlineCallbacks(_, waiting, gen, status, context)
             link.frames = frames_of(args[1])[0]

@@ -12,8 +12,9 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 
 from .._errors import BridgeError
 from .._loop.base import BridgeLoop, start_task
-from .._loop.conversion import awaiting, checked_kind, loop_for, partial_of
+from .._loop.conversion import checked_kind, loop_for, partial_of
 from .._loop.task import Contained
+from .._values.deferreds import await_any
 from .._values.kinds import Kind, describe, discard, returned_kind
 from .._values.outcomes import trim
 from . import tracker as trackers
@@ -32,7 +33,7 @@ def as_deferred(x: Any) -> Deferred[Any]:
         elif kind is Kind.FUTURE:
             future = x
         else:
-            coro = x if kind is Kind.COROUTINE else awaiting(x)
+            coro = x if kind is Kind.COROUTINE else await_any(x)
             future = start_task(loop, coro, copy_context(), now=False)
     except BaseException:
         discard(x)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from types import CodeType
 from typing import Any
+from weakref import WeakSet
 
 _DEFER = "twisted.internet.defer"
 _OURS = "bridge._twisted.deferreds"
@@ -25,6 +26,8 @@ class Deferreds:
     def __init__(self) -> None:
         self.type: type | None = None  # the class Deferred
         self.future: Any = ()  # a class, made of (deferred, loop): a Future for the Deferred
+        # A coroutine function that awaits a Deferred in a task, whether or not a plain ``await`` can.
+        self.awaited: Callable[[Any], Awaitable[Any]] = _unknown
         self.failure: Any = ()  # the class Failure
         self.error_of: Callable[[Any], BaseException] = _unknown  # the exception of a Failure
         # Called with (deferred, failure): the failure is raised in a caller.
@@ -43,6 +46,10 @@ class Deferreds:
         self.tracker: Callable[[], Any] | None = None
         # Called with the loop on which a Deferred is found, while loops of ours still lack the reactor that they want.
         self.met: Callable[[asyncio.AbstractEventLoop], None] | None = None
+        self.to_be_awaited = True  # whether plain tasks are to await Deferreds, where a loop says nothing of its own
+        self.with_reactor: WeakSet[asyncio.AbstractEventLoop] = WeakSet()  # the loops that have a reactor, or will
+        # The stand-ins for a loop whose callback is running, by thread. See _runs.attached.
+        self.stand_ins: dict[int, asyncio.AbstractEventLoop] = {}
 
     def load(self) -> None:
         """Load ``bridge._twisted`` if Twisted's Deferreds are loaded."""
@@ -74,6 +81,11 @@ def is_deferred_type(cls: type) -> bool:
         import_module(_OURS)
         return True
     return known in cls.__mro__
+
+
+async def await_any(x: Any) -> Any:
+    """Await any awaitable object, a Deferred as well."""
+    return await (deferreds.awaited(x) if is_deferred_type(x.__class__) else x)
 
 
 def is_cancellation(error: object) -> bool:

@@ -101,18 +101,20 @@ def trim(error: BaseException) -> None:
 def _trim_related(error: BaseException) -> None:
     """Trim the members, causes and contexts of an error, if they have passed through the awaited code.
 
-    Other errors stay whole, such as one that the caller is handling: its frames of asyncio may matter to the user.
+    The members of a group have: they come from its child tasks, whose frames the group does not share. Other errors
+    stay whole, such as one that the caller is handling: its frames of asyncio may matter to the user.
     """
     awaited = set(_frames(error))
     seen = {id(error)}
     pending = _related(error)
     while pending:
-        each = pending.pop()
+        each, is_member = pending.pop()
         if id(each) in seen:
             continue
         seen.add(id(each))
         frames = _frames(each)
-        if awaited.isdisjoint(frames) and not any(frame.f_code.co_filename.startswith(_PACKAGE) for frame in frames):
+        is_ours = is_member or any(frame.f_code.co_filename.startswith(_PACKAGE) for frame in frames)
+        if not is_ours and awaited.isdisjoint(frames):
             continue
         awaited.update(frames)
         _clear_twisted_frames(each.__traceback__)
@@ -138,10 +140,11 @@ def _clear_twisted_frames(traceback: TracebackType | None) -> None:
         traceback = traceback.tb_next
 
 
-def _related(error: BaseException) -> list[BaseException]:
+def _related(error: BaseException) -> list[tuple[BaseException, bool]]:
+    """Return the members, cause and context of an error, each with whether it is a member."""
     members: tuple[BaseException, ...] = getattr(error, "exceptions", ())
-    related = list(members) if isinstance(error, BaseExceptionGroup) else []
-    return related + [each for each in (error.__cause__, error.__context__) if each is not None]
+    related = [(each, True) for each in members] if isinstance(error, BaseExceptionGroup) else []
+    return related + [(each, False) for each in (error.__cause__, error.__context__) if each is not None]
 
 
 def _frames(error: BaseException) -> list[FrameType]:

@@ -132,7 +132,8 @@ class Loader(importlib.machinery.SourceFileLoader):
 
 def is_of_c(row: Any) -> bool:
     """Return whether C's own code has the name, so that nothing here can change it."""
-    return row.owner.startswith(("_thread", "_signal", "asyncio:")) or row.name.startswith("__")
+    of_tasks = row.name == "_source_traceback"  # of a Handle, but C's tasks have it too, and asyncio reads both
+    return of_tasks or row.owner.startswith(("_thread", "_signal", "asyncio:")) or row.name.startswith("__")
 
 
 def changes_of(rows: Any) -> tuple[str, ...]:

@@ -8,11 +8,13 @@ import greenlet
 import pytest
 
 from bridge._loop.switching import SwitchingLoop
+from bridge._twisted import arrival
 
 
 @pytest.fixture
 def loop() -> Iterator[SwitchingLoop]:
     """A loop in this thread that nothing else is on; no trace function is left in the thread."""
+    arrival.begin_awaits(None, True)  # as a bridge does whose loop starts
     each = SwitchingLoop()
     yield each
     if not each.is_closed():

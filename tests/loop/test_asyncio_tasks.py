@@ -366,27 +366,23 @@ def test_a_task_that_cancels_itself_and_blocks(bridge: Bridge, start: Start) -> 
     assert bridge.block_on(main(), timeout=20) == (once if sys.version_info >= (3, 13) else once + again)
 
 
-def test_a_deferred_is_awaited_by_as_future(bridge: Bridge) -> None:
-    """A coroutine that a library hands to asyncio.Task past our loop gets asyncio's own error."""
-
+def test_a_deferred_is_awaited_in_every_way(bridge: Bridge, start: Start) -> None:
     def deferred() -> Any:
         return deferLater(bridge.reactor, 0, lambda: "deferred")
 
     async def work() -> list[Any]:
-        with pytest.raises(RuntimeError, match="Task got bad yield: <Deferred"):
-            await deferred()
-
         async def awaiting() -> Any:
             return await deferred()
 
         return [
+            await deferred(),
             await as_future(deferred()),
             block_on(deferred()),
             block_on(awaiting()),
             await asyncio.create_task(awaiting()),
         ]
 
-    assert in_plain_task(bridge, as_c_task, work) == ["deferred"] * 4
+    assert in_plain_task(bridge, start, work) == ["deferred"] * 5
     assert in_plain_task(bridge, from_factory, deferred) == "deferred"
 
 

@@ -9,7 +9,6 @@ import gc
 import io
 import random
 import threading
-import types
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import Any
@@ -21,10 +20,8 @@ from points import interrupt
 from twisted.internet.defer import Deferred
 
 from bridge import Bridge, BridgeClosed, DeadlockError, block_on, dump, serialized
-from bridge._loop.base import BridgeLoop, deferring_factory
 from bridge._loop.forwarding import Charge
 from bridge._loop.switching import SwitchingLoop
-from bridge._loop.task import NO_CANCELS
 
 
 def wait(awaitable: Any) -> Any:
@@ -919,126 +916,6 @@ def test_an_interrupt_leaves_no_trace_function() -> None:
             assert greenlets.gettrace() is None, point
             assert not each.waits
         assert at > 1, within
-
-
-# --- a task whose coroutine is replaced
-
-
-def replaced(task: Any, steps: list[Any]) -> None:
-    """Put a coroutine around the task's, as greenback's portal does."""
-
-    @types.coroutine
-    def around() -> Generator[Any, Any, Any]:
-        sent, error = None, None
-        try:
-            sent = yield "ready"
-        except BaseException as raised:
-            error = raised
-        while True:
-            steps.append(error or sent)
-            try:
-                waited = inner.send(sent) if error is None else inner.throw(error)
-            except StopIteration as stop:
-                return stop.value
-            sent, error = None, None
-            try:
-                sent = yield waited
-            except BaseException as raised:
-                error = raised
-
-    async def drives() -> Any:
-        return await around()
-
-    inner = task.get_coro()
-    coro = drives()
-    assert coro.send(None) == "ready"
-    task._coro = coro
-    assert task.get_coro() is coro
-
-
-def new_loop_of_ours(kind: Any) -> asyncio.AbstractEventLoop:
-    if kind is not None:
-        return kind()  # type: ignore[no-any-return]
-    each = asyncio.SelectorEventLoop()
-    each.set_task_factory(deferring_factory)
-    return each
-
-
-LOOPS = [SwitchingLoop, functools.partial(new_loop_of_ours, BridgeLoop), functools.partial(new_loop_of_ours, None)]
-
-
-@pytest.mark.parametrize("new", LOOPS, ids=["ours", "without stacks", "a task factory"])
-def test_a_tasks_coroutine_is_replaced(new: Callable[[], Any]) -> None:
-    async def itself(steps: list[Any]) -> str:
-        replaced(asyncio.current_task(), steps)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0.001)
-        assert len(steps) == 2
-        return "value"
-
-    async def other(waits: Callable[[], Awaitable[Any]]) -> str:
-        for _ in range(2):
-            try:
-                assert await waits() is None
-            except LookupError:
-                pass
-        return "value"
-
-    def later(fire: Callable[..., object], *args: Any) -> Deferred[Any]:
-        deferred: Deferred[Any] = Deferred()
-        asyncio.get_running_loop().call_later(0.001, fire, deferred, *args)
-        return deferred
-
-    async def errors() -> None:
-        raise LookupError
-
-    async def main() -> None:
-        steps: list[Any] = []
-        assert await asyncio.create_task(itself(steps)) == "value"
-        waits: list[Any] = [
-            functools.partial(asyncio.sleep, 0.001), functools.partial(asyncio.sleep, 0), errors,
-            functools.partial(later, Deferred.callback, None),
-            functools.partial(later, Deferred.errback, LookupError()),
-        ]  # fmt: skip
-        for has_begun in (False, True):
-            for each in waits:
-                steps = []
-                task = asyncio.create_task(other(each))
-                if has_begun:
-                    await asyncio.sleep(0)
-                if not task.done():
-                    replaced(task, steps)
-                    assert await task == "value"
-                    assert steps
-        task = asyncio.create_task(other(functools.partial(asyncio.sleep, 10)))
-        await asyncio.sleep(0)
-        replaced(task, steps)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert isinstance(steps[-1], asyncio.CancelledError)
-
-    with asyncio.Runner(loop_factory=new) as runner:
-        runner.run(asyncio.wait_for(main(), 10))
-    assert not NO_CANCELS
-
-
-def test_the_coroutine_of_a_blocked_task_is_replaced(loop: SwitchingLoop) -> None:
-    async def blocking() -> str:
-        block_on(asyncio.sleep(0.001))
-        await asyncio.sleep(0)
-        assert len(steps) == 1
-        return "value"
-
-    async def main() -> str:
-        task = asyncio.create_task(blocking())
-        await asyncio.sleep(0)
-        replaced(task, steps)
-        return await task
-
-    steps: list[Any] = []
-    assert run(loop, main) == "value"
-    assert not loop._ours.self_cancels
 
 
 def test_a_trace_function_is_there_only_while_a_greenlet_of_somebody_elses_is_blocked(loop: SwitchingLoop) -> None:

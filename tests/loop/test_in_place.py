@@ -244,7 +244,7 @@ def test_an_error_as_a_stack_is_about_to_block_leaves_the_task_as_it_was(
                 loop.add_reader(ours, blocks_in_a_reader)
                 theirs.send(b"data")
                 turns_until(lambda: answers)
-                assert not loop._streams.held
+                assert not loop._ours.streams.held
             else:
                 if step == "call_soon":
                     loop._ours.posts.append(lambda: answers.append("posted"))  # with the alarm not rung
@@ -259,7 +259,7 @@ def test_an_error_as_a_stack_is_about_to_block_leaves_the_task_as_it_was(
             assert block_on(asyncio.sleep(0.01, "value")) == "value"
             block_on(asyncio.sleep(0))
         assert asyncio.current_task() is task
-        assert not loop._streams.waits
+        assert not loop._ours.streams.waits
 
     in_a_task(loop, main)
 

@@ -819,7 +819,7 @@ def blocked_calls(loop: SwitchingLoop, number: int, ends: list[Any], swallow: in
         else:
             kept.append(loop.create_task(task()))
     loop.run_until_complete(asyncio.sleep(0))
-    assert len(loop._streams.waits) == number
+    assert len(loop._ours.streams.waits) == number
     yield
     for each in kept:
         if each.done() and not each.cancelled():
@@ -1052,7 +1052,7 @@ def test_calls_stay_blocked_over_several_runs_of_the_loop(loop: SwitchingLoop) -
     futures[0].set_result(0)
     loop.run_until_complete(until(6))
     assert events[4:] == [0, "value"]
-    assert not loop._streams.waits
+    assert not loop._ours.streams.waits
 
 
 def test_runs_out_of_different_greenlets(loop: SwitchingLoop) -> None:
@@ -1108,7 +1108,7 @@ def test_another_thread_cannot_run_what_is_blocked_in_the_first(loop: SwitchingL
     assert "1 calls are blocked on the stack" in str(errors.pop())
     future.set_result(None)
     loop.run_until_complete(asyncio.sleep(0))
-    assert not loop._streams.waits
+    assert not loop._ours.streams.waits
 
 
 def test_closing_in_another_thread(loop: SwitchingLoop) -> None:
@@ -1167,7 +1167,7 @@ def test_an_index_error_of_the_loops_own_is_not_hidden(loop: SwitchingLoop, monk
     monkeypatch.undo()
     future.set_result(None)
     loop.run_until_complete(value())
-    assert not loop._streams.waits
+    assert not loop._ours.streams.waits
 
 
 def test_in_debug_mode(loop: SwitchingLoop) -> None:
@@ -1217,7 +1217,7 @@ def test_ten_thousand_blocked_calls_ended_in_random_order_twice() -> None:
             before = rss()
             await asyncio.sleep(0)
             peak = rss()
-            assert len(loop._streams.waits) == number
+            assert len(loop._ours.streams.waits) == number
             shuffled = list(range(number))
             random.shuffle(shuffled)
             for count, index in enumerate(shuffled):
@@ -1265,9 +1265,9 @@ def test_a_burst_of_ends_leaves_a_small_pool(loop: SwitchingLoop) -> None:
         for _ in range(100):
             loop.call_soon(blocking)
         loop.run_until_complete(asyncio.sleep(0))
-        assert len(loop._streams.waits) == 100
+        assert len(loop._ours.streams.waits) == 100
         loop.run_until_complete(main())
-        assert not loop._streams.waits
+        assert not loop._ours.streams.waits
         assert not loop._stacks.parked
 
 
@@ -1303,4 +1303,4 @@ def test_random_programs_of_blocking_and_awaiting(loop: SwitchingLoop) -> None:
         assert all(isinstance(each, int) for each in await asyncio.gather(*tasks))
 
     loop.run_until_complete(asyncio.wait_for(main(), 30))
-    assert not loop._streams.waits
+    assert not loop._ours.streams.waits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import sys
 import threading
 import warnings
 import weakref
@@ -18,7 +19,9 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import deferLater
 from twisted.logger import LogEvent
 
-from bridge import Bridge, BridgeClosed
+from bridge import Bridge, BridgeClosed, block_on, new_event_loop
+
+needs_eager = pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
 
 
 @pytest.fixture(params=["our loop", "a loop of the user's"])
@@ -400,3 +403,37 @@ def test_exits_out_of_a_task_that_nobody_waits_for_end_the_loop(bridge: Bridge) 
         bridge.block_on(main())
     assert isinstance(caught.value.__cause__, SystemExit)
     assert bridge.block_on(name()) == "coroutine"
+
+
+@pytest.mark.parametrize("ends", ["returns", "awaits", "blocks", "fails", "takes it back"])
+@pytest.mark.parametrize("is_eager", [False, pytest.param(True, marks=needs_eager)])
+def test_a_task_that_cancels_itself_ends_as_on_asyncios_loop(ends: str, is_eager: bool) -> None:
+    """Blocking is as awaiting; and from CPython 3.13 on uncancel() revokes it."""
+
+    async def work(blocks: bool) -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancel("by itself")
+        assert task.cancelling() == 1
+        if ends == "fails":
+            raise LookupError
+        if ends == "takes it back":
+            assert task.uncancel() == 0
+        if ends == "blocks" and blocks:
+            block_on(asyncio.sleep(0))
+        elif ends != "returns":
+            await asyncio.sleep(0)
+        return "value"
+
+    async def main(blocks: bool) -> list[object]:
+        options: dict[str, Any] = {"eager_start": True} if is_eager else {}
+        current: Any = asyncio.current_task()
+        task: asyncio.Task[Any] = type(current)(work(blocks), loop=asyncio.get_running_loop(), **options)
+        seen: list[object] = []
+        task.add_done_callback(lambda task: seen.append(task.cancelled()))
+        await asyncio.wait([task])
+        outcome = None if task.cancelled() else task.exception() or task.result()
+        return [*seen, task.cancelled(), type(outcome), str(outcome), task.cancelling()]
+
+    with asyncio.Runner() as stock, asyncio.Runner(loop_factory=new_event_loop) as ours:
+        assert ours.run(main(True)) == stock.run(main(False))

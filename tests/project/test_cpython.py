@@ -42,19 +42,6 @@ MODULES = [
     *("sendfile", "server", "sock_lowlevel", "staggered", "streams", "threads", "timeouts", "unix_events", "waitfor"),
 ]
 
-# Tests that cannot pass on our loop, by module, each with the reason.
-LEFT_OUT = {
-    # It looks for "Executing <Task" in the log; a task of our loop shows its own class, "<BridgeTask".
-    "BaseEventLoopWithSelectorTests.test_log_slow_callbacks": "base_events",
-}
-if sys.version_info >= (3, 14):
-    # They look for the frame of the task's coroutine, and who refers to its error. A task that a factory of the user's
-    # has made shows our driver as its coroutine, and the driver's frame refers to the error that it throws.
-    LEFT_OUT |= {
-        f"TestEagerTaskTaskGroup.test_exception_refcycles_{name}": "taskgroups"
-        for name in ("base_error", "direct", "errors", "parent_task", "parent_task_wr", "propagate_cancellation_error")
-    }
-    LEFT_OUT["TestTaskGroup.test_exception_refcycles_propagate_cancellation_error"] = "taskgroups"
 # The same tests on tasks and futures that are written in Python, and on subclasses of C's: they take most of the time.
 VARIANTS = r"Py(Task|Future)|_Py|SubclassTests|CTask_CFuture_Subclass"
 # Tests of asyncio's half in Python, put in the place of the one in C. From CPython 3.14 on a task of C's class, as ours
@@ -63,7 +50,7 @@ if sys.version_info >= (3, 14):
     VARIANTS += "|TestPyGetEventLoop"
 
 
-WITHOUT = "|".join([re.escape(name) + "$" for name in LEFT_OUT] + ([] if ALL else [VARIANTS]))
+WITHOUT = "$^" if ALL else VARIANTS
 
 
 def exists(module: str) -> bool:
@@ -109,16 +96,6 @@ def test_asyncio_passes_on_our_loop(module: str, runs: dict[str, Future[Any]]) -
         if not ours_only:
             break
     assert not ours_only, "\n\n".join(f"{name}\n{text}" for name, text in ours_only.items())
-
-
-@needs_tests
-@pytest.mark.timeout(100)
-@pytest.mark.parametrize("name", sorted(LEFT_OUT))
-def test_what_is_left_out_still_fails(name: str) -> None:
-    """A reason that holds no longer is one to strike out."""
-    result = run("ours", LEFT_OUT[name], re.escape(name) + "$", "$^")
-    assert result["ran"] == 1
-    assert len(result["failed"]) == 1
 
 
 def run(loop: str, module: str, only: str, left_out: str) -> Any:

@@ -688,10 +688,10 @@ def test_a_loop_has_few_attributes(make: Callable[[], Any]) -> None:
         finally:
             loop.close()
 
-    # CPython 3.11 to 3.13 keeps the values of 30 in the object itself; with more, all are found more slowly. asyncio's
-    # loop has 26 there. Attributes of our own belong in Ours, Streams or Stacks (bridge/_loop/base.py), properties if
-    # others use them.
-    assert counted(make()) - counted(asyncio.SelectorEventLoop()) <= 3
+    # CPython finds all of them more slowly if there are 30 or more: call_soon() took 1.35 times as long on 3.14, where
+    # asyncio's loop has 27. Attributes of our own belong in Ours, Streams or Stacks (bridge/_loop/base.py), properties
+    # if others use them.
+    assert counted(make()) - counted(asyncio.SelectorEventLoop()) <= 2
 
 
 # --- what the reports look at

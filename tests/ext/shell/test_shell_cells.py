@@ -113,7 +113,7 @@ CELLS = {
     "create_task_by_another_name": Cell(
         "from asyncio import create_task as spawn\nawait spawn(asyncio.sleep(0, 5))", (r"Out\[\d+\]: 5",)
     ),
-    "create_task_is_shown_as_it_is": Cell("asyncio.create_task(asyncio.sleep(0.3))", (r"Out\[\d+\]: <BridgeTask",)),
+    "create_task_is_shown_as_it_is": Cell("asyncio.create_task(asyncio.sleep(0.3))", (r"Out\[\d+\]: <Task",)),
     "a_method_of_that_name_is_left_alone": Cell(
         "class C:\n    def gather(self, x): return x * 2\nC().gather(21)", (r"Out\[\d+\]: 42",)
     ),
