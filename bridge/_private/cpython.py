@@ -253,6 +253,10 @@ def idle_workers() -> Any:
     return getattr(importlib.import_module("concurrent.futures.thread"), "_threads_queues", {})
 
 
+def _callbacks_of(future: Any) -> list[Any]:
+    return list(getattr(future, "_done_callbacks", ()))
+
+
 def works_for_a_loop(thread: Any, frame: Any) -> bool:
     """Return whether an executor's thread, which runs the frame, does work for an asyncio loop of whatever class.
 
@@ -263,8 +267,8 @@ def works_for_a_loop(thread: Any, frame: Any) -> bool:
         return True
     while frame is not None:
         if frame.f_globals.get("__name__") == "concurrent.futures.thread":
-            future = getattr(frame.f_locals.get("self"), "future", None)
-            callbacks = list(getattr(future, "_done_callbacks", ()))
-            return any(getattr(each, "__module__", None) == "asyncio.futures" for each in callbacks)
+            future = getattr(frame.f_locals.get("self"), "future", None)  # in one of its frames
+            if any(getattr(each, "__module__", None) == "asyncio.futures" for each in _callbacks_of(future)):
+                return True
         frame = frame.f_back
     return False
