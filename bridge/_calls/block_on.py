@@ -98,8 +98,8 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
                 bridge = bridge or bridges.of(here, kind in MAY_BE_DEFERRED)
         runs = bridge.runs
         run = runs.last
-        if run is None or not run.accepts or runs.is_attached:  # the same as Runs.current(), with a call less
-            run = runs.current()
+        if run is None or run.refuses or not run.has_served or runs.is_attached:
+            run = runs.current()  # in all other cases that would return the same
         if get_ident() == run.ident:
             raise run.refusal_here(f"block_on({describe(x)})")
         strategy = _strategy_for(bridge, how, here)
@@ -109,7 +109,7 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
                 call.limit = timeout
             move(call, OPEN)
             # The exit of the process first refuses further calls, and then fails those that are open.
-            if run.over is None and (run.accepts or bridge.current_run() is run):
+            if not run.refuses or (run.over is None and bridge.current_run() is run):
                 break
             move(call, WITHDRAW)
             run = bridge.current_run()

@@ -231,7 +231,7 @@ def submit(bridge: Owner | None, x: Any) -> WorkFuture:
             condition.strategy = bridge.strategy
             try:
                 move(call, OPEN)
-                if run.over is None and (run.accepts or bridge.current_run() is run):  # as in block_on
+                if not run.refuses or (run.over is None and bridge.current_run() is run):  # as in block_on
                     call.origin = origin_of(sys._getframe(2))
                     call.post()
                     if run.unwatched:

@@ -118,7 +118,7 @@ for _each in (BridgeTask, EagerTask):
 
 def _noted_by(loop: Any) -> dict[Any, Any]:
     """Return the tasks of a loop that have cancelled themselves, with the message."""
-    noted: dict[Any, Any] = loop.stacks.self_cancels
+    noted: dict[Any, Any] = loop._stacks.self_cancels  # not the property, which each step would have to call
     return noted
 
 

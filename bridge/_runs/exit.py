@@ -190,6 +190,7 @@ class Exit:
 
     def _refuse(self, run: Run) -> None:
         run.move(REFUSE)
+        run.refuses = True  # again: an interrupt may have come between the move and this
         if run.state is not REFUSING:  # it is starting, and has no loop yet that could fail its calls; or it has ended
             run.end(_FAILED)
             return

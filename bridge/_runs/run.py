@@ -182,6 +182,7 @@ class Run(Stateful, Watched):
     def end(self, reason: str, cause: BaseException | None = None) -> None:
         """Refuse further calls and fail the open ones at once. Any thread may call this; the first reason is kept."""
         self.move(END, reason, cause)
+        self.refuses = True  # again: an interrupt may have come between the move and this
         watchdog.remove(self)
         while self.open:
             for call in list(self.open):

@@ -100,6 +100,10 @@ class Stateful:
     def __init__(self) -> None:
         self._moves: dict[State, Move] = {}  # by the state that was left, in the order of the moves
         self._known = NEW
+        # Two facts for the calls, which cost them one look-up each. Each is set once, after the move was decided. The
+        # first may stay False after an interrupt: the call then asks for the current run.
+        self.has_served = False  # calls are, or were, accepted
+        self.refuses = False  # not every call is accepted any more
 
     @property
     def state(self) -> State:
@@ -119,9 +123,16 @@ class Stateful:
         while (target := MOVES[state := self.state].get(event)) is not None:
             move = Move(target, reason, cause)
             if self._moves.setdefault(state, move) is move:  # the one atomic decision
+                self._note(state, target)
                 self.moved(target)
                 return True
         return False
+
+    def _note(self, left: State, state: State) -> None:
+        if state is RUNNING:
+            self.has_served = True
+        elif left is RUNNING or state.is_over:
+            self.refuses = True
 
     def moved(self, state: State) -> None:
         """Wake who waits for the state. Called by the thread that has moved, unless it was interrupted."""
