@@ -128,14 +128,10 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
         raise
     finally:
         if call is not None:
-            _let_go(call)
+            if pending:
+                leave(call)
+            call.let_go()
         del call, x  # the error's traceback holds this frame; see the head of _loop/task.py
-
-
-def _let_go(call: BlockedCall) -> None:
-    if pending:
-        leave(call)
-    call.let_go()
 
 
 def _drop(call: BlockedCall | None, x: Any) -> None:

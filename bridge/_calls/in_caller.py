@@ -23,7 +23,7 @@ from .errands import Errand, call_here, is_here, is_open, post
 
 # The code that drives the awaiting coroutine: a blocked stack of the loop's thread, a task, or Twisted.
 _STACK = frozenset(each.__code__ for each in (in_place.block, in_place.block_coroutine, in_place._drive))
-_TASK = frozenset({task._contained.__code__, asyncio.Handle._run.__code__})
+_TASK = frozenset({task.containing.__code__, asyncio.Handle._run.__code__})
 _TWISTED = "twisted.internet.defer"
 
 _INSTEAD = (

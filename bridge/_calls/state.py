@@ -124,30 +124,33 @@ def state_of(call: Stated) -> State:
 
 def move(call: Stated, how: Move) -> State | None:
     """Make a move. Return the new state, or None if the call's state has no such move."""
-    run = call.run
-    is_open = call in run.open
-    before = call.phase if is_open else state_of(call)
-    after = MOVES[before].get(how)
-    if not is_open:
-        if before is NEW and after is not None:
+    run, phase = call.run, call.phase
+    if call in run.open:
+        after = MOVES[phase].get(how)
+        if after in IN_OPEN:
             call.phase = after
-            run.open.add(call)
-        elif after is GONE:
-            call.phase = GONE
-            run.left.discard(call)
-        elif after is LEFT_CANCELLED:
-            call.phase = CANCELLING
-    elif after in IN_OPEN:
-        call.phase = after
-    elif after is not None:
-        if after in IN_LEFT:
-            run.left.add(call)
-        try:
-            run.open.remove(call)
-        except KeyError:
+        elif after is not None:
             if after in IN_LEFT:
-                run.left.discard(call)
-            return move(call, how)
-        if after is NEW:
-            call.phase = NEW
+                run.left.add(call)
+            try:
+                run.open.remove(call)
+            except KeyError:
+                if after in IN_LEFT:
+                    run.left.discard(call)
+                return move(call, how)
+            if after is NEW:
+                call.phase = NEW
+        return after
+    before = phase if phase is NEW else state_of(call)
+    after = MOVES[before].get(how)
+    if after is None:
+        return None
+    if before is NEW:
+        call.phase = after
+        run.open.add(call)
+    elif after is GONE:
+        call.phase = GONE
+        run.left.discard(call)
+    elif after is LEFT_CANCELLED:
+        call.phase = CANCELLING
     return after

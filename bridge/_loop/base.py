@@ -23,7 +23,7 @@ from .._errors import BridgeClosed
 from .._threads import native
 from . import worker_threads
 from .gevent import has_real_threads, pool_for, prepare
-from .task import BridgeTask, contained, end_step
+from .task import BridgeTask, contained, containing, end_step
 from .workers import Workers, load_executors, shut_down_executor
 
 
@@ -337,21 +337,19 @@ def start_task(
     factory = loop.get_task_factory()
     if factory is not None:
         return factory(loop, contained(coro, primed=True, holder=holder, loop=loop), context=context)  # type: ignore[call-arg, return-value]
-    now = now and starts_now(loop)
     kind: Any = loop.task_class if isinstance(loop, BridgeLoop) else asyncio.Task
-    outer = contained(coro, primed=not now, holder=holder, loop=loop)
     task: asyncio.Task[Any]
-    if not now:
-        task = kind(outer, loop=loop, context=context)
+    if not (now and starts_now(loop)):
+        task = kind(contained(coro, primed=True, holder=holder, loop=loop), loop=loop, context=context)
         if kind is BridgeTask and loop.get_debug():
             task.user_coro = coro  # type: ignore[attr-defined]
     elif sys.version_info >= (3, 12):
-        task = kind(outer, loop=loop, context=context, eager_start=True)
+        task = kind(containing(coro, False, holder, loop), loop=loop, context=context, eager_start=True)
     else:
-        task = loop.start_task_now(outer, context)  # type: ignore[attr-defined]
+        task = loop.start_task_now(containing(coro, False, holder, loop), context)  # type: ignore[attr-defined]
     try:
-        if isinstance(task, BridgeTask):
-            end_step(task)
+        if kind is BridgeTask and loop._stacks.self_cancels:  # type: ignore[attr-defined]
+            end_step(task)  # type: ignore[arg-type]
         return task
     finally:
         del task  # an error of the first step has this frame in its traceback; see the head of task.py

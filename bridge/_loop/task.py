@@ -38,6 +38,10 @@ class BridgeTask(asyncio.Task[Any]):
     cancels = 0
     user_coro: Any = None  # of a call's task in debug mode: the coroutine that is contained
 
+    def get_coro(self) -> Any:
+        """Return the coroutine of the user's."""
+        return self._coro
+
     def get_stack(self, *, limit: int | None = None) -> list[types.FrameType]:
         """Return the frames of the task. Of a blocked task that is the outermost frame, as of a task that awaits."""
         if self.wait is None:
@@ -179,15 +183,14 @@ def contained(
         that had not started, Python would warn that coro was never awaited.
     :param holder: its attribute ``work`` is set to the task on the loop, before coro takes its first step.
     """
-    outer: Any = _contained(coro, primed, holder, loop)
-    outer.__name__ = getattr(coro, "__name__", outer.__name__)
-    outer.__qualname__ = getattr(coro, "__qualname__", outer.__qualname__)
+    outer = containing(coro, primed, holder, loop)
     if primed:
         outer.send(None)
-    return outer  # type: ignore[no-any-return]
+    return outer
 
 
-async def _contained(coro: Coroutine[Any, Any, Any], primed: bool, holder: Any, loop: Any) -> Any:
+async def containing(coro: Coroutine[Any, Any, Any], primed: bool, holder: Any, loop: Any) -> Any:
+    """Await coro, as the coroutine that :func:`contained` returns, which describes the arguments."""
     try:
         if primed:
             try:
@@ -210,7 +213,7 @@ def _pause() -> Generator[None, None, None]:
 
 def inner_coroutine(awaited: Any) -> Any:
     """Return the coroutine that a contained one awaits, None if that has ended. Return anything else unchanged."""
-    if getattr(awaited, "cr_code", None) is not _contained.__code__:
+    if getattr(awaited, "cr_code", None) is not containing.__code__:
         return awaited
     frame = awaited.cr_frame
     return None if frame is None else frame.f_locals.get("coro")
