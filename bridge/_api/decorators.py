@@ -126,11 +126,14 @@ async def in_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) ->
 
     :param fn: the function, with its arguments after it.
     :raises BaseException: what the function raised.
-    :raises BridgeError: the loop that runs here is not a bridge's.
+    :raises BridgeError: the loop that runs here is neither a bridge's nor one of :func:`new_event_loop`.
     """
     import asyncio
 
-    if bridge_here(asyncio.get_running_loop()) is None:
+    from .._loop.base import is_ours
+
+    loop = asyncio.get_running_loop()
+    if bridge_here(loop) is None and not is_ours(loop):
         raise BridgeError(
             "in_thread was awaited on a loop that is no bridge's, which block_on in the thread could not come back to; "
             "write 'await asyncio.to_thread(...)', or run this code on a bridge: block_on(coroutine)"

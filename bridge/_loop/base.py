@@ -268,10 +268,12 @@ class Ours:
         "default_executor",
         "has_factory",
         "is_rung",
+        "keeps_reactor",
         "place",
         "posts",
         "reactor",
         "self_cancels",
+        "shutdown_trigger",
     )
 
     def __init__(self) -> None:
@@ -285,6 +287,8 @@ class Ours:
         self.bridge: object = None
         self.reactor: Any = None  # the reactor that this loop has made itself
         self.place: Any = None  # the place of that reactor, made or not yet; see _twisted.arrival
+        self.keeps_reactor = False  # the loop runs, or is about to: no other loop may take that reactor
+        self.shutdown_trigger: Any = None  # of that reactor; None once its shutdown has begun
         # The tasks that have cancelled themselves, with the message; see BridgeTask.cancel.
         self.self_cancels: dict[Any, Any] = NO_CANCELS
 

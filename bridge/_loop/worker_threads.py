@@ -48,9 +48,11 @@ def loop_of_this_thread() -> asyncio.AbstractEventLoop | None:
         return _local.loop
     except AttributeError:
         _check_anyio()
+        thread: Any = threading.current_thread()
+        if isinstance(thread, PoolThread):  # not kept: a reactor takes its pool along to another loop
+            return thread.home()
         # An anyio worker serves the same loop from its start to its end.
         backend = sys.modules.get("anyio._backends._asyncio")
-        thread: Any = threading.current_thread()
         worker_type: Any = getattr(backend, "WorkerThread", ())  # (): anyio is not imported, or lacks the class
         _local.loop = getattr(thread, "loop", None) if isinstance(thread, worker_type) else None
         return _local.loop
@@ -87,16 +89,11 @@ def call_for(job: Job, func: Callable[..., T], *args: Any) -> T:
 
 
 class PoolThread(native.Thread):
-    """A thread of a reactor's pool. It calls ``home`` when it starts, for the loop that it works for."""
+    """A thread of a reactor's pool. ``home`` returns the loop that it works for."""
 
     def __init__(self, home: Callable[[], asyncio.AbstractEventLoop | None], **options: Any) -> None:
         super().__init__(**options)
-        self._home = home
-
-    def run(self) -> None:
-        """Run the pool's worker."""
-        come_from(self._home())
-        super().run()
+        self.home = home
 
 
 def scope_of_this_thread() -> Any:

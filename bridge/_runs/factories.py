@@ -117,7 +117,23 @@ class OwnedRuns(Runs):
 
 
 class DefaultRuns(OwnedRuns):
-    """The runs of the default bridge: after a close the next call starts a new run."""
+    """The runs of the default bridge: after a close the next call starts a new run.
+
+    While nobody uses it, it leaves the installed reactor to a loop that the program runs.
+    """
+
+    def _new_after(self, run: LoopThread | None) -> LoopThread:
+        new = super()._new_after(run)
+        if self.options.install_reactor is None:
+            new.on_claim = self._leave_reactor
+        return new
+
+    def _leave_reactor(self) -> None:
+        with self.starting:  # so that no call begins with the run that may end
+            if self.last is not None:
+                from .claimed import leave_reactor
+
+                leave_reactor(self.last)
 
     def begin_to_close(self) -> LoopThread | None:
         """Begin to close. Return the run that is closing."""
