@@ -16,6 +16,7 @@ _lock = new_lock()
 _calls: ModuleType | None = None
 _users: list[Callable[[ModuleType], object]] = []
 _after_fork: list[Callable[[], object]] = []
+_process: int | None = None  # the id of the process that has what stands here
 
 
 def when_loaded(use: Callable[[ModuleType], object]) -> None:
@@ -47,9 +48,10 @@ def load() -> ModuleType:
 
     :raises BridgeClosed: the process is exiting.
     """
-    global _calls
+    global _calls, _process
     with _lock:
         if _calls is None:
+            _process = os.getpid()
             process_exit.watch()
             from .._calls import block_on as calls
             from .._watch.watchdog import watchdog
@@ -78,7 +80,8 @@ def _is_held_up(call: Any) -> bool:
 
 def _forked() -> None:
     """Renew what a forked child has from its parent. Of the parent's threads, only the one that forked exists."""
-    global _lock
+    global _lock, _process
+    _process = os.getpid()
     _lock = new_lock()  # another thread may have held it
     for renew in _after_fork:
         renew()
@@ -99,6 +102,11 @@ def _forked() -> None:
     renew_after_fork()
 
 
+def _renew() -> None:
+    if _process != os.getpid():
+        _forked()
+
+
 def flush_log(seconds: float) -> None:
     """Wait until the handlers have handled what was logged. Not on a loop, which would stand still meanwhile."""
     from .._loop.worker_threads import loop_here
@@ -109,3 +117,4 @@ def flush_log(seconds: float) -> None:
 
 
 runs.engine.load = load
+runs.engine.renew = _renew

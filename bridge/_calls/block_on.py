@@ -30,7 +30,7 @@ from .._values.kinds import Kind, describe, discard, kind_of
 from .._watch.watchdog import watchdog
 from ..strategies import refused, resolve
 from ..strategies.interface import Strategy
-from . import asgiref, deadlock
+from . import asgiref, deadlock, unseen_fork
 from .call import ROUTED, BlockedCall, end_of, route_of
 from .errands import has_rung, leave, pending, ring_self, serve
 from .finder import bridge_of
@@ -251,8 +251,20 @@ def _begin_and_wait(call: BlockedCall, limit: float | None) -> bool:
         # that a lock wakes up still has to wait for the GIL, which the thread that released the lock holds.
         _give_way()
         if call in still_open:
-            return _wait(call, limit)
+            return _wait_a_while(call, limit)
     return call.waiter.wait(limit)  # it has been notified, or is about to be
+
+
+def _wait_a_while(call: BlockedCall, limit: float | None) -> bool:
+    """Wait as :func:`_wait` does, and once compare the process id; see ``unseen_fork``."""
+    if getattr(call.waiter, "sleeps", False) and (limit is None or limit > unseen_fork.A_WHILE):
+        if call.waiter.wait(unseen_fork.A_WHILE):
+            return True
+        if limit is not None:
+            limit -= unseen_fork.A_WHILE
+    if unseen_fork.is_of_parent(call.run) and unseen_fork.move_to_new_run(call):
+        return True
+    return _wait(call, limit)
 
 
 def _wait(call: BlockedCall, limit: float | None) -> bool:

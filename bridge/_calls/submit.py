@@ -23,6 +23,7 @@ from .._values.origin import Origin, origin_of, shown
 from .._values.outcomes import set_traceback, trim
 from .._watch.records import records
 from .._watch.watchdog import watchdog
+from . import unseen_fork
 from .call import ROUTED, Call, end_of, kept_traceback, route_of
 from .conditions import PatientFuture
 from .finder import bridge_of
@@ -211,6 +212,9 @@ def submit(bridge: Owner | None, x: Any) -> WorkFuture:
             context.run(library.set, None)
         while True:
             run = bridge.current_run()
+            if unseen_fork.is_of_parent(run):
+                unseen_fork.renew(run)
+                continue
             route = run.post if kind not in ROUTED else route_of(run, x, kind)
             call = SubmittedCall(run, x, kind, route, context)
             future = call.future

@@ -137,6 +137,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         self.is_shut = self.is_closed()
         if self.is_shut:
             self._ours.default_executor = None
+            self._check_closed = _refuse
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Handle an error. If one of our own callbacks raised it, stop the loop.
@@ -156,6 +157,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
     def abandon_alarm(self) -> None:
         """After a fork, in the child: drop all posts and close the alarm."""
         self.is_shut = True
+        self._check_closed = _refuse
         self._ours.posts = deque()
         self._ours.alarm.close()
 
@@ -167,7 +169,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         :param options: ``name``, ``context`` and whatever else this Python's tasks take.
         """
         if self.is_shut:
-            raise RuntimeError("Event loop is closed")
+            _refuse()
         if coro.__class__ is not CoroutineType and not asyncio.iscoroutine(coro):
             raise TypeError(f"a coroutine was expected, got {coro!r}")
         # drive() inlined: its call and look-up took 3% of a task's time.
@@ -246,6 +248,24 @@ class BridgeLoop(asyncio.SelectorEventLoop):
 
 def _nothing() -> None:
     pass
+
+
+def _refuse(*_: object) -> None:
+    """Raise the error of asyncio for a closed loop. This function takes the place of the method of a loop that is closed.
+
+    The error often comes out of a client that the program has kept from an earlier loop.
+    """
+    error = RuntimeError("Event loop is closed")
+    error.add_note(_EARLIER)
+    raise error
+
+
+_EARLIER = (
+    "What was used here belongs to an earlier loop, which has ended: each life of a bridge and each asyncio.Runner has a "
+    "loop of its own, and a client of httpx, aiohttp, redis and the like works on the loop that it was first used on. "
+    "Keep one client for each loop: clients = weakref.WeakKeyDictionary(), with asyncio.get_running_loop() as the key "
+    "(docs/runs.md, Clients and the lives of a loop)"
+)
 
 
 # Methods that never raise when they run as callbacks of a loop.

@@ -26,7 +26,6 @@ class OwnedRuns(Runs):
 
     def __init__(self, owner: Owner, options: Options) -> None:
         super().__init__(owner, options)
-        self._parents: LoopThread | None = None  # in a forked child: the last run of the parent
 
     def current(self) -> Run:
         """Return the loop thread that runs; start one if there is none.
@@ -79,7 +78,7 @@ class OwnedRuns(Runs):
             loop_factory=options.loop_factory,
             install_reactor=options.install_reactor,
             owner=self.owner,
-            previous=run or self._parents,
+            previous=run or self.parents,
             shutdown_timeout=options.shutdown_timeout,
         )
         if self.last is run:
@@ -109,7 +108,7 @@ class OwnedRuns(Runs):
 
     def forget(self) -> None:
         """Start afresh in a forked child: the loop belongs to the parent."""
-        run = self._parents = self.last
+        run = self.parents = self.last
         self.last = None
         self.starting = new_lock()
         if run is not None:
@@ -226,5 +225,6 @@ class AttachedRuns(Runs):
         """Start afresh in a forked child. A loop that was running is lost there; any other may still be run."""
         self.starting = new_lock()
         self._is_parents = self._loop.is_running()
+        self.parents = self.last
         if self.last is not None:  # None while another thread is attaching
             self.last.forget()

@@ -9,6 +9,7 @@ thread. The modules of this package refer to this as *interrupts*.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Collection, Hashable
 from typing import Any, Protocol
@@ -87,6 +88,7 @@ class Run(Watched):
     def __init__(self, shutdown_timeout: float) -> None:
         self.stall_after = None
         self.meter = Meter()
+        self.process = os.getpid()
         self.open: set[OpenCall] = set()
         self.left: set[OpenCall] = set()  # calls whose caller has gone, until their work has ended
         self.is_ready = False
