@@ -60,7 +60,7 @@ class LivingReactor(GuardedReactor):
         """Call the triggers of an event. Database pools that a shutdown closes open again in the next life."""
         if eventType == "shutdown":
             for pool in database_pools(self):
-                open_again(self, pool)
+                self.addSystemEventTrigger("after", "shutdown", open_again, self, pool)
         super().fireSystemEvent(eventType)
 
     def drop_timers(self) -> None:
@@ -102,9 +102,9 @@ def open_again(reactor: Any, pool: Any) -> None:
 
     def start() -> None:
         pool.startID = None
-        pool.threadpool = type(pool.threadpool)(pool.min, pool.max)  # one that has stopped takes no more work
         pool.start()
 
+    pool.threadpool = type(pool.threadpool)(pool.min, pool.max)  # one that has stopped takes no more work
     pool.startID = reactor.addSystemEventTrigger("after", "startup", start)
 
 

@@ -7,6 +7,7 @@ names of packages, modules or classes. Twisted's tests of reactors, which make m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import sys
@@ -104,6 +105,11 @@ sys.modules["made"] = made
 reactormixins.ReactorBuilder._reactors = ["made.AsyncioSelectorReactor"]
 
 warnings.simplefilter("ignore")
+with contextlib.suppress(ImportError):
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("shared", deadline=None, suppress_health_check=list(HealthCheck))  # the machine is busy
+    settings.load_profile("shared")
 runner = TrialRunner(Outcomes, stream=io.StringIO(), realTimeErrors=False)
 result: Any = runner.run(TestLoader().loadByNames(names, True))
 with open(file, "w") as written:
