@@ -10,12 +10,14 @@ from typing import Any
 from .._runs import runs
 from .._runs.exit import process_exit
 from .._threads.condition import new_lock
+from .._threads.native import keep_from_frames
 from ..strategies import renew_after_fork
 
 _lock = new_lock()
 _calls: ModuleType | None = None
 _users: list[Callable[[ModuleType], object]] = []
 _after_fork: list[Callable[[], object]] = []
+_renewing = new_lock()
 _process: int | None = None  # the id of the process that has what stands here
 
 
@@ -103,8 +105,10 @@ def _forked() -> None:
 
 
 def _renew() -> None:
-    if _process != os.getpid():
-        _forked()
+    with _renewing:  # a thread that comes second waits until the first has renewed everything
+        if _process != os.getpid():
+            keep_from_frames()
+            _forked()
 
 
 def flush_log(seconds: float) -> None:

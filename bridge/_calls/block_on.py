@@ -85,7 +85,10 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
         if running is run.loop:
             return _block_here(running, x, kind, timeout, how)
         if get_ident() == run.ident:
-            raise run.refusal_here(f"block_on({describe(x)})")
+            if not unseen_fork.is_of_parent(run):
+                raise run.refusal_here(f"block_on({describe(x)})")
+            unseen_fork.renew(run)  # a thread of the child's that has got the ident of the parent's loop
+            run = bridge.current_run()
         strategy = _strategy_for(bridge, running, how)
         context, make = _context_for(kind, running)
         while True:
@@ -243,8 +246,8 @@ def _outcome(call: BlockedCall, x: Any, timeout: float | None, done: bool) -> An
 
 
 def _begin_and_wait(call: BlockedCall, limit: float | None) -> bool:
+    still_open = call.run.open  # before the call is posted: a run that is forgotten in a forked child has a new set
     call.begin()
-    still_open = call.run.open
     if call in still_open:
         # Yield the core to the loop before sleeping. If both threads share a core, a short call has ended when this
         # thread runs again, and neither had to be woken up. That takes two switches of threads instead of six: a thread

@@ -30,8 +30,8 @@ class LivingReactor(GuardedReactor):
     """A guarded reactor whose connections end with its life, and whose clients go on in the next."""
 
     @functools.cached_property
-    def _paused(self) -> weakref.WeakSet[Any]:
-        """Connections that were read from once. Those that are paused stand neither with the readers nor the writers."""
+    def seen(self) -> weakref.WeakSet[Any]:
+        """Connections that were paused once. A paused one stands neither among the readers nor among the writers."""
         return weakref.WeakSet()
 
     @functools.cached_property
@@ -43,14 +43,14 @@ class LivingReactor(GuardedReactor):
         """Stop watching a descriptor for reading."""
         super().removeReader(reader)
         if isinstance(reader, Connection) and reader.connected:
-            self._paused.add(reader)
+            self.seen.add(reader)
 
     @guarded
     def disconnectAll(self) -> None:
         """Tell every transport that its connection is lost."""
         before = {id(call) for call in self.getDelayedCalls()}
         super().disconnectAll()
-        for connection in list(self._paused):
+        for connection in list(self.seen):
             if connection.connected:
                 callWithLogger(connection, connection.connectionLost, Failure(CONNECTION_LOST))  # type: ignore[no-untyped-call]
         self.retries += [call for call in self.getDelayedCalls() if id(call) not in before]
@@ -108,12 +108,14 @@ def open_again(reactor: Any, pool: Any) -> None:
     pool.startID = reactor.addSystemEventTrigger("after", "startup", start)
 
 
-def forget_timers(reactor: Any) -> None:
-    """Part the parent's timers from the reactor, in a forked child, and the pools of connections from theirs.
+def forget_connections(reactor: Any) -> None:
+    """Part the parent's connections and timers from the reactor, in a forked child, and pools from connections.
 
     A pool of twisted.web has each idle connection among the arguments of a timer. When such a connection is told that
     it is lost, it only notes that, and the pool gives it no request. Nothing is sent, and no code of a program runs.
     """
+    reactor.seen.clear()
+    reactor.retries.clear()
     for call in reactor.getDelayedCalls():
         for each in pooled(call):
             each.connectionLost(Failure(CONNECTION_LOST))

@@ -433,7 +433,7 @@ def forget(reactor: BridgeReactor) -> list[Any]:
     if reactor.waker is not None:
         reactor.waker.connectionLost(None)  # closes its two descriptors
     databases = lives.database_pools(reactor)
-    lives.forget_timers(reactor)
+    lives.forget_connections(reactor)
     children.leave_to_parent(reactor)
     reactor.leave_threads()
     reactor._readers, reactor._writers = {}, {}

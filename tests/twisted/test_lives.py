@@ -215,7 +215,7 @@ def test_a_forked_child_gets_connections_of_its_own_and_the_parent_keeps_its(met
     from pages import pages
     from twisted.enterprise.adbapi import ConnectionPool
 
-    from bridge import block_on
+    from bridge import block_on, default_bridge
 
     pools: list[ConnectionPool] = []
     lost: list[object] = []
@@ -244,6 +244,7 @@ def test_a_forked_child_gets_connections_of_its_own_and_the_parent_keeps_its(met
                 for _ in range(2):
                     assert block_on(request(), timeout=10) == expected
                     assert block_on(query(), timeout=10) == [(42,)]
+                default_bridge().close()  # tells its own connections, and logs no error of a parent's
                 status = 0
             finally:
                 os._exit(status)
