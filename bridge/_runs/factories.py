@@ -108,11 +108,12 @@ class OwnedRuns(Runs):
 
     def forget(self) -> None:
         """Start afresh in a forked child: the loop belongs to the parent."""
-        run = self.parents = self.last
-        self.last = None
-        self.starting = new_lock()
-        if run is not None:
-            run.forget()
+        self.starting = starting = new_lock()  # another thread may have held the old one
+        with starting:  # a child that has called no hooks may have threads already; they start no run meanwhile
+            run = self.parents = self.last
+            self.last = None
+            if run is not None:
+                run.forget()
 
 
 class DefaultRuns(OwnedRuns):
