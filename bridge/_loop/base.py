@@ -251,7 +251,7 @@ def _nothing() -> None:
 
 
 def _refuse(*_: object) -> None:
-    """Raise the error of asyncio for a closed loop. This function takes the place of the method of a loop that is closed.
+    """Raise asyncio's error for a closed loop. A loop that is closed has this function in place of its own method.
 
     The error often comes out of a client that the program has kept from an earlier loop.
     """
@@ -261,8 +261,8 @@ def _refuse(*_: object) -> None:
 
 
 _EARLIER = (
-    "What was used here belongs to an earlier loop, which has ended: each life of a bridge and each asyncio.Runner has a "
-    "loop of its own, and a client of httpx, aiohttp, redis and the like works on the loop that it was first used on. "
+    "What was used here belongs to an earlier loop, which has ended: each life of a bridge and each asyncio.Runner has "
+    "a loop of its own, and a client of httpx, aiohttp, redis and the like works on the loop where it was first used. "
     "Keep one client for each loop: clients = weakref.WeakKeyDictionary(), with asyncio.get_running_loop() as the key "
     "(docs/runs.md, Clients and the lives of a loop)"
 )

@@ -36,7 +36,7 @@ class LivingReactor(GuardedReactor):
 
     @functools.cached_property
     def retries(self) -> list[Any]:
-        """The timers that were set when a connection was told of its loss: clients reconnect by them, in the next life."""
+        """The timers that were set when connections were lost. Clients reconnect by them in the next life."""
         return []
 
     def removeReader(self, reader: Any) -> None:
@@ -116,9 +116,10 @@ def forget_connections(reactor: Any) -> None:
     """
     reactor.seen.clear()
     reactor.retries.clear()
+    lost: Any = Failure(CONNECTION_LOST)  # type: ignore[no-untyped-call]
     for call in reactor.getDelayedCalls():
         for each in pooled(call):
-            each.connectionLost(Failure(CONNECTION_LOST))
+            each.connectionLost(lost)
         drop(call)
 
 

@@ -164,7 +164,8 @@ def _no_loop() -> asyncio.AbstractEventLoop:
 
 def is_unused(reactor: BridgeReactor) -> bool:
     """Return whether the reactor has nothing to do but to keep idle connections of pools for later requests."""
-    connections = {*reactor.getReaders(), *reactor.getWriters()} - reactor._internalReaders
+    watched: Any = reactor
+    connections = {*watched.getReaders(), *watched.getWriters()} - reactor._internalReaders
     idle = 0
     timers: Any = reactor.getDelayedCalls()
     for call in timers:

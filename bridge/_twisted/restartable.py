@@ -10,7 +10,7 @@ import contextlib
 import functools
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.error import ReactorAlreadyRunning, ReactorNotRestartable
@@ -48,7 +48,7 @@ class BridgeReactor(LivingReactor):
     # Called, in any thread, when another loop wants this reactor. The owner parts the reactor from its loop if the
     # reactor is idle. None if the owner keeps it in any case.
     leave: Callable[[], object] | None = None
-    on_new_loop: Callable[[BridgeReactor], object]  # binds an idle reactor to a new loop
+    on_new_loop: ClassVar[Callable[[BridgeReactor], object]]  # binds an idle reactor to a new loop
     _writers: Any  # descriptors by writer; Twisted annotates it otherwise
     _from_threads: deque[tuple[Callable[..., Any], tuple[object, ...], dict[str, object]]]
 
@@ -100,11 +100,13 @@ class BridgeReactor(LivingReactor):
             loop.run_forever()
         finally:
             self._justStopped = False
-            has_crashed = not self._started and not self._startedBefore
-            if not errors and not has_crashed:
+            if not errors and not self._has_crashed():
                 _end_tasks(loop)
         if errors:
             raise errors.pop()
+
+    def _has_crashed(self) -> bool:
+        return not self._started and not self._startedBefore
 
     def start_late(self) -> None:
         """Start the reactor on a loop that runs already. Called on the loop's thread."""

@@ -9,8 +9,8 @@ _SAID = (
     "'RunContext' object has no attribute",
 )
 _NOTE = (
-    "This awaits a function of trio's, and a bridge runs an asyncio loop, where only asyncio, anyio and Twisted work: run "
-    "it by trio.run(function), in a program on trio by trio.from_thread.run(function), or write the coroutine with "
+    "This awaits a function of trio's, and a bridge runs an asyncio loop, where only asyncio, anyio and Twisted work: "
+    "run it by trio.run(function), in a program on trio by trio.from_thread.run(function), or write the coroutine with "
     "anyio's functions, which work on both."
 )
 

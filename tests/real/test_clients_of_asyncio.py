@@ -1,4 +1,4 @@
-"""Clients of asyncio's that a program keeps for longer than the loop: the error says so, and what the page says works."""
+"""Clients of asyncio's that a program keeps for longer than the loop: the error says so, and what to do works."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_client_of_an_earlier_loop_says_so(end: str, client: Any) -> None:
 
     lives = in_lives(end, 2)
     assert next(lives)(request)
-    with pytest.raises(RuntimeError, match="^Event loop is closed") as caught:
+    with pytest.raises(RuntimeError, match=r"^Event loop is closed") as caught:
         next(lives)(request)
     (note,) = caught.value.__notes__
     assert "belongs to an earlier loop" in note

@@ -45,8 +45,8 @@ def test_an_idle_reactor_takes_what_it_was_given_to_the_next_loop() -> None:
     import asyncio
 
     import twisted.internet.task  # noqa: F401
-    from twisted.internet.protocol import Factory, Protocol, connectionDone
     from twisted.internet.endpoints import TCP4ClientEndpoint
+    from twisted.internet.protocol import Factory, Protocol, connectionDone
 
     import bridge
 

@@ -85,8 +85,8 @@ def test_a_client_that_reconnects(end: str, kind: str) -> None:
     from twisted.protocols.amp import AMP, Command, Integer
 
     class Double(Command):
-        arguments = [(b"number", Integer())]
-        response = [(b"number", Integer())]
+        arguments = ((b"number", Integer()),)
+        response = ((b"number", Integer()),)
 
     class Client(ReconnectingClientFactory):
         initialDelay = 0.01

@@ -1,7 +1,7 @@
 """Run trial over packages of Twisted's tests on one reactor, and print the outcome of each test as JSON.
 
-Arguments: "bridge" for the reactor of ``bridge.install()`` or "asyncio" for Twisted's own, the file to write to, and the
-names of packages, modules or classes. Twisted's tests of reactors, which make many of them, make only such ones here.
+Arguments: "bridge" for the reactor of ``bridge.install()`` or "asyncio" for Twisted's own, the file to write to, and
+the names of packages, modules or classes. Twisted's tests that make reactors of many kinds make only this kind here.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ reactor: object = installed
 
 
 class Double(Command):
-    arguments = [(b"number", Integer())]
-    response = [(b"number", Integer())]
+    arguments = ((b"number", Integer()),)
+    response = ((b"number", Integer()),)
 
 
 class Doubles(AMP):
