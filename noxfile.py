@@ -232,7 +232,7 @@ def tests_lowest(session: nox.Session) -> None:
 
 @nox.session(python=TESTED, requires=["build"])
 def real(session: nox.Session) -> None:
-    """Test beside the software that users have: SQLAlchemy, asyncpg, greenback, Django. Arguments go to pytest."""
+    """Test beside the software that users have: SQLAlchemy, asyncpg, Django, trial, uWSGI. Arguments go to pytest."""
     _test_in(session, *_group("real"), paths=[REAL_TESTS])
 
 

@@ -9,13 +9,15 @@ from typing import Any
 
 from .._runs import runs
 from .._runs.exit import process_exit
-from .._threads.native import new_lock
+from .._threads.native import keep_from_frames, new_lock
 from ..strategies import renew_after_fork
 
 _lock = new_lock()
 _calls: ModuleType | None = None
 _users: list[Callable[[ModuleType], object]] = []
 _after_fork: list[Callable[[], object]] = []
+_renewing = new_lock()
+_process: int | None = None  # the id of the process that has what stands here
 
 
 def when_loaded(use: Callable[[ModuleType], object]) -> None:
@@ -66,9 +68,10 @@ def load() -> ModuleType:
 
     :raises BridgeClosed: the process is exiting.
     """
-    global _calls
+    global _calls, _process
     with _lock:
         if _calls is None:
+            _process = os.getpid()
             process_exit.watch()
             from .._calls import block_on as calls
             from .._watch.watchdog import watchdog
@@ -97,7 +100,8 @@ def _is_held_up(call: Any) -> bool:
 
 def _forked() -> None:
     """Renew what a forked child has from its parent. Of the parent's threads, only the one that forked exists."""
-    global _lock
+    global _lock, _process
+    _process = os.getpid()
     _lock = new_lock()  # another thread may have held it
     for renew in _after_fork:
         renew()
@@ -118,6 +122,13 @@ def _forked() -> None:
     renew_after_fork()
 
 
+def _renew() -> None:
+    with _renewing:  # a thread that comes second waits until the first has renewed everything
+        if _process != os.getpid():
+            keep_from_frames()
+            _forked()
+
+
 def flush_log(seconds: float) -> None:
     """Wait until the handlers have handled what was logged. Not on a loop, which would stand still meanwhile."""
     from .._runs.where import where
@@ -128,3 +139,4 @@ def flush_log(seconds: float) -> None:
 
 
 runs.engine.load = load
+runs.engine.renew = _renew

@@ -33,7 +33,7 @@ from .._values.kinds import Kind, describe, discard, kind_of
 from .._watch.watchdog import watchdog
 from ..strategies import refused, resolve
 from ..strategies.interface import Strategy
-from . import asgiref, deadlock
+from . import asgiref, deadlock, unseen_fork
 from .call import MAY_BE_DEFERRED, ROUTED, BlockedCall, end_of, route_of
 from .errands import has_rung, leave, pending, ring_self, serve
 from .state import CANCELLED, OPEN, WITHDRAW, move
@@ -101,7 +101,7 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
         if run is None or run.refuses or not run.has_served or runs.is_attached:
             run = runs.current()  # in all other cases that would return the same
         if get_ident() == run.ident:
-            raise run.refusal_here(f"block_on({describe(x)})")
+            run = _run_elsewhere(bridge, run, x)
         strategy = _strategy_for(bridge, how, here)
         while True:
             call = _call_on(run, x, kind, strategy, here)
@@ -150,6 +150,18 @@ def _check_switches(how: str | Strategy | None, x: Any) -> None:
             f"block_on({describe(x)}, strategy={how!r}) was called on the loop's own thread, which cannot wait in that "
             "way for what it has to run itself; leave the strategy out, and the stack switches"
         )
+
+
+def _run_elsewhere(bridge: Owner, run: Run, x: Any) -> Run:
+    """Refuse a call in the thread of its loop, unless a forked child's thread has only got the ident of the parent's.
+
+    :raises DeadlockError: the loop does not run here, as it starts or ends.
+    :raises StrategyUnavailable: the bridge is attached to the reactor that runs here.
+    """
+    if not unseen_fork.is_of_parent(run):
+        raise run.refusal_here(f"block_on({describe(x)})")
+    unseen_fork.renew(run)
+    return bridge.current_run()
 
 
 def _strategy_for(bridge: Owner, how: str | Strategy | None, here: Answer) -> Strategy:
@@ -263,16 +275,28 @@ def _error_of(call: BlockedCall, x: Any, timeout: float | None) -> BaseException
 
 
 def _begin_and_wait(call: BlockedCall, limit: float | None) -> bool:
+    still_open = call.run.open  # before the call is posted: a run that is forgotten in a forked child has a new set
     call.post()
-    still_open = call.run.open
     if call in still_open:
         # Yield the core to the loop before sleeping. If both threads share a core, a short call has ended when this
         # thread runs again, and neither had to be woken up. That takes two switches of threads instead of six: a thread
         # that a lock wakes up still has to wait for the GIL, which the thread that released the lock holds.
         _give_way()
         if call in still_open:
-            return _wait(call, limit)
+            return _wait_a_while(call, limit)
     return call.waiter.wait(limit)  # it has been notified, or is about to be
+
+
+def _wait_a_while(call: BlockedCall, limit: float | None) -> bool:
+    """Wait as :func:`_wait` does, and once compare the process id; see ``unseen_fork``."""
+    if getattr(call.waiter, "sleeps", True) and (limit is None or limit > unseen_fork.A_WHILE):
+        if call.waiter.wait(unseen_fork.A_WHILE):
+            return True
+        if limit is not None:
+            limit -= unseen_fork.A_WHILE
+    if unseen_fork.is_of_parent(call.run) and unseen_fork.move_to_new_run(call):
+        return True
+    return _wait(call, limit)
 
 
 def _wait(call: BlockedCall, limit: float | None) -> bool:

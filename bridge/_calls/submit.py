@@ -19,6 +19,7 @@ from .._values.kinds import Kind, describe, discard, kind_of
 from .._values.origin import Origin, origin_of
 from .._values.outcomes import set_traceback, trim
 from .._watch.watchdog import watchdog
+from . import unseen_fork
 from .call import MAY_BE_DEFERRED, ROUTED, Call, end_of, kept_traceback, route_of
 from .conditions import PatientFuture
 from .state import CANCELLED, OPEN, WITHDRAW, move
@@ -224,6 +225,9 @@ def submit(bridge: Owner | None, x: Any) -> WorkFuture:
             context.run(library.set, None)
         while True:
             run = bridge.current_run()
+            if unseen_fork.is_of_parent(run):
+                unseen_fork.renew(run)
+                continue
             route = run.post if kind not in ROUTED else route_of(run, x, kind)
             call = SubmittedCall(run, x, kind, route, context)
             future = call.future

@@ -141,6 +141,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         self.is_shut = self.is_closed()
         if self.is_shut:
             self._ours.default_executor = None
+            self._check_closed = _refuse
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Handle an error. If one of our own callbacks raised it, stop the loop.
@@ -160,6 +161,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
     def abandon_alarm(self) -> None:
         """After a fork, in the child: drop all posts and close the alarm."""
         self.is_shut = True
+        self._check_closed = _refuse
         self._ours.posts = deque()
         self._ours.alarm.close()
 
@@ -221,6 +223,24 @@ def _nothing() -> None:
     pass
 
 
+def _refuse(*_: object) -> None:
+    """Raise asyncio's error for a closed loop. A loop that is closed has this function in place of its own method.
+
+    The error often comes out of a client that the program has kept from an earlier loop.
+    """
+    error = RuntimeError("Event loop is closed")
+    error.add_note(_EARLIER)
+    raise error
+
+
+_EARLIER = (
+    "What was used here belongs to an earlier loop, which has ended: each life of a bridge and each asyncio.Runner has "
+    "a loop of its own, and a client of httpx, aiohttp, redis and the like works on the loop where it was first used. "
+    "Keep one client for each loop: clients = weakref.WeakKeyDictionary(), with asyncio.get_running_loop() as the key "
+    "(docs/runs.md, Clients and the lives of a loop)"
+)
+
+
 # Methods that never raise when they run as callbacks of a loop.
 never_raise: set[Any] = {BridgeLoop._take_posts}
 
@@ -240,6 +260,7 @@ class Ours:
         "bridge",
         "default_executor",
         "is_rung",
+        "keeps_reactor",
         "place",
         "posts",
         "reactor",
@@ -257,6 +278,7 @@ class Ours:
         self.reactor: Any = None  # the reactor that this loop has made itself
         self.streams: Any = None  # of a loop that holds a stream's callback while a stack is blocked in it
         self.place: Any = None  # the place of that reactor, made or not yet; see _twisted.arrival
+        self.keeps_reactor = False  # the loop runs, or is about to: no other loop may take that reactor
 
 
 class Alarm:
@@ -344,7 +366,11 @@ def start_task(
         if kind is BridgeTask and loop.get_debug():
             task.user_coro = coro  # type: ignore[attr-defined]
     elif sys.version_info >= (3, 12):
-        task = kind(containing(coro, False, holder, loop), loop=loop, context=context, eager_start=True)
+        if kind is BridgeTask:
+            outer = containing(coro, False, holder, loop)
+        else:
+            outer = contained(coro, primed=False, holder=holder, loop=loop)
+        task = kind(outer, loop=loop, context=context, eager_start=True)
     else:
         task = loop.start_task_now(containing(coro, False, holder, loop), context)  # type: ignore[attr-defined]
     try:

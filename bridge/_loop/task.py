@@ -183,10 +183,13 @@ def contained(
         that had not started, Python would warn that coro was never awaited.
     :param holder: its attribute ``work`` is set to the task on the loop, before coro takes its first step.
     """
-    outer = containing(coro, primed, holder, loop)
+    outer: Any = containing(coro, primed, holder, loop)
+    # What asyncio shows of a task. A BridgeTask shows the coroutine that is contained.
+    outer.__name__ = getattr(coro, "__name__", outer.__name__)
+    outer.__qualname__ = getattr(coro, "__qualname__", outer.__qualname__)
     if primed:
         outer.send(None)
-    return outer
+    return outer  # type: ignore[no-any-return]
 
 
 async def containing(coro: Coroutine[Any, Any, Any], primed: bool, holder: Any, loop: Any) -> Any:

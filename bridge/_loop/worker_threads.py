@@ -90,6 +90,10 @@ def place_of_this_thread() -> NoLoop:
         return here.place
     except AttributeError:
         _check_anyio()
+        thread = threading.current_thread()
+        if isinstance(thread, PoolThread):  # not kept: a reactor takes its pool along to another loop
+            loop = thread.home()
+            return NO_LOOP if loop is None else Worker(loop)
         here.place = _first_place()
         return here.place
 
@@ -193,16 +197,11 @@ class _KnownPool:
 
 
 class PoolThread(native.Thread):
-    """A thread of a reactor's pool. It calls ``home`` when it starts, for the loop that it works for."""
+    """A thread of a reactor's pool. ``home`` returns the loop that it works for."""
 
     def __init__(self, home: Callable[[], asyncio.AbstractEventLoop | None], **options: Any) -> None:
         super().__init__(**options)
-        self._home = home
-
-    def run(self) -> None:
-        """Run the pool's worker."""
-        come_from(self._home())
-        super().run()
+        self.home = home
 
 
 def scope_of_this_thread() -> Any:

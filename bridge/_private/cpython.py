@@ -38,6 +38,7 @@ NAMES: tuple[Name, ...] = (
     # A loop whose stacks switch.
     Name(_LOOP, "_run_once", "overrides", SWITCHING, "runners iterate the loop in its place", 1, _ALL),
     Name(_LOOP, "_ready", "sets", SWITCHING, "a stack that waits stands in the loop's queue", 0, _ALL),
+    Name(_LOOP, "_check_closed", "sets", TASKS, "the error of a closed loop says whose it was", 0, _ALL),
     Name(_LOOP, "_stopping", "sets", SWITCHING, "a runner ends when the loop is to stop", 0, _ALL),
     Name(_LOOP, "_scheduled", "reads", SWITCHING, "a turn passes in place while no timer is due", 0, _ALL),
     Name(_SELECTOR_LOOP, "_process_events", "calls", SWITCHING, "a turn passes in place", 2, _ALL),

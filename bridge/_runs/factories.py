@@ -27,7 +27,6 @@ class OwnedRuns(Runs):
 
     def __init__(self, owner: Owner, options: Options) -> None:
         super().__init__(owner, options)
-        self._parents: LoopThread | None = None  # in a forked child: the last run of the parent
 
     def current(self) -> Run:
         """Return the loop thread that runs; start one if there is none.
@@ -81,7 +80,7 @@ class OwnedRuns(Runs):
             install_reactor=options.install_reactor,
             await_deferreds=options.await_deferreds,
             owner=self.owner,
-            previous=run or self._parents,
+            previous=run or self.parents,
             shutdown_timeout=options.shutdown_timeout,
         )
         if self.last is run:
@@ -111,15 +110,32 @@ class OwnedRuns(Runs):
 
     def forget(self) -> None:
         """Start afresh in a forked child: the loop belongs to the parent."""
-        run = self._parents = self.last
-        self.last = None
-        self.starting = new_lock()
-        if run is not None:
-            run.forget()
+        self.starting = starting = new_lock()  # another thread may have held the old one
+        with starting:  # a child that has called no hooks may have threads already; they start no run meanwhile
+            run = self.parents = self.last
+            self.last = None
+            if run is not None:
+                run.forget()
 
 
 class DefaultRuns(OwnedRuns):
-    """The runs of the default bridge: after a close the next call starts a new run."""
+    """The runs of the default bridge: after a close the next call starts a new run.
+
+    While nobody uses it, it leaves the installed reactor to a loop that the program runs.
+    """
+
+    def _new_after(self, run: LoopThread | None) -> LoopThread:
+        new = super()._new_after(run)
+        if self.options.install_reactor is None:
+            new.on_claim = self._leave_reactor
+        return new
+
+    def _leave_reactor(self) -> None:
+        with self.starting:  # so that no call begins with the run that may end
+            if self.last is not None:
+                from .claimed import leave_reactor
+
+                leave_reactor(self.last)
 
     def begin_to_close(self) -> LoopThread | None:
         """Begin to close. Return the run that is closing."""
@@ -224,6 +240,7 @@ class AttachedRuns(Runs):
     def forget(self) -> None:
         """Start afresh in a forked child. A loop that was running is lost there; any other may still be run."""
         self.starting = new_lock()
+        self.parents = self.last
         if self.last is not None:  # None while another thread is attaching
             self.last.forget()
 

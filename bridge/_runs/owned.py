@@ -62,6 +62,9 @@ class LoopThread(Run):
         self._owner = weakref.ref(owner)
         self._previous_reactor = None if previous is None else previous.reactor
         self._place: arrival.Place | None = None
+        # Called, in any thread, when another loop wants the installed reactor; None if this run keeps it.
+        self.on_claim: Callable[[], object] | None = None
+        self.trigger: Any = None  # of the reactor's shutdown
         self._shutdown_fired = False  # set by the loop's thread: the reactor has called its shutdown triggers
         self._started = Latch()  # open once the run is RUNNING, or over
         self._gone = Latch()  # open once nothing of the run is executed any more
@@ -341,6 +344,10 @@ class LoopThread(Run):
         if not self._install_reactor and not arrival.is_loaded():
             place.wait()  # sees imports from now on; Twisted may have been imported just before, so look again
         if (self._install_reactor or arrival.is_loaded()) and not lost(REACTOR):  # if lost, Bridge.reactor raises
+            if self.on_claim is not None:
+                from .._twisted import reactor as reactors
+
+                reactors.claim(self._owner)
             place.build()
 
     def _take_reactor(self, reactor: Any) -> None:
@@ -348,7 +355,8 @@ class LoopThread(Run):
         reactor.on_crash = self._reactor_crashed
         if isinstance(self.loop, SwitchingLoop):
             self.loop.before_block = reactor.keep_time
-        reactor.addSystemEventTrigger("before", "shutdown", self._shutdown_begins)
+        reactor.leave = self.on_claim
+        self.trigger = reactor.addSystemEventTrigger("before", "shutdown", self._shutdown_begins)
 
     def needed_reactor(self) -> Any:
         """Return the reactor, making and starting one if there is none.

@@ -14,18 +14,21 @@ from .._private.abilities import lost
 from .._private.cpython import get_running_loop
 from .._private.rows import REACTOR, SWITCHING
 from .._threads import native
+from .._threads.condition import new_lock
 from .._twisted import arrival
 from .attached import AttachedReactor, AttachedRun, ReactorLoop, runs_here, stand_in
 from .states import SERVE
 
 # Seconds between two checks that an attached loop of a foreign class still runs.
 _CHECK = 0.05
+# Held by a loop that begins to run, and while another takes its reactor.
+_leaving = new_lock()
 
 
 class _WithReactor(BridgeLoop):
     """A loop that gets a reactor when it first runs if Twisted is loaded, else when a reactor is first needed.
 
-    Closing the loop shuts the reactor down.
+    While the loop does not run, another one may take the installed reactor. Closing the loop shuts the reactor down.
     """
 
     @property
@@ -44,13 +47,16 @@ class _WithReactor(BridgeLoop):
         if self.is_running():
             super().run_forever()  # raises RuntimeError
             return
-        if self._ours.reactor is None:
-            self._look_for_twisted()
-        else:
-            self._ours.reactor.loop_thread = native.get_ident()  # the loop may have run in another thread before
+        with _leaving:
+            self._ours.keeps_reactor = True
         try:
+            if self._ours.reactor is None:
+                self._look_for_twisted()
+            else:
+                self._ours.reactor.loop_thread = native.get_ident()  # the loop may have run in another thread before
             super().run_forever()
         finally:
+            self._ours.keeps_reactor = False
             if self._ours.place is not None:
                 self._ours.place.leave()
 
@@ -62,6 +68,9 @@ class _WithReactor(BridgeLoop):
         if not arrival.is_loaded():
             place.wait()  # sees imports from now on; Twisted may have been imported just before, so look again
         if arrival.is_loaded() and not lost(REACTOR):
+            from .._twisted import reactor as reactors
+
+            reactors.claim(self)
             place.build()
             # In the loop, because callbacks of the reactor's start may block; and before all other callbacks.
             self.call_soon(place.start)
@@ -69,7 +78,20 @@ class _WithReactor(BridgeLoop):
 
     def _take_reactor(self, reactor: Any) -> None:
         self._ours.reactor = reactor
+        reactor.leave = self._leave_reactor
         self.before_block = reactor.keep_time
+
+    def _leave_reactor(self) -> None:
+        """Part from the reactor, unless the loop runs: another loop wants it. Any thread may call this."""
+        from .._twisted import reactor as reactors
+
+        with _leaving:
+            reactor, place = self._ours.reactor, self._ours.place
+            if self._ours.keeps_reactor or reactor is None:
+                return
+            self._ours.reactor = self._ours.place = self.before_block = None
+            place.end()
+            reactors.part(reactor)
 
     def close(self) -> None:
         """Close the loop. Nothing that is queued or due is run, as in asyncio's.

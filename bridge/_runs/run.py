@@ -9,6 +9,7 @@ thread. The modules of this package refer to this as *interrupts*.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Collection, Hashable
 from typing import Any, Protocol
@@ -93,6 +94,7 @@ class Run(Stateful, Watched):
         super().__init__()
         self.stall_after = None
         self.meter = Meter()
+        self.process = os.getpid()
         self.open: set[OpenCall] = set()
         self.left: set[OpenCall] = set()  # calls whose caller has gone, until their work has ended
         self.ident: int | None = None  # of the loop's thread, which sets it before it calls anything

@@ -35,6 +35,7 @@ class Runs:
         self.options = options
         self.meter = Meter()
         self.last: Any = None  # the current Run, else the latest one
+        self.parents: Any = None  # in a forked child: the last run of the parent
         self.is_closed = False
         # Re-entrant: a signal handler that interrupts the start of a loop may call block_on.
         self.starting = new_lock()
@@ -119,9 +120,11 @@ bridges = _Bridges()
 
 
 class _Engine:
-    """A hook that is called before the first run of the process. The layer that imports the whole package sets it."""
+    """Hooks around the runs of a process. The layer that imports the whole package sets them."""
 
-    load: Callable[[], object]
+    load: Callable[[], object]  # called before the first run
+    # Called in a forked child whose fork has called no hook. It does nothing once the child has been renewed.
+    renew: Callable[[], object]
 
 
 engine = _Engine()

@@ -103,7 +103,8 @@ class Stateful:
         # Two facts for the calls, which cost them one look-up each. Each is set once, after the move was decided. The
         # first may stay False after an interrupt: the call then asks for the current run.
         self.has_served = False  # calls are, or were, accepted
-        self.refuses = False  # not every call is accepted any more
+        self.refuses = False  # not every call is accepted any more, or while the run is claimed
+        self.is_claimed = False  # it is being decided whether another loop takes the reactor, and the run ends
 
     @property
     def state(self) -> State:
@@ -144,7 +145,7 @@ class Stateful:
     @property
     def accepts(self) -> bool:
         """Whether every call is accepted."""
-        return self.state is RUNNING
+        return self.state is RUNNING and not self.is_claimed
 
     @property
     def over(self) -> str | None:

@@ -84,13 +84,27 @@ def new_lock() -> threading.RLock:
     return ThreadRLock() if _WITH_MAY_LEAVE_HELD and not is_patched() else threading.RLock()
 
 
+_has_dead_threads = False
+
+
+def keep_from_frames() -> None:
+    """Make :func:`current_frames` return nothing from now on: this is a forked child that has called no hooks."""
+    global _has_dead_threads
+    _has_dead_threads = True
+
+
 def current_frames() -> dict[int, FrameType]:
     """Return the current frame of each native thread, by the thread's identifier.
 
     ``sys._current_frames()`` creates frame objects while it holds a lock of the interpreter. CPython 3.11, except its
     last releases, may collect garbage there. If a finalizer then lets a thread run that starts or ends another thread,
     that one waits for the lock while it holds the GIL, and the process deadlocks (python/cpython#106883).
+
+    In a forked child that has called no hooks the dict is empty. There CPython still has the states of the parent's
+    threads. They point into the stacks of these threads, which new threads overwrite.
     """
+    if _has_dead_threads:
+        return {}
     if sys.version_info < (3, 12) and gc.isenabled():
         # In one call of C: no other thread runs and no signal is handled while garbage collection is disabled.
         results: list[dict[int, FrameType]] = []

@@ -8,6 +8,7 @@ its triggers of startup and shutdown are carried over to the loop that it now ru
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 import weakref
 from collections import deque
@@ -23,12 +24,14 @@ from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 
 from .._errors import ReactorConflict
+from .._loop.base import BridgeLoop
+from .._loop.switching import new_event_loop
 from .._loop.task import set_once
 from .._private.abilities import lost, unavailable
 from .._private.rows import REACTOR
 from .._private.twisted import ContinuousPolling
 from .._threads.native import current_frames
-from . import children
+from . import children, lives
 from .guard import refuses
 from .restartable import BridgeReactor as BridgeReactor
 
@@ -141,9 +144,57 @@ def _install(reactor: BridgeReactor) -> None:
     installReactor(reactor)  # type: ignore[no-untyped-call]
 
 
+def claim(owner: object) -> None:
+    """Ask the owner of the installed reactor to leave it to this one, if the reactor is idle there.
+
+    Called before :func:`build`, and without its lock: the other owner may have to ask a thread of its own.
+    """
+    installed = _installed()
+    if isinstance(installed, BridgeReactor) and installed.owner is not owner and installed.leave is not None:
+        installed.leave()
+
+
+def part(reactor: BridgeReactor) -> None:
+    """Take a reactor off its loop, with its timers and connections, for another owner. Called where the loop runs."""
+    readers, writers = _release(reactor)
+    reactor._asyncioEventloop = _no_loop()
+    reactor._readers = {reader: reader.fileno() for reader in readers}
+    reactor._writers = {writer: writer.fileno() for writer in writers}
+    reactor.running = reactor._started = False
+    reactor.owner = reactor.leave = reactor.on_crash = None
+
+
+@functools.cache
+def _no_loop() -> asyncio.AbstractEventLoop:
+    """Return a closed loop, on which a reactor without a loop waits for the next."""
+    loop = asyncio.SelectorEventLoop()
+    loop.close()
+    return loop
+
+
+def is_unused(reactor: BridgeReactor) -> bool:
+    """Return whether the reactor has nothing to do but to keep idle connections of pools for later requests."""
+    watched: Any = reactor
+    connections = {*watched.getReaders(), *watched.getWriters()} - reactor._internalReaders
+    idle = 0
+    timers: Any = reactor.getDelayedCalls()
+    for call in timers:
+        pooled = lives.pooled(call)
+        if call.active() and not pooled:
+            return False
+        idle += len(pooled)
+    return len(connections) <= idle and not reactor.children
+
+
 def _is_free(reactor: BridgeReactor) -> bool:
-    """Return whether no bridge will run the reactor again: it has no owner, or its owner was garbage-collected."""
-    return reactor.owner is None or (isinstance(reactor.owner, weakref.ref) and reactor.owner() is None)
+    """Return whether the owner will not run the reactor again: a program's loop that is closed, or a bridge that is.
+
+    A program may run its reactor on a loop that is open, unless it has stopped the reactor for good.
+    """
+    owner = reactor.owner
+    if isinstance(owner, asyncio.AbstractEventLoop):
+        return owner.is_closed() or (reactor._startedBefore and not owner.is_running())
+    return owner is None or (isinstance(owner, weakref.ref) and owner() is None)
 
 
 def _new(
@@ -239,7 +290,7 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
     reactor._scheduledAt = reactor._timerHandle = reactor.loop_thread = None
     reactor._started = reactor._startedBefore = reactor.running = reactor._justStopped = False
     reactor._stopped = True
-    reactor.on_crash = None
+    reactor.on_crash = reactor.leave = None
     # The signal handlers that run() has installed can be removed in the main thread only. Without this line
     # startRunning() would try to remove them.
     vars(reactor).pop("_signals", None)
@@ -263,6 +314,17 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
     if reactor.threadCallQueue:
         reactor.callLater(0, lambda: None)
     reactor._reschedule()
+
+
+def _bind_to_new(reactor: BridgeReactor) -> None:
+    loop = new_event_loop()
+    bind(reactor, loop)
+    reactor.owner = loop
+    if isinstance(loop, BridgeLoop):
+        loop.before_block = reactor.keep_time
+
+
+BridgeReactor.on_new_loop = _bind_to_new
 
 
 def _release(reactor: Any) -> tuple[list[Any], list[Any]]:
@@ -382,9 +444,7 @@ def shut_down_now(reactor: BridgeReactor) -> None:
 
 
 def _drop_all(reactor: BridgeReactor) -> None:
-    delayed_calls: Any = reactor.getDelayedCalls()
-    for call in delayed_calls:
-        call.cancel()
+    reactor.drop_timers()
     reactor.disconnectAll()
 
 
@@ -392,7 +452,7 @@ def forget(reactor: BridgeReactor) -> list[Any]:
     """Make the parent's reactor an idle one in a forked child. Return the objects that must not be collected there.
 
     Its timers, triggers, threads and descriptors belong to the parent. The descriptors of connections are closed: see
-    :mod:`bridge._runs.fork`.
+    :mod:`bridge._runs.fork`. Pools get fresh connections.
     """
     state = (
         *("_readers", "_writers", "_continuousPolling", "_pendingTimedCalls", "_newTimedCalls", "_eventTriggers"),
@@ -404,6 +464,8 @@ def forget(reactor: BridgeReactor) -> list[Any]:
             each.socket.close()
     if reactor.waker is not None:
         reactor.waker.connectionLost(None)  # closes its two descriptors
+    databases = lives.database_pools(reactor)
+    lives.forget_connections(reactor)
     children.leave_to_parent(reactor)
     reactor.leave_threads()
     reactor._readers, reactor._writers = {}, {}
@@ -415,14 +477,14 @@ def forget(reactor: BridgeReactor) -> list[Any]:
     reactor.waker = reactor.threadpool = reactor._threadpoolStartupID = reactor.threadpoolShutdownID = None
     reactor.running = reactor._started = reactor._startedBefore = reactor._justStopped = False
     reactor._stopped = True
-    return kept
+    return kept + lives.renew_databases(reactor, databases)
 
 
 def release(reactor: BridgeReactor, owner: object) -> None:
     """Give up an idle reactor for good. Another bridge may adopt it if it is installed; a private one is closed."""
     if reactor.owner is not owner:
         return
-    reactor.owner = None
+    reactor.owner = reactor.leave = None
     children.forget(reactor)
     if _installed() is not reactor and reactor.waker is not None:
         reactor._internalReaders.clear()

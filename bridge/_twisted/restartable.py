@@ -10,20 +10,23 @@ import contextlib
 import functools
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from twisted.internet.base import ReactorBase
-from twisted.internet.error import ReactorAlreadyRunning
+from twisted.internet.error import ReactorAlreadyRunning, ReactorNotRestartable
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.tcp import Connection
 from twisted.python.log import callWithLogger  # pyright: ignore[reportUnknownVariableType] - it has no annotations
 
 from .._errors import BridgeClosed
+from .._loop.base import BridgeLoop
 from .._loop.ending import end_tasks, run_to_end
 from .._loop.switching import SwitchingLoop
 from .._loop.worker_threads import PoolThread
+from .._private.cpython import get_running_loop
 from . import children
-from .guard import REFUSED, GuardedReactor, refuses
+from .guard import REFUSED, refuses
+from .lives import LivingReactor
 from .pool import make_real
 
 # Seconds that tasks get for their cleanup when a program's own reactor has stopped.
@@ -35,11 +38,18 @@ class _Unwatched(int):
 
 
 @refuses(REFUSED["reactor"])
-class BridgeReactor(GuardedReactor):
+class BridgeReactor(LivingReactor):
     """A guarded reactor that can start again on another loop, and that notifies its bridge when it ends."""
+
+    # As of every reactor of Twisted's, the module has install(): programs that start themselves anew call it by name.
+    __module__ = "bridge"
 
     # Called when the reactor stops or crashes, before anything that its shutdown may wait for.
     on_crash: Callable[[], object] | None = None
+    # Called, in any thread, when another loop wants this reactor. The owner parts the reactor from its loop if the
+    # reactor is idle. None if the owner keeps it in any case.
+    leave: Callable[[], object] | None = None
+    on_new_loop: ClassVar[Callable[[BridgeReactor], object]]  # binds an idle reactor to a new loop
     _writers: Any  # descriptors by writer; Twisted annotates it otherwise
     _from_threads: deque[tuple[Callable[..., Any], tuple[object, ...], dict[str, object]]]
 
@@ -52,9 +62,26 @@ class BridgeReactor(GuardedReactor):
             self._asyncioEventloop.stop()
 
     def run(self, installSignalHandlers: bool = True) -> None:
-        """Run the loop in this thread until the reactor is stopped. For a program that has called install()."""
+        """Run the loop in this thread until the reactor is stopped or crashes. The loop stays open.
+
+        After stop() the tasks that are left are cancelled and clean up. After crash() they go on in the next run.
+
+        If another owner has closed the loop, a new one is made.
+
+        :raises ReactorAlreadyRunning: the reactor runs, or its loop does.
+        :raises ReactorNotRestartable: the reactor was stopped before.
+        """
+        if self._started:
+            raise ReactorAlreadyRunning
+        if self._asyncioEventloop.is_closed():
+            if self.leave is not None:
+                self.leave()
+            if self.owner is None:
+                self.on_new_loop()
         loop = self._asyncioEventloop
-        if self._started or loop.is_running():
+        if self._startedBefore:
+            raise ReactorNotRestartable
+        if loop.is_running():
             raise ReactorAlreadyRunning
         errors: list[BaseException] = []
 
@@ -67,15 +94,19 @@ class BridgeReactor(GuardedReactor):
                 loop.stop()
 
         loop.call_soon(start)
+        if isinstance(loop, BridgeLoop):
+            loop.run_first()  # startup comes before timers that are due already
         try:
             loop.run_forever()
         finally:
             self._justStopped = False
-            if not errors:
+            if not errors and not self._has_crashed():
                 _end_tasks(loop)
-            loop.close()  # stacks that are still blocked get BridgeClosed; this loop is never run again
         if errors:
             raise errors.pop()
+
+    def _has_crashed(self) -> bool:
+        return not self._started and not self._startedBefore
 
     def start_late(self) -> None:
         """Start the reactor on a loop that runs already. Called on the loop's thread."""
@@ -90,7 +121,14 @@ class BridgeReactor(GuardedReactor):
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._asyncioEventloop.call_soon_threadsafe(self._onTimer)
 
+    def _is_elsewhere(self) -> bool:
+        """Return whether this is a callback of a loop that the reactor has left."""
+        running = get_running_loop()
+        return running is not None and running is not self._asyncioEventloop
+
     def _onTimer(self, *more: Any, **options: Any) -> None:
+        if self._is_elsewhere():
+            return
         super()._onTimer(*more, **options)  # type: ignore[no-untyped-call]
         if self._scheduledAt is None:
             # The handle keeps the context of the code that set the timer, and so the call that the code ran in.
@@ -111,6 +149,8 @@ class BridgeReactor(GuardedReactor):
             self._asyncioEventloop.call_soon_threadsafe(self._take_from_thread)
 
     def _take_from_thread(self) -> None:
+        if self._is_elsewhere():  # take_from_threads() has posted this again, to the other loop
+            return
         self.callLater(0, self._call_from_thread)
 
     def _call_from_thread(self) -> None:
@@ -215,9 +255,11 @@ class BridgeReactor(GuardedReactor):
 
 def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
     """End the tasks of a loop that has stopped. Blocked stacks get BridgeClosed."""
+    blocked = False
     if isinstance(loop, SwitchingLoop):
+        blocked = bool(loop.waits)
         loop.end_waits(_closed)
-    if asyncio.all_tasks(loop):
+    if blocked or asyncio.all_tasks(loop):
         deadline = loop.time() + _CLEAN_UP
         run_to_end(loop, lambda: end_tasks(loop, deadline))
 

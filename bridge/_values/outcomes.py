@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from types import FrameType, TracebackType
+
+from .trio import explain
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -96,6 +99,8 @@ def trim(error: BaseException) -> None:
     is_group = issubclass(type(error), BaseExceptionGroup)
     if is_group or error.__context__ is not None or error.__cause__ is not None:
         _trim_related(error)
+    if "trio" in sys.modules:
+        explain(error)
 
 
 def _trim_related(error: BaseException) -> None:

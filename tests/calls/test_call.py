@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import deferLater
 
 from bridge import Bridge, BridgeClosed, configure
+from bridge._calls import unseen_fork
 from bridge._threads import lock_waiter, signals
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
@@ -406,6 +407,7 @@ def test_the_main_thread_looks_up_for_signals_that_met_it_as_it_fell_asleep(
 ) -> None:
     waits: list[tuple[bool, float | None]] = []
     monkeypatch.setattr(signals, "LOOK_UP", 0.01)
+    monkeypatch.setattr(unseen_fork, "A_WHILE", 0.01)
 
     class RecordingWaiter:
         def __init__(self) -> None:
@@ -454,8 +456,8 @@ def test_the_main_thread_looks_up_for_signals_that_met_it_as_it_fell_asleep(
         bridge.block_on(cleans_up(), timeout=0.02, strategy=Recording())
     assert looked_up()
     waits.clear()
-    assert in_a_thread(lambda: bridge.block_on(until_waited_for(1), strategy=Recording())) == "late"
-    assert waits == [(False, None)]
+    assert in_a_thread(lambda: bridge.block_on(until_waited_for(2), strategy=Recording())) == "late"
+    assert waits == [(False, 0.01), (False, None)]
 
 
 def test_the_main_thread_looks_up_for_signals_while_it_waits_for_a_future(

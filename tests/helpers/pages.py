@@ -1,0 +1,54 @@
+"""A loopback HTTP server in a thread, for clients that keep their connections."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Pages(ThreadingHTTPServer):
+    """Answers each request with its method and path. ``connections`` counts what clients have opened."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.connections = 0
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+
+    def get_request(self) -> tuple[object, object]:  # type: ignore[override]
+        """Accept a connection."""
+        self.connections += 1
+        return super().get_request()
+
+
+class _Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = f"{self.command} {self.path}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, *more: object) -> None:
+        pass
+
+
+@contextmanager
+def pages() -> Iterator[Pages]:
+    """Serve while the block runs."""
+    with Pages() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

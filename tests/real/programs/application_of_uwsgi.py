@@ -1,0 +1,33 @@
+"""A WSGI application that uWSGI loads before it forks: it has called in the parent already."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import treq
+
+from bridge import block_on
+
+URL = os.environ["PAGES"]
+
+
+async def page() -> str:
+    return await treq.text_content(await treq.get(URL + "a"))
+
+
+warm = block_on(asyncio.sleep(0, os.getpid()))
+assert block_on(page()) == "GET /a"
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+    """Answer with what two calls have returned."""
+    try:
+        slept = block_on(asyncio.sleep(0.05, "slept"), timeout=20)
+        said = f"{os.getpid() != warm} {slept} {block_on(page(), timeout=20)}"
+    except BaseException as error:
+        said = repr(error)
+    start_response("200 OK", [])
+    return [said.encode()]

@@ -1,0 +1,64 @@
+"""Workers of uWSGI, which it forks after the application has called: by default it calls no fork hooks there."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from pages import pages
+
+import bridge
+
+PROGRAM = Path(__file__).parent / "programs" / "application_of_uwsgi.py"
+
+
+def _has_uwsgi() -> bool:
+    try:
+        importlib.metadata.version("uwsgi")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+@pytest.mark.process
+@pytest.mark.any_python
+@pytest.mark.skipif(not _has_uwsgi(), reason="there are no wheels of uWSGI; it is built where Python's headers are")
+@pytest.mark.parametrize("options", [[], ["--py-call-osafterfork"], ["--enable-threads", "--threads", "4"]])
+def test_each_worker_starts_afresh(options: list[str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [
+        *(str(Path(sys.executable).parent / "uwsgi"), "--http-socket", f"127.0.0.1:{port}", "--master", "-p", "2"),
+        *("--wsgi-file", str(PROGRAM), "--need-app", "--die-on-term", "-H", sys.prefix, *options),
+    ]
+    said = tmp_path / "said"
+    with pages() as server, said.open("wb") as output:
+        environment = os.environ | {"PAGES": server.url, "PYTHONPATH": str(Path(bridge.__file__).parents[1])}
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            deadline = time.monotonic() + 40
+            answers = []
+            while len(answers) < 6:
+                try:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as response:
+                        answers.append(response.read().decode())
+                except urllib.error.URLError:  # it has not begun to listen
+                    assert process.poll() is None, said.read_text()
+                    assert time.monotonic() < deadline, said.read_text()
+                    time.sleep(0.05)
+            assert answers == ["True slept GET /a"] * 6, said.read_text()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(15) == 0, said.read_text()
+        finally:
+            process.kill()
+            process.wait()
+    assert "Traceback" not in said.read_text(), said.read_text()

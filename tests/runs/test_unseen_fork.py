@@ -1,0 +1,105 @@
+"""A child process whose fork has called no fork hooks, as of a server that is written in C."""
+
+from __future__ import annotations
+
+import pytest
+from isolated import isolated
+
+FORKS = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")
+
+
+@pytest.mark.parametrize("strategy", ["lock", "event", "queue", "greenlet"])
+@pytest.mark.parametrize("first", ["block_on", "submit", "a Deferred"])
+@isolated(options=FORKS, forks=True)
+def test_its_calls_start_afresh(strategy: str, first: str) -> None:
+    import asyncio
+    import ctypes
+    import os
+    import threading
+    import traceback
+
+    from twisted.internet.task import deferLater
+
+    import bridge
+
+    bridge.configure(strategy=strategy)
+    hooks: list[int] = []
+    os.register_at_fork(after_in_child=lambda: hooks.append(1))
+
+    async def deferred() -> str:
+        from twisted.internet import reactor
+
+        return await deferLater(reactor, 0.05, lambda: "value")
+
+    def calls() -> None:
+        if first == "submit":
+            assert bridge.submit(asyncio.sleep(0.05, "value")).result(10) == "value"
+        elif first == "a Deferred":
+            assert bridge.block_on(deferred(), timeout=10) == "value"
+        assert bridge.block_on(asyncio.sleep(0.05, "value"), timeout=10) == "value"
+        assert bridge.block_on(asyncio.sleep(0, "value")) == "value"
+
+    def in_several_threads() -> None:
+        failed: list[BaseException] = []
+
+        def call() -> None:
+            try:
+                calls()
+            except BaseException as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=call) for _ in range(4)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(20)
+            assert not each.is_alive()
+        assert not failed, failed
+
+    calls()
+    for work in (calls, in_several_threads):
+        child = ctypes.PyDLL(None).fork()
+        if child == 0:
+            status = 1
+            try:
+                work()
+                assert not hooks
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        calls()
+
+
+@isolated(options=FORKS, forks=True)
+def test_a_bridge_that_is_attached_to_the_parents_loop_says_so() -> None:
+    import asyncio
+    import ctypes
+    import os
+    import threading
+
+    import pytest
+
+    import bridge
+
+    loop = bridge.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    attached = bridge.Bridge.attach(loop)
+    assert attached.block_on(asyncio.sleep(0.001, "value")) == "value"
+    child = ctypes.PyDLL(None).fork()
+    if child == 0:
+        status = 1
+        try:
+            with pytest.raises(bridge.BridgeClosed, match="forked"):
+                attached.block_on(asyncio.sleep(0.05, "value"))
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert attached.block_on(asyncio.sleep(0.001, "value")) == "value"
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
