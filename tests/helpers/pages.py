@@ -23,6 +23,9 @@ class Pages(ThreadingHTTPServer):
         self.connections += 1
         return super().get_request()
 
+    def handle_error(self, *more: object) -> None:
+        """Do nothing: clients may leave as they like."""
+
 
 class _Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
