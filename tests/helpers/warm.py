@@ -25,15 +25,16 @@ from typing import Any
 
 # What Twisted's reactor, anyio and bridge import. Not concurrent.futures.thread, whose place among what is called at
 # exit is that of its import.
-_IMPORTED = """
-    ast asyncio asyncio.base_events concurrent.futures contextvars copy ctypes difflib email.message email.parser fnmatch
-    html http.client http.cookiejar inspect ipaddress logging pathlib pickle pty random shutil socket ssl string tempfile
-    textwrap traceback tty urllib.request uuid
-    attr attrs attrs.validators constantly greenlet idna incremental sniffio typing_extensions
-    zope.interface zope.interface.adapter zope.interface.declarations zope.interface.verify
-    OpenSSL.SSL OpenSSL.crypto cryptography.x509 cryptography.hazmat.decrepit.ciphers.algorithms
-    cryptography.hazmat.primitives.serialization.ssh
-""".split()
+_IMPORTED = [
+    *("ast", "asyncio", "asyncio.base_events", "concurrent.futures", "contextvars", "copy", "ctypes", "difflib"),
+    *("email.message", "email.parser", "fnmatch", "html", "http.client", "http.cookiejar", "inspect", "ipaddress"),
+    *("logging", "pathlib", "pickle", "pty", "random", "shutil", "socket", "ssl", "string", "tempfile", "textwrap"),
+    *("traceback", "tty", "urllib.request", "uuid"),
+    *("attr", "attrs", "attrs.validators", "constantly", "greenlet", "idna", "incremental", "sniffio"),
+    *("typing_extensions", "zope.interface", "zope.interface.adapter", "zope.interface.declarations"),
+    *("zope.interface.verify", "OpenSSL.SSL", "OpenSSL.crypto", "cryptography.x509"),
+    *("cryptography.hazmat.decrepit.ciphers.algorithms", "cryptography.hazmat.primitives.serialization.ssh"),
+]
 
 _servers: dict[tuple[str, ...], _Server] = {}
 _OWNER = os.getpid()
