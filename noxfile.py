@@ -32,12 +32,17 @@ SHELL_TESTS = [str(TESTS / each) for each in ("ext/shell", "cli/test_shell_comma
 BENCH_TESTS = [str(TESTS / "cli" / "bench")]
 REAL_TESTS = str(TESTS / "real")
 PRIVATE_TESTS = str(TESTS / "private")
-# The tests of these that start processes are about Twisted, anyio and greenlet: how they are imported, which names of
-# theirs there are, a reactor of the program's own. Those of the others are about CPython's processes, signals, forks
-# and exits, or about our programs and pages, to which an older version of the three is the same as the newest.
+# What tests_lowest runs, with the lowest versions of Twisted, anyio and greenlet: the tests of the rooms that use names
+# of theirs. The other rooms reach them through these.
 LOWEST_TESTS = [
+    *(str(TESTS / each) for each in ("api", "calls", "loop", "private", "runs", "strategies", "twisted", "values")),
+    *(str(TESTS / each) for each in ("watch", "project/test_names.py")),
+]
+# And of the tests that start processes those about an import of the three, their names and a reactor of the program's.
+# The others are about CPython's processes, signals, forks and exits, to which a lower version of the three is the same.
+LOWEST_PROCESSES = [
     PRIVATE_TESTS,
-    *(str(TESTS / each) for each in ("twisted", "api", "loop", "runs/test_attached.py", "runs/test_program.py")),
+    *(str(TESTS / each) for each in ("api", "loop", "twisted", "runs/test_attached.py", "runs/test_program.py")),
 ]
 SUPPORTED = nox.project.python_versions(PYPROJECT)
 
@@ -57,7 +62,7 @@ OLDEST = FOUND[0] if FOUND else None
 # Tests that are marked any_python run on these only: with more Pythons between them they would find nothing more.
 # They are about other software: PyQt6, GTK, IPython with a GUI, twistd, gunicorn, what the benchmarks compare with.
 # The rest is about the project's own programs and pages: the command line, both demos, the examples of README.md and
-# docs/, pytest's settings, and chaos, which runs for itself on each Python.
+# docs/, pytest's settings, and parts of chaos, all of which runs on each Python.
 ENDS = {*FOUND[:1], *FOUND[-1:]}
 # The types are checked as these see them, found or not: each branch on a version in bridge/ is taken by one of them.
 TYPED = [SUPPORTED[0], SUPPORTED[-1]]
@@ -114,9 +119,8 @@ def _leave_checkout(session: nox.Session) -> None:
 
 
 def _without(*ignored: str) -> list[str]:
-    """Return arguments for all tests but some, and but those for which other sessions have what they need."""
-    ignored = (*GUI_TESTS, *SHELL_TESTS, *BENCH_TESTS, REAL_TESTS, *ignored)
-    return [*(f"--ignore={path}" for path in ignored), str(TESTS)]
+    """Return options that ignore some tests, and those for which other sessions have what they need."""
+    return [f"--ignore={path}" for path in (*GUI_TESTS, *SHELL_TESTS, *BENCH_TESTS, REAL_TESTS, *ignored)]
 
 
 def _test_in(
@@ -163,7 +167,7 @@ def check(session: nox.Session) -> None:
                 began = time.monotonic()
                 status = subprocess.run(
                     [sys.executable, "-m", "nox", f"--noxfile={__file__}", f"--session={name}", *step],
-                    env={CHAOS_SECONDS: "20"} | os.environ | {BUILT: "1"},
+                    env=os.environ | {BUILT: "1"},
                     stdin=subprocess.DEVNULL,
                     stdout=printed,
                     stderr=subprocess.STDOUT,
@@ -227,21 +231,22 @@ def tests(session: nox.Session) -> None:
     """Test the wheel on every supported Python that is here. Arguments go to pytest."""
     # On the oldest Python tests_lowest takes the private names away, with the lowest versions of the libraries.
     ignored = [PRIVATE_TESTS] if session.python == OLDEST else []
-    _test_in(session, *_group("test"), paths=_without(*ignored))
-    if BUILT in os.environ:
-        _chaos(session)
+    _test_in(session, *_group("test"), paths=[*_without(*ignored), str(TESTS)])
+    if not session.posargs:
+        _chaos(session, 20)
 
 
 @nox.session(python=OLDEST, requires=["build"])
 def tests_lowest(session: nox.Session) -> None:
     """Test the wheel with the lowest versions that its metadata admits. Arguments go to pytest.
 
-    The fast half of all tests, and of the others those of LOWEST_TESTS.
+    The fast half of LOWEST_TESTS, and of the other half LOWEST_PROCESSES.
     """
     pins = map(_lowest, PYPROJECT["project"]["dependencies"])
-    _test_in(session, *pins, *_group("test"), paths=_without(), marked="not process")
+    ignored = _without(str(TESTS / "runs" / "test_uvloop.py"))
+    _test_in(session, *pins, *_group("test"), paths=[*ignored, *LOWEST_TESTS], marked="not process")
     if not session.posargs:
-        _pytest(session, LOWEST_TESTS, "process")
+        _pytest(session, LOWEST_PROCESSES, "process")
 
 
 @nox.session(python=TESTED, requires=["build"])
@@ -294,15 +299,14 @@ def gui(session: nox.Session) -> None:
 
 @nox.session(python=TESTED, requires=["build"])
 def chaos(session: nox.Session) -> None:
-    """Run helpers/chaos.py on the wheel for 60 seconds, or BRIDGE_CHAOS_SECONDS. Arguments go to it."""
+    """Run helpers/chaos.py on the wheel for 60 seconds, or BRIDGE_CHAOS_SECONDS; tests has 20. Arguments go to it."""
     _install_wheel(session, "psutil")
     _leave_checkout(session)
-    _chaos(session)
+    _chaos(session, 60)
 
 
-def _chaos(session: nox.Session) -> None:
-    """Run it, for 20 seconds where check runs it, at the end of a session "tests"."""
-    seconds = f"--seconds={os.environ.get(CHAOS_SECONDS, '60')}"
+def _chaos(session: nox.Session, normally: int) -> None:
+    seconds = f"--seconds={os.environ.get(CHAOS_SECONDS, normally)}"
     session.run("python", "-P", str(TESTS / "helpers" / "chaos.py"), seconds, *session.posargs)
 
 
