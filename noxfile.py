@@ -32,6 +32,18 @@ SHELL_TESTS = [str(TESTS / each) for each in ("ext/shell", "cli/test_shell_comma
 BENCH_TESTS = [str(TESTS / "cli" / "bench")]
 REAL_TESTS = str(TESTS / "real")
 PRIVATE_TESTS = str(TESTS / "private")
+# What tests_lowest runs, with the lowest versions of Twisted, anyio and greenlet: the tests of the rooms that use names
+# of theirs. The other rooms reach them through these.
+LOWEST_TESTS = [
+    *(str(TESTS / each) for each in ("api", "calls", "loop", "private", "runs", "strategies", "twisted", "values")),
+    *(str(TESTS / each) for each in ("watch", "project/test_names.py")),
+]
+# And of the tests that start processes those about an import of the three, their names and a reactor of the program's.
+# The others are about CPython's processes, signals, forks and exits, to which a lower version of the three is the same.
+LOWEST_PROCESSES = [
+    PRIVATE_TESTS,
+    *(str(TESTS / each) for each in ("api", "loop", "twisted", "runs/test_attached.py", "runs/test_program.py")),
+]
 SUPPORTED = nox.project.python_versions(PYPROJECT)
 
 
@@ -50,21 +62,23 @@ OLDEST = FOUND[0] if FOUND else None
 # Tests that are marked any_python run on these only: with more Pythons between them they would find nothing more.
 # They are about other software: PyQt6, GTK, IPython with a GUI, twistd, gunicorn, what the benchmarks compare with.
 # The rest is about the project's own programs and pages: the command line, both demos, the examples of README.md and
-# docs/, pytest's settings, and chaos, which has a session of its own on each Python.
+# docs/, pytest's settings, and parts of chaos, all of which runs on each Python.
 ENDS = {*FOUND[:1], *FOUND[-1:]}
+# The types are checked as these see them, found or not: each branch on a version in bridge/ is taken by one of them.
+TYPED = [SUPPORTED[0], SUPPORTED[-1]]
 # What the session check runs: with as many processes that run tests as there are cores, one for a session, while one
 # more session installs what it needs, or runs no tests. The longest begin first.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 SIDE_BY_SIDE = [
     "tests_lowest",
-    *(f"{name}-{version}" for name in ("tests", "tests_bench", "gui", "shell", "chaos", "real") for version in FOUND),
-    "types",
+    *(f"{name}-{version}" for name in ("tests", "gui", "real") for version in FOUND),
     "shell_lowest",
+    "types",
     "lint",
 ]
 NO_TESTS = {"types", "lint"}
 # These measure, so they have the machine for themselves. The same sessions have made their environments before.
-ALONE = [f"tests_bench-{version}" for version in FOUND]
+ALONE = [f"real-{version}" for version in FOUND]
 MEASURES = ["--", "-mmeasures", "tests/cli/bench/test_benchmarks.py"]
 # Set for the sessions that check runs, which finds the wheel built.
 BUILT = "BRIDGE_WHEEL_IS_BUILT"
@@ -104,10 +118,9 @@ def _leave_checkout(session: nox.Session) -> None:
     session.chdir(folder)
 
 
-def _test(session: nox.Session, *pins: str, ignored: list[str]) -> None:
-    # Other sessions run these, and have what they need.
-    options = [f"--ignore={path}" for path in [*GUI_TESTS, *SHELL_TESTS, REAL_TESTS, *ignored]]
-    _test_in(session, *pins, *_group("test"), paths=[*options, str(TESTS)])
+def _without(*ignored: str) -> list[str]:
+    """Return options that ignore some tests, and those for which other sessions have what they need."""
+    return [f"--ignore={path}" for path in (*GUI_TESTS, *SHELL_TESTS, *BENCH_TESTS, REAL_TESTS, *ignored)]
 
 
 def _test_in(
@@ -116,6 +129,11 @@ def _test_in(
     if not FOUND:
         session.error(f"none of Python {', '.join(SUPPORTED)} was found on this machine")
     _install_wheel(session, *requirements)
+    _leave_checkout(session)
+    _pytest(session, paths, marked, workers)
+
+
+def _pytest(session: nox.Session, paths: list[str], marked: str = "", workers: int = CORES) -> None:
     # A path that is given is one in the checkout, which pytest does not start in.
     given = [str(ROOT / each) if each.startswith("tests/") else each for each in session.posargs]
     if given != session.posargs:
@@ -126,7 +144,6 @@ def _test_in(
     options = [f"-n{1 if BUILT in os.environ else workers}", "--max-worker-restart=20"]
     if marked:
         options.append(f"-m{marked}")
-    _leave_checkout(session)
     config = f"--config-file={ROOT / 'pyproject.toml'}"
     session.run("pytest", config, *options, *given, *paths, env={"BRIDGE_TEST_WHEEL": "1"})
 
@@ -150,7 +167,7 @@ def check(session: nox.Session) -> None:
                 began = time.monotonic()
                 status = subprocess.run(
                     [sys.executable, "-m", "nox", f"--noxfile={__file__}", f"--session={name}", *step],
-                    env={CHAOS_SECONDS: "20"} | os.environ | {BUILT: "1"},
+                    env=os.environ | {BUILT: "1"},
                     stdin=subprocess.DEVNULL,
                     stdout=printed,
                     stderr=subprocess.STDOUT,
@@ -192,9 +209,9 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types, as each supported Python sees them."""
+    """Check the types, as the oldest and the newest supported Python see them."""
     session.install(*PYPROJECT["project"]["dependencies"], *_group("types"))
-    for version in SUPPORTED:
+    for version in TYPED:
         session.run("mypy", f"--python-version={version}")
         session.run("pyright", f"--pythonversion={version}")
 
@@ -213,42 +230,55 @@ def build(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test the wheel on every supported Python that is here. Arguments go to pytest."""
     # On the oldest Python tests_lowest takes the private names away, with the lowest versions of the libraries.
-    _test(session, ignored=[*BENCH_TESTS, *([PRIVATE_TESTS] if session.python == OLDEST else [])])
-
-
-@nox.session(python=TESTED, requires=["build"])
-def tests_bench(session: nox.Session) -> None:
-    """Test the benchmarks with every library that they compare with, and the ratios. Arguments go to pytest."""
-    marked = "not measures" if BUILT in os.environ else ""  # check runs the others alone
-    _test_in(session, *_group("test"), *_group("bench"), paths=BENCH_TESTS, marked=marked, workers=1)
+    ignored = [PRIVATE_TESTS] if session.python == OLDEST else []
+    _test_in(session, *_group("test"), paths=[*_without(*ignored), str(TESTS)])
+    if not session.posargs:
+        _chaos(session, 20)
 
 
 @nox.session(python=OLDEST, requires=["build"])
 def tests_lowest(session: nox.Session) -> None:
-    """Test the wheel with the lowest versions that its metadata admits. Arguments go to pytest."""
+    """Test the wheel with the lowest versions that its metadata admits. Arguments go to pytest.
+
+    The fast half of LOWEST_TESTS, and of the other half LOWEST_PROCESSES.
+    """
     pins = map(_lowest, PYPROJECT["project"]["dependencies"])
-    _test(session, *pins, ignored=[])
+    ignored = _without(str(TESTS / "runs" / "test_uvloop.py"))
+    _test_in(session, *pins, *_group("test"), paths=[*ignored, *LOWEST_TESTS], marked="not process")
+    if not session.posargs:
+        _pytest(session, LOWEST_PROCESSES, "process")
 
 
 @nox.session(python=TESTED, requires=["build"])
 def real(session: nox.Session) -> None:
-    """Test beside the software that users have: SQLAlchemy, asyncpg, Django, trial, uWSGI. Arguments go to pytest."""
-    _test_in(session, *_group("real"), paths=[REAL_TESTS])
+    """Test beside the software that users have, and the benchmarks with what they compare with. Arguments go to pytest.
 
-
-@nox.session(python=TESTED, requires=["build"])
-def shell(session: nox.Session) -> None:
-    """Test the shells with the newest IPython and ipykernel. Arguments go to pytest."""
-    _test_in(session, *_group("shell"), paths=SHELL_TESTS)
+    Such as Django, trial and uWSGI, and crochet and asgiref.
+    """
+    _build_uwsgi(session)
+    marked = "not measures" if BUILT in os.environ else ""  # check runs the others alone
+    groups = [*_group("test"), *_group("real"), *_group("bench")]
+    _test_in(session, *groups, paths=[REAL_TESTS, *BENCH_TESTS], marked=marked, workers=1)
 
 
 @nox.session(python=OLDEST, requires=["build"])
 def shell_lowest(session: nox.Session) -> None:
-    """Test the shells, and GUIs in them, with the oldest IPython and ipykernel that they work with, as above."""
-    requirements = [*_group("shell"), *_group("gui")]
-    lowest = {_lowest(each) for each in requirements if each.startswith(("ipython", "ipykernel"))}
+    """Test the shells, and GUIs in them, with the oldest IPython and ipykernel that they work with, as above.
+
+    PySide6 stands for both bindings of Qt, which are one to IPython.
+    """
+    requirements = [*_group("shell"), *(each for each in _group("gui") if each.startswith("pyside6"))]
+    lowest = {_lowest(each) for each in _group("shell") if each.startswith(("ipython", "ipykernel"))}
     paths = [*SHELL_TESTS, str(TESTS / "strategies" / "gui" / "test_prompt.py")]
     _test_in(session, *sorted(lowest), *requirements, paths=paths)
+
+
+def _build_uwsgi(session: nox.Session) -> None:
+    """Build uWSGI, of which there are no wheels; where that fails, its tests skip."""
+    try:
+        session.install(*_group("uwsgi"))
+    except nox.command.CommandFailed:
+        session.warn("no uWSGI: it needs gcc and Python's headers, apt-get install gcc libc6-dev python3-dev")
 
 
 def _build_pygobject(session: nox.Session) -> None:
@@ -271,17 +301,21 @@ def _build_pygobject(session: nox.Session) -> None:
 
 @nox.session(python=TESTED, requires=["build"])
 def gui(session: nox.Session) -> None:
-    """Test what there is for GUIs, in the newest IPython too, and for gevent. Arguments go to pytest."""
+    """Test the shells with the newest IPython and ipykernel, GUIs, in them too, and gevent. Arguments go to pytest."""
     _build_pygobject(session)
-    _test_in(session, *_group("gui"), paths=GUI_TESTS)
+    _test_in(session, *_group("shell"), *_group("gui"), paths=[*SHELL_TESTS, *GUI_TESTS])
 
 
 @nox.session(python=TESTED, requires=["build"])
 def chaos(session: nox.Session) -> None:
-    """Run helpers/chaos.py on the wheel for 60 seconds, or BRIDGE_CHAOS_SECONDS (check: 20). Arguments go to it."""
+    """Run helpers/chaos.py on the wheel for 60 seconds, or BRIDGE_CHAOS_SECONDS; tests has 20. Arguments go to it."""
     _install_wheel(session, "psutil")
     _leave_checkout(session)
-    seconds = f"--seconds={os.environ.get(CHAOS_SECONDS, '60')}"
+    _chaos(session, 60)
+
+
+def _chaos(session: nox.Session, normally: int) -> None:
+    seconds = f"--seconds={os.environ.get(CHAOS_SECONDS, normally)}"
     session.run("python", "-P", str(TESTS / "helpers" / "chaos.py"), seconds, *session.posargs)
 
 

@@ -96,8 +96,7 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
                     raise cannot_switch(loop, f"block_on({describe(x)})")
             case _:
                 bridge = bridge or bridges.of(here, kind in MAY_BE_DEFERRED)
-        runs = bridge.runs
-        run = runs.last
+        run = (runs := bridge.runs).last
         if run is None or run.refuses or not run.has_served or runs.is_attached:
             run = runs.current()  # in all other cases that would return the same
         if get_ident() == run.ident:

@@ -33,6 +33,9 @@ import bridge
 
 # The children import the package that is being tested here, and this module.
 _PATH = os.pathsep.join(str(Path(file).resolve().parent) for file in (Path(bridge.__file__).parent, __file__))
+_FORKS = ("-W", "ignore:This process:DeprecationWarning")
+# With other options a process that forks others would be started for few tests.
+_SHARED = {("-P", "-W", "error"), ("-P", "-W", "error", *_FORKS)}
 
 
 def isolated(
@@ -44,6 +47,7 @@ def isolated(
     timeout: float = 40.0,
     options: tuple[str, ...] = ("-W", "error"),
     forks: bool = False,
+    fresh: bool = False,
 ) -> Any:
     """Make a test run in a process of its own.
 
@@ -54,6 +58,8 @@ def isolated(
     :param options: of the Python interpreter.
     :param forks: whether the test forks. A watchdog of faulthandler's keeps a forked child from exiting, so that there
         an alarm takes its place, which a child does not inherit.
+    :param fresh: whether the process is to have imported nothing. Else it has asyncio, and what Twisted and anyio
+        import, though not these: it is forked by :mod:`warm`.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -62,14 +68,7 @@ def isolated(
             lines, first = inspect.getsourcelines(function)
             place = f"{function.__code__.co_filename!r}, {function.__name__!r}, {first}, {first + len(lines)}"
             call = f"{place}, {arguments!r}, {timeout!r}, {forks!r}"
-            ended = subprocess.run(
-                [sys.executable, "-P", *options, "-c", f"import isolated; isolated.child({call})"],
-                env=os.environ | {"PYTHONPATH": _PATH},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=timeout + 10,  # should the child's own watchdog be stuck
-            )
+            ended = _run(f"import isolated; isolated.child({call})", ("-P", *options), timeout + 10, fresh)
             shown = f"status {ended.returncode}\n--- stdout:\n{ended.stdout}\n--- stderr:\n{ended.stderr}"
             assert ended.returncode == status, shown
             assert re.fullmatch(stdout, ended.stdout.strip(), re.DOTALL), shown
@@ -80,6 +79,23 @@ def isolated(
         return pytest.mark.process(run)
 
     return decorate if test is None else decorate(test)
+
+
+def _run(code: str, options: tuple[str, ...], timeout: float, fresh: bool) -> subprocess.CompletedProcess[str]:
+    """Run code in a process, with a limit for the case that its own watchdog is stuck."""
+    import warm  # not in the child
+
+    environment = os.environ | {"PYTHONPATH": _PATH}
+    if not fresh and options in _SHARED:
+        return warm.run(code, options=options, path=_PATH, timeout=timeout, env=environment)
+    return subprocess.run(
+        [sys.executable, *options, "-c", code],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
 
 
 def child(

@@ -18,6 +18,7 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -136,6 +137,11 @@ def is_of_c(row: Any) -> bool:
     return of_tasks or row.owner.startswith(("_thread", "_signal", "asyncio:")) or row.name.startswith("__")
 
 
+def is_imported_already(row: Any) -> bool:
+    """Return whether much of what :mod:`warm` has imported refers to the module, which cannot be imported anew."""
+    return bool(row.owner.startswith("threading"))
+
+
 def changes_of(rows: Any) -> tuple[str, ...]:
     """Return the changes that can be made to a name: parameters only where a function and its calls are in Python."""
     row = max(rows, key=lambda each: each.passed)
@@ -161,7 +167,7 @@ def forget(*packages: str) -> None:
         del sys.modules[name]
 
 
-def main(library: str, owner: str, name: str, changes: list[str]) -> int:
+def main(library: str, owner: str, name: str, changes: Iterable[str]) -> int:
     """Fork a process for each change; return how many failed."""
     rows = [each for each in rows_of(library) if (each.owner, each.name) == (owner, name)]
     failed = 0
@@ -186,7 +192,7 @@ def tomorrow(rows: list[Any], change: str) -> None:
     # Twisted goes without TLS, whose libraries are a third of what is imported.
     sys.modules["OpenSSL"] = sys.modules["_cffi_backend"] = None  # type: ignore[assignment]
     if not is_of_c(row):
-        forget(*packages_of(row.owner.partition(":")[0]))
+        forget("asyncio", *packages_of(row.owner.partition(":")[0]))  # asyncio refers to its own names and to others'
         sys.meta_path.insert(0, Finder(row.owner, row.name, change))
     if change == "demo":
         from bridge._cli import demo

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import http.server
 import re
-import subprocess
-import sys
 import textwrap
 import threading
 
 import pytest
-from paths import ENVIRONMENT, ROOT, TESTS
+import warm
+from paths import PACKAGES, ROOT, TESTS
 
 
 def blocks(language):
@@ -57,15 +56,11 @@ def url():
 @pytest.mark.parametrize("code", list(blocks("python")))
 def test_example_runs_and_prints_what_it_says(code, url, tmp_path):
     program = tmp_path / "example.py"
-    program.write_text(f"url = {url!r}\n{code}")
-    process = subprocess.run(
-        [sys.executable, "-W", "error", str(program)],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    text = f"url = {url!r}\n{code}"
+    program.write_text(text)  # for tracebacks, and for inspect
+    file = str(program)
+    run = f"__import__('sys').argv[:] = [__file__ := {file!r}]; exec(compile({text!r}, {file!r}, 'exec'))"
+    process = warm.run(run, options=("-P", "-W", "error"), path=PACKAGES, timeout=30)
     assert process.returncode == 0, process.stderr
     assert process.stderr == ""
     assert process.stdout.splitlines() == promised(code)

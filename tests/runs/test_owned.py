@@ -92,7 +92,7 @@ def waiting(begun: threading.Semaphore) -> list[Callable[[], Any]]:
 # --- the start
 
 
-@isolated
+@isolated(fresh=True)
 def test_an_import_starts_and_imports_nothing() -> None:
     import sys
     import threading

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import re
@@ -16,6 +17,8 @@ from paths import ROOT, TESTS
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("gevent") is None, reason="needs gevent, which 'nox -s gui' installs"
 )
+
+isolated = functools.partial(isolated, fresh=True)  # what gevent patches has not been imported before
 
 orders = pytest.mark.parametrize("order", ["patched first", "imported first"])
 

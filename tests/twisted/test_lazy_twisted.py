@@ -21,7 +21,7 @@ _ROOT = str(Path(bridge.__file__).resolve().parent.parent)
 # --- processes that need none
 
 
-@isolated
+@isolated(fresh=True)
 def test_calls_and_the_end_import_no_twisted_and_no_anyio() -> None:
     import asyncio
     import atexit

@@ -1,6 +1,6 @@
 """One list of cells, run in a terminal and in a kernel, with the extension loaded in the user's way.
 
-The versions of IPython and ipykernel are those that are installed: the nox sessions ``shell`` and ``shell_lowest`` have
+The versions of IPython and ipykernel are those that are installed: the nox sessions ``gui`` and ``shell_lowest`` have
 the newest and the oldest.
 """
 
