@@ -68,7 +68,7 @@ def has_async(x: Any) -> bool:
     if _class_has_async(class_of(x)) or _has_dynamic_attributes(class_of(x)):
         return True
     members = getattr(x, "__dict__", {}).values()
-    return any(_is_async_function(member) or _class_has_async(class_of(member)) for member in list(members))
+    return any(is_async_function(member) or _class_has_async(class_of(member)) for member in list(members))
 
 
 def _has_dynamic_attributes(cls: type) -> bool:
@@ -77,7 +77,7 @@ def _has_dynamic_attributes(cls: type) -> bool:
 
 
 def _is_async_member(value: Any) -> bool:
-    return _class_has_async(value) if isinstance(value, type) else _is_async_function(value)
+    return _class_has_async(value) if isinstance(value, type) else is_async_function(value)
 
 
 def _class_has_async(cls: type) -> bool:
@@ -95,10 +95,11 @@ def _base_has_async(cls: type) -> bool:
     members = vars(cls)
     if any(name in members for name in _PROTOCOLS):
         return True
-    return any(_is_async_function(value) for value in list(members.values()))
+    return any(is_async_function(value) for value in list(members.values()))
 
 
-def _is_async_function(function: Any, depth: int = _DEPTH) -> bool:
+def is_async_function(function: Any, depth: int = _DEPTH) -> bool:
+    """Return whether a function is async, by its kind, its annotation, or the libraries that its code uses."""
     for each in _unwrapped(function):
         if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
             return True
@@ -110,7 +111,7 @@ def _is_async_function(function: Any, depth: int = _DEPTH) -> bool:
         for used in _used_by(each):
             if (used.partition(".")[0] if isinstance(used, str) else top_level(used)) in _LIBRARIES:
                 return True
-            if depth and isinstance(used, FunctionType) and _is_async_function(used, depth - 1):
+            if depth and isinstance(used, FunctionType) and is_async_function(used, depth - 1):
                 return True
     return False
 
