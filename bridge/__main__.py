@@ -154,14 +154,23 @@ def _twin_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--bridge", metavar="module:name", help="the library's own bridge, instead of the default one")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the file has drifted")
+    parser.add_argument(
+        "--line-length", type=_count, default=88, metavar="N", help="where to break lines (default: %(default)s)"
+    )
 
 
 def _run_twin(arguments: argparse.Namespace) -> int:
     from ._cli.twin import command
 
-    return command.main(
-        arguments.names, arguments.output, arguments.name, arguments.check, __version__, arguments.bridge
+    asked = command.Asked(
+        arguments.names,
+        arguments.output,
+        arguments.name,
+        arguments.check,
+        arguments.bridge,
+        arguments.line_length,
     )
+    return command.main(asked, __version__)
 
 
 COMMANDS = {

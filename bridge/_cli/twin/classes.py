@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from typing import Any, Generic
 
-from . import layout
 from .functions import Functions
 from .members import Member, bases, members, own_context
 from .names import Names
@@ -33,12 +32,11 @@ class Classes:
         original = original_name(cls, names)
         node = module_of(cls.__module__).classes.get(cls.__qualname__)
         head, arguments = self._head(cls, node, context)
-        documented = layout.docstring(4, _own_doc(cls))
-        ignore = "  # pyright: ignore[reportIncompatibleVariableOverride]" if inherited else ""
+        documented = self._functions.layout.docstring(4, _own_doc(cls))
         if arguments and self._types.twins.is_over_twins(cls):  # whose own bounds are of other classes than the twin's
             anything = self._types.names.of("typing", "Any")
             arguments = f"[{', '.join([anything] * (arguments.count(',') + 1))}]"
-        parts = [[f"    _async: {original}{arguments}{ignore}"]]
+        parts = [[f"    _async: {original}{arguments}"]]
         found = list(members(cls, context, types, inherited))
         initializer = next((each for each in found if each.name == "__init__" and each.kind == "method"), None)
         attributes = [each for each in found if each.kind in ("attribute", "constant")]
@@ -77,7 +75,10 @@ class Classes:
             base, at = todo.pop(0)
             if base in self._twins:
                 given = [at.variables[id(each)] for each in getattr(base, "__parameters__", ())]
-                texts = [self._types.convert(each.node, each.context).text for each in given]
+                typed = [self._types.convert(each.node, each.context) for each in given]
+                texts = [each.text for each in typed]
+                if any(each.convert is not None for each in typed):
+                    self._types.twins.note_over_twins(base)
                 written.append(self._twins[base] + (f"[{', '.join(texts)}]" if texts else ""))
                 covered |= {id(each) for each in getattr(cls, "__parameters__", ())} if texts else set()
             elif any(each in self._twins for each in base.__mro__):
@@ -131,7 +132,7 @@ class Classes:
             text, code = typed.text, f"self._async.{name}"
             code = typed.convert(code) if typed.convert is not None else code
             given, value = self._functions.setting(member, context, typed)
-        lines += [f"    @{builtin}", f"    def {name}(self) -> {text}:", *layout.statement(8, f"return {code}")]
+        lines += [f"    @{builtin}", f"    def {name}(self) -> {text}:", *self._functions.layout.statement(8, f"return {code}")]
         if member.settable and not _is_frozen(member):
             lines += ["", f"    @{name}.setter", f"    def {name}(self, value: {given}) -> None:"]
             lines += [f"        self._async.{name} = {value}"]

@@ -7,49 +7,63 @@ import difflib
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import module
+from .layout import Layout
 from .plan import Plan
 from .source import TwinError
 
 BAD_INPUT = 2
 
 
-def main(names: Sequence[str], output: str | None, renamed: Sequence[str], check: bool, version: str, bridge: str | None) -> int:
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for."""
+
+    names: Sequence[str]
+    output: str | None = None
+    renamed: Sequence[str] = ()
+    check: bool = False
+    bridge: str | None = None
+    line_length: int = 88
+
+
+def main(asked: Asked, version: str) -> int:
     """Write the twin of what is named, or check the file, and return the exit status.
 
     The status is 1 where a file that is checked has drifted, and 2 where nothing can be written.
     """
     try:
-        if check and output is None:
+        if asked.check and asked.output is None:
             raise TwinError("--check needs the file that it is to check: -o client.py")
-        text = _text(names, output, renamed, version, bridge)
-        if check:
-            assert output is not None
-            return _check(Path(output), text)
-        if output is None:
+        text = _text(asked, version)
+        if asked.output is None:
             sys.stdout.write(text)
+        elif asked.check:
+            return _check(Path(asked.output), text)
         else:
-            Path(output).write_text(text, encoding="utf-8")
+            Path(asked.output).write_text(text, encoding="utf-8")
     except TwinError as error:
         print(f"python -m bridge twin: {error}", file=sys.stderr)
         return BAD_INPUT
     except OSError as error:
-        print(f"python -m bridge twin: cannot write {output}: {error.strerror}", file=sys.stderr)
+        print(f"python -m bridge twin: cannot write {asked.output}: {error.strerror}", file=sys.stderr)
         return BAD_INPUT
     return 0
 
 
-def _text(names: Sequence[str], output: str | None, renamed: Sequence[str], version: str, bridge: str | None) -> str:
-    plan = Plan(_pairs(names, renamed))
-    for name in names:
+def _text(asked: Asked, version: str) -> str:
+    plan = Plan(_pairs(asked.names, asked.renamed))
+    for name in asked.names:
         plan.add(name)
-    parts = ["python", "-m", "bridge", "twin", *names]
-    parts += [part for each in renamed for part in ("--name", each)]
-    parts += ["--bridge", bridge] if bridge is not None else []
-    parts += ["-o", Path(output).name] if output is not None else []
-    return module.written(plan, shlex.join(parts), version, bridge)
+    parts = ["python", "-m", "bridge", "twin", *asked.names]
+    parts += [part for each in asked.renamed for part in ("--name", each)]
+    parts += ["--bridge", asked.bridge] if asked.bridge is not None else []
+    parts += ["--line-length", str(asked.line_length)] if asked.line_length != 88 else []
+    parts += ["-o", Path(asked.output).name] if asked.output is not None else []
+    return module.written(plan, shlex.join(parts), version, asked.bridge, Layout(asked.line_length))
 
 
 def _pairs(names: Sequence[str], renamed: Sequence[str]) -> dict[str, str]:

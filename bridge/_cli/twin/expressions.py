@@ -10,19 +10,19 @@ from .types import Context, Types
 
 
 def expression(node: ast.expr, context: Context, types: Types) -> str:
-    """Return an expression of the library's, which type checkers take for anything if a name in it is not known."""
+    """Return an expression of the library's; empty if it cannot be written: a name in it is not known outside."""
     try:
         text = ast.unparse(_Renamed(context, types).visit(ast.parse(ast.unparse(node), mode="eval")))
     except LookupError:
-        return f"{types.names.of('typing', 'cast')}({types.names.of('typing', 'Any')}, ...)"
+        return ""
     return text if _has_quotes(node) else text.replace("'", '"')
 
 
 def _has_quotes(node: ast.expr) -> bool:
-    """Return whether a string in it has quotes or backslashes, so that its own quotes matter."""
+    """Return whether a string in it has quotes, so that its own quotes matter."""
     texts = [each.value for each in ast.walk(node) if isinstance(each, ast.Constant)]
     shown = [repr(each).removeprefix("b")[1:-1] for each in texts if isinstance(each, str | bytes)]
-    return any(mark in each for each in shown for mark in "\"'\\")
+    return any(mark in each for each in shown for mark in "\"'")
 
 
 class _Renamed(ast.NodeTransformer):

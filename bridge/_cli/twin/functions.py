@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import layout
 from .expressions import expression
+from .layout import Layout
 from .members import Member, members
 from .names import parsed
 from .results import Result, Results
-from .source import Function, type_parameters
+from .source import Function, decorators, type_parameters
 from .types import Context, Mode, Typed, Types
 
 
@@ -25,17 +25,21 @@ class Parameters:
     handed_on: list[str] = field(default_factory=list)
     untyped: list[str] = field(default_factory=list)
 
+    omitted: list[str] = field(default_factory=list)  # handed on only if they are given: nobody can write the default
+
     @property
     def arguments(self) -> str:
         """The arguments of the call."""
-        return ", ".join(self.handed_on)
+        given = [f"**_given({', '.join(self.omitted)})"] if self.omitted else []
+        return ", ".join([*self.handed_on, *given])
 
 
 class Functions:
     """Writes the functions of one file."""
 
-    def __init__(self, types: Types) -> None:
+    def __init__(self, types: Types, layout: Layout) -> None:
         self.types = types
+        self.layout = layout
         self.results = Results(types)
 
     def lines(self, member: Member, indent: int, target: str) -> list[str]:
@@ -61,12 +65,13 @@ class Functions:
         if overloads:
             typed = Typed(types.names.of("typing", "Any"), typed.convert)
         cast = self._cast(result, bool(parameters.untyped), bool(overloads))
+        types.loose |= bool(cast) or _is_decorated(member)
         body = self.body(result, target, parameters.arguments, cast, typed, loosely_called and not cast)
         lines = [line for _, each in overloads for line in each]
         lines += self._comment(indent)
         lines += self._decorators(member, member.node, indent)
         lines += self._definition(member, member.node, indent, parameters, typed.text)
-        documented = layout.docstring(indent + 4, inspect.getdoc(member.value) if _is_documented(member) else None)
+        documented = self.layout.docstring(indent + 4, inspect.getdoc(member.value) if _is_documented(member) else None)
         return [*lines, *documented, *self.statements(indent + 4, body, typed.text, types.loose)]
 
     def _overloads(self, member: Member, indent: int, context: Context) -> list[tuple[Function, list[str]]]:
@@ -94,9 +99,9 @@ class Functions:
         anything = self.types.names.of("typing", "Any")
         blocks = body.startswith(f"return {self.types.names.of('bridge', 'blocking')}(")
         if not (loose and blocks) or returns == anything:
-            return layout.statement(indent, body)
+            return self.layout.statement(indent, body)
         told = f"result: {returns} = {body.removeprefix('return ')}"
-        return [*layout.statement(indent, told), f"{' ' * indent}return result"]
+        return [*self.layout.statement(indent, told), f"{' ' * indent}return result"]
 
     def body(
         self, result: Result, target: str, arguments: str, cast: str, typed: Typed, loosely_called: bool = False
@@ -143,7 +148,7 @@ class Functions:
             return []
         text = f"# Any: the library does not say {'; '.join(self.types.unknown)}."
         self.types.unknown.clear()
-        return list(_wrapped(text, indent))
+        return list(_wrapped(text, indent, self.layout.width))
 
     def _decorators(self, member: Member, node: Function | None, indent: int) -> list[str]:
         lines = []
@@ -154,7 +159,7 @@ class Functions:
                 text = expression(each.func, member.context, self.types)
                 arguments = [*each.args, *(keyword.value for keyword in each.keywords if keyword.arg is None)]
                 said = ", ".join(expression(argument, member.context, self.types) for argument in arguments)
-                lines += layout.statement(indent, f"@{text}({said})")
+                lines += self.layout.statement(indent, f"@{text}({said})")
         return lines
 
     def _definition(
@@ -167,7 +172,7 @@ class Functions:
         if written[:1] == ["/"]:
             written = written[1:]
         head = f"def {member.name}{self.declared(node, member.context)}"
-        return layout.definition(indent, head, [*first, *written], f" -> {returns}:")
+        return self.layout.definition(indent, head, [*first, *written], f" -> {returns}:")
 
     def _own_type(self, node: Function | None, context: Context) -> str:
         """Return the annotation of ``self`` where an overload is for some type arguments of the class only."""
@@ -212,8 +217,8 @@ class Functions:
             self.types.unknown.insert(0, f"the type of {', '.join(parameters.untyped)}")
         lines += self._comment(indent)
         lines += self._definition(member, member.node, indent, parameters, "None")
-        lines += layout.docstring(indent + 4, inspect.getdoc(member.value) if _is_documented(member) else None)
-        return [*lines, *layout.statement(indent + 4, f"{before}({parameters.arguments}){after}")]
+        lines += self.layout.docstring(indent + 4, inspect.getdoc(member.value) if _is_documented(member) else None)
+        return [*lines, *self.layout.statement(indent + 4, f"{before}({parameters.arguments}){after}")]
 
     def parameters(self, member: Member, context: Context) -> Parameters:
         """Return the parameters of a member's def, without that of the object itself."""
@@ -256,7 +261,8 @@ class Functions:
             typed = Typed(self.types.names.of("typing", "Any"))
         else:
             typed = self.types.convert(each.annotation, context)
-        value = "" if default is None else f" = {expression(default, context, self.types)}"
+        text = "" if default is None else expression(default, context, self.types)
+        value = f" = {text or '_OMITTED'}" if default is not None else ""
         found.written.append(f"{stars}{each.arg}: {typed.text}{value}")
         code = each.arg
         if typed.convert is not None:
@@ -265,7 +271,11 @@ class Functions:
                 "*": f"[{item} for each in {each.arg}]",
                 "**": f"{{key: {item} for key, each in {each.arg}.items()}}",
             }.get(kind) or typed.convert(each.arg)
-        found.handed_on.append(f"{each.arg}={code}" if kind == "=" else f"{stars}{code}")
+        if default is not None and not text:
+            found.omitted.append(f"{each.arg}={code}")
+        else:
+            named = kind == "=" or (found.omitted and not stars)
+            found.handed_on.append(f"{each.arg}={code}" if named else f"{stars}{code}")
 
     # Properties.
 
@@ -297,14 +307,14 @@ class Functions:
             body = f"return {blocking}(lambda: {read})()"
         lines = [*self._comment(indent), *self._decorators(member, member.node, indent)]
         lines += [f"{' ' * indent}def {member.name}(self) -> {typed.text}:"]
-        lines += layout.docstring(indent + 4, inspect.getdoc(member.value))
+        lines += self.layout.docstring(indent + 4, inspect.getdoc(member.value))
         lines += self.statements(indent + 4, body, typed.text, loose)
         if member.settable:
             value, converted = self.setting(member, context, typed)
             lines += ["", f"{' ' * indent}@{member.name}.setter"]
             lines += [f"{' ' * indent}def {member.name}(self, value: {value}) -> None:"]
             body = f'{blocking}(lambda: setattr(self._async, "{member.name}", {converted}))()'
-            lines += layout.statement(indent + 4, body)
+            lines += self.layout.statement(indent + 4, body)
         return lines
 
     def setting(self, member: Member, context: Context, typed: Typed) -> tuple[str, str]:
@@ -316,15 +326,22 @@ class Functions:
         return typed.text, given.convert("value") if given.convert is not None else "value"
 
 
+def _is_decorated(member: Member) -> bool:
+    """Return whether a decorator of the library's makes the type, with Any in it for all that is known."""
+    known = {"abstractmethod", "asynccontextmanager", "cached_property", "classmethod", "contextmanager", "deprecated"}
+    known |= {"final", "overload", "override", "property", "setter", "staticmethod"}
+    return member.node is not None and not known.issuperset(decorators(member.node))
+
+
 def _is_documented(member: Member) -> bool:
     return bool(getattr(member.value, "__doc__", None))
 
 
-def _wrapped(text: str, indent: int) -> Iterator[str]:
+def _wrapped(text: str, indent: int, width: int) -> Iterator[str]:
     space = " " * indent
     line = space
     for word in text.split():
-        if len(line) + len(word) + 1 > layout.WIDTH and line.strip() != "#":
+        if len(line) + len(word) + 1 > width and line.strip() != "#":
             yield line
             line = f"{space}#"
         line += word if not line.strip() else f" {word}"

@@ -4,83 +4,93 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import dataclass
 
-WIDTH = 88
+@dataclass(frozen=True)
+class Layout:
+    """Breaks lines that are longer than ``width``."""
 
+    width: int = 88
 
-def definition(indent: int, head: str, parameters: list[str], tail: str) -> list[str]:
-    """Return the lines of ``def name(parameters) -> tail:``, on one line if it fits."""
-    space = " " * indent
-    inner = ", ".join(parameters)
-    whole = f"{space}{head}({inner}){tail}"
-    if len(whole) <= WIDTH or not parameters:
-        return [whole]
-    last = statement(indent, f"x{tail}")  # a name in place of the bracket
-    last[0] = last[0].replace("x", ")", 1)
-    if len(f"{space}    {inner}") <= WIDTH:
-        return [f"{space}{head}(", f"{space}    {inner}", *last]
-    lines = [line for each in parameters for line in _parameter(indent + 4, f"{each},")]
-    return [f"{space}{head}(", *lines, *last]
+    def definition(self, indent: int, head: str, parameters: list[str], tail: str) -> list[str]:
+        """Return the lines of ``def name(parameters) -> tail:``, on one line if it fits."""
+        space = " " * indent
+        inner = ", ".join(parameters)
+        whole = f"{space}{head}({inner}){tail}"
+        if len(whole) <= self.width or not parameters:
+            return [whole]
+        last = self.statement(indent, f"x{tail}")  # a name in place of the bracket
+        last[0] = last[0].replace("x", ")", 1)
+        if len(f"{space}    {inner}") <= self.width:
+            return [f"{space}{head}(", f"{space}    {inner}", *last]
+        lines = [line for each in parameters for line in self._parameter(indent + 4, f"{each},")]
+        return [f"{space}{head}(", *lines, *last]
 
+    def _parameter(self, indent: int, text: str) -> list[str]:
+        """Return the lines of one parameter, broken between the types of a union if it is too long."""
+        space = " " * indent
+        arms = split_at(text, " | ")
+        if len(space + text) <= self.width or len(arms) == 1:
+            return self.statement(indent, text)
+        return [f"{space}{arms[0]}", *(f"{space}| {each}" for each in arms[1:])]
 
-def _parameter(indent: int, text: str) -> list[str]:
-    """Return the lines of one parameter, broken between the types of a union if it is too long."""
-    space = " " * indent
-    arms = _split_at(text, " | ")
-    if len(space + text) <= WIDTH or len(arms) == 1:
-        return statement(indent, text)
-    return [f"{space}{arms[0]}", *(f"{space}| {each}" for each in arms[1:])]
+    def statement(self, indent: int, text: str) -> list[str]:
+        """Return the lines of a statement that is too long for one: broken in its last brackets with something inside."""
+        space = " " * indent
+        if len(space + text) <= self.width:
+            return [space + text]
+        if len(split_at(text, " else ")) > 1 and ("lambda" not in text or text.startswith("lambda: ")):
+            start = re.match(r"return |\w+=|lambda: |", text)
+            assert start is not None
+            end = "," if text.endswith(",") else ""
+            parts = [text[start.end() : len(text) - len(end)]]
+            for mark in (" else ", " if "):
+                parts = [
+                    part if index == 0 else f"{mark.strip()} {part}"
+                    for each in parts
+                    for index, part in enumerate(split_at(each, mark))
+                ]
+            if not start[0]:
+                return [*(f"{space}{each}" for each in parts[:-1]), f"{space}{parts[-1]}{end}"]
+            return [f"{space}{start[0]}(", *(f"{space}    {each}" for each in parts), f"{space}){end}"]
+        found = _last_brackets(text)
+        if found is None:
+            return [space + text]
+        start, end = found
+        inner = text[start + 1 : end]
+        parts = split_at(inner, ",")
+        lines = [f"{space}    {inner}"]
+        comprehended = split_at(inner, " for ")
+        if len(lines[0]) > self.width and len(comprehended) > 1:
+            lines = [f"{space}    {comprehended[0]}", *(f"{space}    for {each}" for each in comprehended[1:])]
+        elif len(lines[0]) > self.width and len(parts) > 1:
+            lines = [line for each in parts for line in self.statement(indent + 4, f"{each},")]
+        elif len(lines[0]) > self.width:
+            lines = self.statement(indent + 4, inner)
+        return [f"{space}{text[: start + 1]}", *lines, f"{space}{text[end:]}"]
 
+    def docstring(self, indent: int, text: str | None) -> list[str]:
+        """Return the lines of a docstring; none for none."""
+        if not text or not text.strip():
+            return []
+        space = " " * indent
+        cleaned = inspect.cleandoc(text).rstrip()
+        raw = "\\" in cleaned and '"""' not in cleaned and not cleaned.endswith(("\\", '"'))
+        if not raw:
+            cleaned = cleaned.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+            if cleaned.endswith('"'):
+                cleaned = f'{cleaned[:-1]}\\"'
+        lines = f'{"r" if raw else ""}"""{cleaned}'.split("\n")
+        if len(lines) == 1:
+            return [f'{space}{lines[0]}"""']
+        return [*(f"{space}{line.rstrip()}" if line.strip() else "" for line in lines), f'{space}"""']
 
-def statement(indent: int, text: str) -> list[str]:
-    """Return the lines of a statement that is too long for one: broken in its last brackets with something inside."""
-    space = " " * indent
-    if len(space + text) <= WIDTH:
-        return [space + text]
-    if len(_split_at(text, " else ")) > 1 and ("lambda" not in text or text.startswith("lambda: ")):
-        start = re.match(r"return |\w+=|lambda: |", text)
-        assert start is not None
-        end = "," if text.endswith(",") else ""
-        parts = [text[start.end() : len(text) - len(end)]]
-        for mark in (" else ", " if "):
-            parts = [
-                part if index == 0 else f"{mark.strip()} {part}"
-                for each in parts
-                for index, part in enumerate(_split_at(each, mark))
-            ]
-        return [f"{space}{start[0]}(", *(f"{space}    {each}" for each in parts), f"{space}){end}"]
-    found = _last_brackets(text)
-    if found is None:
-        return [space + text]
-    start, end = found
-    inner = text[start + 1 : end]
-    parts = _split_at(inner, ",")
-    lines = [f"{space}    {inner}"]
-    comprehended = _split_at(inner, " for ")
-    if len(lines[0]) > WIDTH and len(comprehended) > 1:
-        lines = [f"{space}    {comprehended[0]}", *(f"{space}    for {each}" for each in comprehended[1:])]
-    elif len(lines[0]) > WIDTH and len(parts) > 1:
-        lines = [line for each in parts for line in statement(indent + 4, f"{each},")]
-    elif len(lines[0]) > WIDTH:
-        lines = statement(indent + 4, inner)
-    return [f"{space}{text[: start + 1]}", *lines, f"{space}{text[end:]}"]
-
-
-def docstring(indent: int, text: str | None) -> list[str]:
-    """Return the lines of a docstring; none for none."""
-    if not text or not text.strip():
-        return []
-    space = " " * indent
-    cleaned = inspect.cleandoc(text).rstrip()
-    raw = "\\" in cleaned and '"""' not in cleaned and not cleaned.endswith(("\\", '"'))
-    if not raw:
-        cleaned = cleaned.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-        if cleaned.endswith('"'):
-            cleaned = f'{cleaned[:-1]}\\"'
-    lines = f'{"r" if raw else ""}"""{cleaned}'.split("\n")
-    if len(lines) == 1:
-        return [f'{space}{lines[0]}"""']
-    return [*(f"{space}{line.rstrip()}" if line.strip() else "" for line in lines), f'{space}"""']
+    def imports(self, line: str) -> list[str]:
+        """Return the lines of an import, one name on each if it is too long for one."""
+        if len(line) <= self.width or " import " not in line:
+            return [line]
+        head, _, names = line.partition(" import ")
+        return [f"{head} import (", *(f"    {each}," for each in names.split(", ")), ")"]
 
 
 def _last_brackets(text: str) -> tuple[int, int] | None:
@@ -103,7 +113,7 @@ def _last_brackets(text: str) -> tuple[int, int] | None:
     return found
 
 
-def _split_at(text: str, mark: str) -> list[str]:
+def split_at(text: str, mark: str) -> list[str]:
     """Split at a mark where it stands on the outermost level."""
     parts, depth, start, quote = [], 0, 0, ""
     for index, char in enumerate(text):
@@ -119,11 +129,3 @@ def _split_at(text: str, mark: str) -> list[str]:
             parts.append(text[start:index].strip())
             start = index + len(mark)
     return [*parts, text[start:].strip()]
-
-
-def imports(line: str) -> list[str]:
-    """Return the lines of an import, one name on each if it is too long for one."""
-    if len(line) <= WIDTH or " import " not in line:
-        return [line]
-    head, _, names = line.partition(" import ")
-    return [f"{head} import (", *(f"    {each}," for each in names.split(", ")), ")"]

@@ -42,22 +42,20 @@ def function_of(name: str, function: Any) -> Member:
 def members(cls: type[Any], context: Context, types_: Types, inherited: set[type[Any]]) -> Iterator[Member]:
     """Yield what instances of a class have, attributes first, without what twins of its bases have.
 
-    :param inherited: classes whose members come by inheritance.
+    :param inherited: classes whose members come by inheritance, but for what makes instances and so names its class.
     """
     seen: set[str] = set()
     parts = [each for each in parents(cls, context, types_).items() if each[0] is not object]
     found: list[Member] = []
     for owner, at in parts:
-        if owner in inherited:
-            seen |= {name for name in vars(owner) if name != "__init__"}
-            continue
         if owner in (Generic, Protocol):
             continue
         for member in (*_attributes(owner, at), *_functions(owner, at)):
-            if member.name not in seen:
+            again = member.name == "__init__" or member.kind == "classmethod"
+            if member.name not in seen and (again or owner not in inherited):
                 seen.add(member.name)
                 found.append(member)
-        seen |= set(vars(owner))
+        seen |= {name for name, each in vars(owner).items() if name != "__init__" and not isinstance(each, classmethod)}
     yield from (each for each in found if each.kind in ("attribute", "constant"))
     yield from (each for each in found if each.kind not in ("attribute", "constant"))
 
@@ -228,7 +226,7 @@ def _made(name: str, function: Any) -> Function | None:
     for each in signature.parameters.values():
         default = each.default
         if default is not each.empty:
-            default = default if isinstance(default, int | str | float | bytes | None) else ...
+            default = default if isinstance(default, int | str | float | bytes | None) else _Shown("not_written")
         annotation = _shown(each.annotation)
         parameters.append(each.replace(default=default, annotation=each.empty))
         if annotation:
@@ -237,7 +235,7 @@ def _made(name: str, function: Any) -> Function | None:
     shown = inspect.Signature(parameters, return_annotation=_Shown(returns) if returns else inspect.Signature.empty)
     prefix = "async " if inspect.iscoroutinefunction(function) else ""
     try:
-        node = ast.parse(f"{prefix}def {name}{shown}: ...".replace("Ellipsis", "...")).body[0]
+        node = ast.parse(f"{prefix}def {name}{shown}: ...").body[0]
     except SyntaxError:
         return None
     assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)

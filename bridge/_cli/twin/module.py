@@ -10,9 +10,10 @@ import sys
 from typing import Any
 
 from ... import Bridge
-from . import layout, support
+from . import support
 from .classes import Classes, original_name
 from .functions import Functions
+from .layout import Layout
 from .members import function_of, members, own_context
 from .names import Names, as_linters_sort, names_in
 from .plan import Plan
@@ -20,7 +21,7 @@ from .source import Scope, Target, TwinError, imported, module_of
 from .types import Context, Types
 
 
-def written(plan: Plan, command: str, version: str, bridge: str | None) -> str:
+def written(plan: Plan, command: str, version: str, bridge: str | None, layout: Layout) -> str:
     """Return the text of the file.
 
     :param command: the command line, for the head.
@@ -29,42 +30,43 @@ def written(plan: Plan, command: str, version: str, bridge: str | None) -> str:
     """
     while True:
         before = dict(plan.classes), set(plan.over_twins)
-        _parts(plan, Names(plan.package, set(plan.classes.values())))
+        _parts(plan, Names(plan.package, set(plan.classes.values())), layout)
         if before == (plan.classes, plan.over_twins):
             break
     plan.check_renamed()
     names = Names(plan.package, _taken(plan))
     own = _own_bridge(bridge, names)
-    parts = _parts(plan, names)
+    parts = _parts(plan, names, layout)
     twins = {original_name(cls, names): name for cls, name in plan.classes.items()}
     code = "\n".join(line for part in parts for line in part)
-    variables, helpers = support.written(code, twins, names)
-    body = _body(plan, [*names.variables.values(), *variables], [*parts, helpers[1:]])
+    variables, helpers = support.written(code, twins, names, layout)
+    body = _body(plan, [*names.variables.values(), *variables], [*parts, helpers[1:]], layout)
     typing_only = names.imports("\n".join(body))[1]
     if typing_only:
         names.of("typing", "TYPE_CHECKING")
     runtime, typing_only = names.imports("\n".join([*body, *own, "TYPE_CHECKING" if typing_only else ""]))
     if own:
         runtime = list(filter(None, map(_without_verbs, runtime)))
-    quiet = ["reportPrivateUsage"] * names.uses_private + ["reportDeprecated"] * ("deprecated(" in code)
+    inherits = any(base in plan.classes for cls in plan.classes for base in cls.__mro__[1:])
+    quiet = ["reportIncompatibleVariableOverride"] * inherits + ["reportPrivateUsage"] * names.uses_private + ["reportDeprecated"] * ("deprecated(" in code)
     lines = [*_head(plan, command, version, quiet), "from __future__ import annotations", ""]
-    lines += _imports(runtime, plan.package)
+    lines += _imports(runtime, plan.package, layout)
     if typing_only:
-        indented = [f"    {each}" if each else "" for each in _imports(typing_only, plan.package)]
+        indented = [f"    {each}" if each else "" for each in _imports(typing_only, plan.package, layout)]
         lines += ["", "if TYPE_CHECKING:", *indented]
     text = "\n".join([*lines, *own, *body]) + "\n"
     ast.parse(text)
     return text
 
 
-def _body(plan: Plan, assigned: list[str], parts: list[list[str]]) -> list[str]:
+def _body(plan: Plan, assigned: list[str], parts: list[list[str]], layout: Layout) -> list[str]:
     """Return the lines after the imports."""
     public = [each for each in (*plan.classes.values(), *plan.functions) if not each.startswith("_")]
     lines = []
     if public:
         lines += ["", "__all__ = [", *(f'    "{each}",' for each in sorted(public, key=as_linters_sort)), "]"]
     used = names_in("\n".join(line for part in parts for line in part))
-    assigned = [each for each in sorted(assigned) if each.split()[0] in used]
+    assigned = [each for each in sorted(assigned) if each.partition(":")[0].split()[0] in used]
     if assigned:
         lines += ["", *(line for each in assigned for line in layout.statement(0, each))]
     for part in filter(None, parts):
@@ -72,9 +74,9 @@ def _body(plan: Plan, assigned: list[str], parts: list[list[str]]) -> list[str]:
     return lines
 
 
-def _parts(plan: Plan, names: Names) -> list[list[str]]:
+def _parts(plan: Plan, names: Names, layout: Layout) -> list[list[str]]:
     types = Types(names, plan)
-    functions = Functions(types)
+    functions = Functions(types, layout)
     classes = Classes(types, functions, plan.classes)
     parts = []
     for cls in plan.sorted_classes():
@@ -136,7 +138,7 @@ def _version_of(package: str) -> str:
     return version if isinstance(version, str) else "(without a version)"
 
 
-def _imports(lines: list[str], package: str) -> list[str]:
+def _imports(lines: list[str], package: str, layout: Layout) -> list[str]:
     """Return the imports, their lines broken, in the groups of linters: the standard library, others, and the library itself."""
     groups: list[list[str]] = [[], [], []]
     for line in lines:

@@ -53,13 +53,14 @@ class Names:
             name = _other(name)
         return name
 
-    def variable(self, name: str, assigned: str) -> str:
-        """Return the name of a type variable, which the file assigns itself.
+    def variable(self, name: str, kind: str, arguments: str) -> str:
+        """Return the name of a type variable, which the file makes itself.
 
-        :param assigned: the call that makes it, with ``{}`` for its name.
+        :param kind: the name of ``TypeVar`` or the like.
+        :param arguments: those after the name, with a comma in front.
         """
         while True:
-            line = f"{name} = {assigned.format(name)}"
+            line = f'{name} = {kind}("{name}"{arguments})'
             if self.variables.get(name) == line:
                 return name
             if name not in self.variables and name not in self._taken and name not in self._given.values():

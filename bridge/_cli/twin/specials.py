@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 
-from . import layout
 from .functions import Functions
 from .members import Member
 from .results import Result
@@ -74,7 +73,7 @@ class Specials:
         else:
             body = f"return {typed.convert(code) if typed.convert is not None else code}"
         lines = [f"    def __enter__(self) -> {typed.text}:", *self._doc(member)]
-        return [*lines, *layout.statement(8, body)]
+        return [*lines, *self._functions.layout.statement(8, body)]
 
     def _exit(self, member: Member) -> list[str]:
         said = ast.unparse(member.node.returns) if member.node is not None and member.node.returns else ""
@@ -88,7 +87,7 @@ class Specials:
         ]
         returns = "None" if said.strip("'\"") == "None" else f"{names.builtin('bool')} | None"
         call = "_exit(self, exc_type, exc, traceback)"
-        lines = layout.definition(4, "def __exit__", parameters, f" -> {returns}:")
+        lines = self._functions.layout.definition(4, "def __exit__", parameters, f" -> {returns}:")
         return [*lines, *self._doc(member), f"        {call if returns == 'None' else f'return {call}'}"]
 
     def _item(self) -> Typed:
@@ -110,14 +109,14 @@ class Specials:
         code = self._types.iterate("self._async", item)
         return [
             *(f"    def __iter__(self) -> {items}[{item.text}]:", *self._doc(member)),
-            *layout.statement(8, f"return {code}"),
+            *self._functions.layout.statement(8, f"return {code}"),
         ]
 
     def _next(self, member: Member) -> list[str]:
         item = self._item()
         code = f"next(_kept(self, {self._types.iterate('self._async', item)}))"
         lines = [f"    def __next__(self) -> {item.text}:", *self._doc(member)]
-        return [*lines, *layout.statement(8, f"return {code}")]
+        return [*lines, *self._functions.layout.statement(8, f"return {code}")]
 
     def _wait(self, member: Member) -> list[str]:
         if self._has("wait"):
@@ -131,8 +130,8 @@ class Specials:
             typed = self._types.convert(parts[-1], inside)
         code = f"{self._types.names.of('bridge', 'blocking')}(lambda: self._async)()"
         code = f"return {typed.convert(code) if typed.convert is not None else code}"
-        doc = layout.docstring(8, "Wait, and return what ``await`` returns.")
-        return [f"    def wait(self) -> {typed.text}:", *doc, *layout.statement(8, code)]
+        doc = self._functions.layout.docstring(8, "Wait, and return what ``await`` returns.")
+        return [f"    def wait(self) -> {typed.text}:", *doc, *self._functions.layout.statement(8, code)]
 
     def _getattr(self) -> list[str]:
         anything = self._types.names.of("typing", "Any")
@@ -149,4 +148,4 @@ class Specials:
         return self._functions.results.of(member, member.node, context)
 
     def _doc(self, member: Member) -> list[str]:
-        return layout.docstring(8, getattr(member.value, "__doc__", None))
+        return self._functions.layout.docstring(8, getattr(member.value, "__doc__", None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from .layout import Layout, split_at
 from .names import Names
 
 _TEXTS = {
@@ -29,6 +30,11 @@ def _any(value: {Any}) -> {Any}:
     bases = type(original).__mro__
     found = next((_TWINS[each] for each in bases if each in _TWINS), None)
     return value if found is None else _twin(found, original)
+''',
+    "_given": '''
+def _given(**arguments: {Any}) -> dict[str, {Any}]:
+    """Return those arguments that are given."""
+    return {{name: each for name, each in arguments.items() if each is not _OMITTED}}
 ''',
     "_original": '''
 def _original(value: {Any}) -> {Any}:
@@ -112,24 +118,44 @@ _HOMES = {
     "get_ident": "threading",
 }
 
-HELPERS = {*_TEXTS, "_TWINS", "_T", "_A", "_async"}
+HELPERS = {*_TEXTS, "_OMITTED", "_TWINS", "_T", "_A", "_async"}
 
 
-def written(code: str, twins: dict[str, str], names: Names) -> tuple[list[str], list[str]]:
+def written(code: str, twins: dict[str, str], names: Names, layout: Layout) -> tuple[list[str], list[str]]:
     """Return the lines of the type variables of those helpers that the code calls, and those of the helpers.
 
     :param twins: the name of each twin, by the name of its class.
     """
     every = {each for each in _TEXTS if re.search(rf"\b{each}\(", code)}
     every |= {"_twin"} if "_any" in every else set()
+    every |= {"_given"} if "_OMITTED" in code else set()
     texts = [_TEXTS[each] for each in _TEXTS if each in every]
     used = "".join(texts)
     given = {name: names.of(home, name) for name, home in _HOMES.items() if f"{{{name}}}" in used}
-    lines = [line for text in texts for line in ("", *text.format(**given).rstrip("\n").split("\n"))]
+    lines = [line for text in texts for line in ("", *_laid_out(text.format(**given), layout))]
     variables = [each for each in ("_A", "_T") if re.search(rf"\b{each}\b", used)]
     variables = [f"{each} = {names.of('typing', 'TypeVar')}(\"{each}\")" for each in variables]
+    if "_given" in every:
+        variables.append(f"_OMITTED: {names.of('typing', 'Any')} = object()  # an argument that is not given")
     if "_TWINS" in used:
         any_class = f"type[{names.of('typing', 'Any')}]"
         lines += ["", "", f"_TWINS: dict[{any_class}, {any_class}] = {{"]
         lines += [*(f"    {cls}: {name}," for cls, name in twins.items()), "}"]
     return variables, lines[1:] if lines and not lines[0] else lines
+
+
+def _laid_out(text: str, layout: Layout) -> list[str]:
+    """Return the lines of a helper, its signature broken as the rest of the file."""
+    lines: list[str] = []
+    for line in text.rstrip("\n").split("\n"):
+        if lines and lines[-1].startswith(("def ", "async def ")) and not lines[-1].endswith(":"):
+            lines[-1] += line.strip() if lines[-1].endswith("(") or line.startswith(")") else f" {line.strip()}"
+            if line.startswith(")"):
+                whole = lines.pop()
+                head, _, rest = whole.partition("(")
+                inner, _, tail = rest.rpartition(") -> ")
+                parameters = [each for each in split_at(inner, ",") if each]
+                lines += layout.definition(0, head, parameters, f" -> {tail}")
+        else:
+            lines.append(line)
+    return lines

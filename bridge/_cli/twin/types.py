@@ -173,19 +173,26 @@ class Types:
         if node is None and (further := module_of(target.module).names.get(target.name)) is not None:
             return self.alias(further, items, context) if further != target else None
         assigned = getattr(node, "value", None)
-        if not isinstance(assigned, ast.Name | ast.Attribute | ast.Subscript | ast.BinOp):
+        declared = isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation).endswith("TypeAlias")
+        if not (declared or isinstance(assigned, ast.Name | ast.Attribute | ast.Subscript | ast.BinOp)):
             return None
         value = target.value
         if isinstance(value, type) and value.__qualname__ == target.name and type(node).__name__ != "TypeAlias":
             return None
         parameters = getattr(value, "__type_params__", None) or getattr(value, "__parameters__", ())
+        if isinstance(value, str):  # quoted, so Python does not know its variables
+            names = [each for each in ast.walk(parsed(value)) if isinstance(each, ast.Name)]
+            found = [each for name in names if (each := module_of(target.module).resolve(name.id)) is not None]
+            parameters = list(dict.fromkeys(each.value for each in found if heads.is_type_variable(each.value)))
         variables = variables_of(parameters, items, context)
         local = frozenset(name for name in variables if isinstance(name, str)) & type_parameters(node)
         scope = Scope(module_of(target.module), local, context.scope.cls)
         return assigned, context.other(scope=scope, variables=variables)
 
     def _matters(self, target: Target, node: ast.expr, context: Context) -> bool:
-        """Return whether an alias has something in it that is another type in the twin."""
+        """Return whether an alias has something in it, or in its arguments, that is another type in the twin."""
+        if any(self.convert(each.node, each.context).convert is not None for each in context.variables.values()):
+            return True
         key = (target.module, target.name, context.mode)
         if key in self.examined:  # also while it is being examined: an alias may name itself
             return self.examined[key]
@@ -311,16 +318,24 @@ class Types:
         kind = self.find(made.func, inside)
         if kind is None:
             return Typed(self.names.use(target))
-        arguments = [self._bound(each, inside) for each in made.args[1:]]
+        bounds = [self._bound(each, inside) for each in made.args[1:]]
+        arguments = [text for text, _ in bounds]
         for each in made.keywords:
-            text = self._bound(each.value, inside) if each.arg in ("bound", "default") else ast.unparse(each.value)
+            if each.arg == "bound":
+                bounds.append(self._bound(each.value, inside))
+            text = bounds[-1][0] if each.arg == "bound" else ast.unparse(each.value)
             arguments.append(f"{each.arg}={text}")
-        assigned = f'{self.names.use(kind)}({", ".join(["\0", *arguments])})'.replace("{", "{{").replace("}", "}}")
-        return self._of_variable(self.names.variable(target.name, assigned.replace("\0", '"{}"')), context)
+        further = "".join(f", {each}" for each in arguments)
+        name = self.names.variable(target.name, self.names.use(kind), further)
+        return self._of_variable(name, context, over_twins=any(differs for _, differs in bounds))
 
-    def _of_variable(self, name: str, context: Context) -> Typed:
-        """Return the type that a variable of the class is; a class of the library's may stand for it."""
-        if context.mode is Mode.KEEP or not self.twins.is_over_twins(context.scope.cls) or not context.own:
+    def _of_variable(self, name: str, context: Context, over_twins: bool = False) -> Typed:
+        """Return the type that a variable of the class is; a class of the library's may stand for it.
+
+        :param over_twins: its own bound is such a class.
+        """
+        over_twins = over_twins or (bool(context.own) and self.twins.is_over_twins(context.scope.cls))
+        if context.mode is Mode.KEEP or not over_twins:
             return Typed(name)
         if context.mode is Mode.PARAMETER:
             return Typed(name, lambda code: f"_original({code})")
@@ -331,10 +346,11 @@ class Types:
         inside = known.context.other(mode=context.mode, own=context.own, depth=context.depth)
         return self.convert(known.node, inside)
 
-    def _bound(self, node: ast.expr, context: Context) -> str:
+    def _bound(self, node: ast.expr, context: Context) -> tuple[str, bool]:
+        """Return the bound of a type variable, and whether it is another type in the twin."""
         typed = self.convert(node, context)
-        same = typed.convert is None and typed.text == self.kept(node, context)
-        return typed.text if same and not isinstance(node, ast.Constant) else f'"{typed.text}"'
+        differs = typed.convert is not None or typed.text != self.kept(node, context)
+        return f'"{typed.text}"' if differs or isinstance(node, ast.Constant) else typed.text, differs
 
     def _twin(self, cls: type[Any], name: str, target: Target, items: list[ast.expr], context: Context) -> Typed:
         given = [self.convert(each, context) for each in items]
@@ -450,7 +466,7 @@ def _dispatch(tests: list[tuple[str, Code]], name: str, code: str, otherwise: st
     for index, (kind, convert) in enumerate(tests):
         asked = f"({name} := {code})" if name and index == 0 else once
         parts.append(f"{convert(once)} if isinstance({asked}, {kind}) else ")
-    return f"({''.join(parts)}{otherwise}({once}))"
+    return f"{''.join(parts)}{otherwise}({once})"
 
 
 def _class_of(text: str) -> str:
