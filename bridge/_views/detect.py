@@ -23,6 +23,7 @@ from typing import Any
 
 _LIBRARIES = frozenset({"anyio", "asyncio", "concurrent", "trio", "twisted"})
 _PROTOCOLS = ("__aenter__", "__aiter__", "__anext__", "__await__")
+ASYNC_METHODS = frozenset({*_PROTOCOLS, "__aexit__"})
 _ANNOTATION = re.compile(r"\b(Async\w+|Awaitable|Coroutine|Deferred|Future)\b")
 # Where the wrappers of the standard library keep the function.
 _INNER: dict[type[Any], tuple[str, ...]] = {

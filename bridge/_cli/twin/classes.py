@@ -53,7 +53,11 @@ class Classes:
             elif each.kind == "property":
                 parts.append(self._functions.property_lines(each, 4))
             else:
-                own = original if each.kind in ("classmethod", "staticmethod") else "self._async"
+                own = "self._async"
+                if each.kind in ("classmethod", "staticmethod"):
+                    number = len(getattr(cls, "__parameters__", ()) or getattr(node, "type_params", ()))
+                    anything = ", ".join([names.of("typing", "Any")] * number)
+                    own = f"{original}[{anything}]" if number else original
                 parts.append(self._functions.lines(each, 4, f"{own}.{each.name}"))
         lines = [f"class {self._twins[cls]}{head}:", *documented]
         for part in filter(None, parts):
@@ -105,7 +109,7 @@ class Classes:
         blocking = self._types.names.of("bridge", "blocking")
         if member is None:
             return ["    def __init__(self) -> None:", f"        self._async = {blocking}({original})().__wrapped__"]
-        return self._functions.initializer_lines(member, 4, f"self._async = {blocking}({original})", ".__wrapped__")
+        return self._functions.initializer_lines(member, 4, f"self._async = {blocking}({original})", ".__wrapped__", f"{original}.__init__")
 
     def _attribute(self, member: Member, original: str) -> list[str]:
         types, names = self._types, self._types.names
@@ -125,14 +129,23 @@ class Classes:
         name, builtin = member.name, names.builtin("property")
         lines = []
         if member.annotation is None:
-            text, code, given, value = names.of("typing", "Any"), f"_any(self._async.{name})", names.of("typing", "Any"), "value"
+            text, code, given, value = (
+                names.of("typing", "Any"),
+                f"_any(self._async.{name})",
+                names.of("typing", "Any"),
+                "value",
+            )
             lines = [f"    # Any: the library does not say the type of {name}."]
         else:
             typed = types.convert(member.annotation, context)
             text, code = typed.text, f"self._async.{name}"
             code = typed.convert(code) if typed.convert is not None else code
             given, value = self._functions.setting(member, context, typed)
-        lines += [f"    @{builtin}", f"    def {name}(self) -> {text}:", *self._functions.layout.statement(8, f"return {code}")]
+        lines += [
+            f"    @{builtin}",
+            f"    def {name}(self) -> {text}:",
+            *self._functions.layout.statement(8, f"return {code}"),
+        ]
         if member.settable and not _is_frozen(member):
             lines += ["", f"    @{name}.setter", f"    def {name}(self, value: {given}) -> None:"]
             lines += [f"        self._async.{name} = {value}"]
@@ -155,4 +168,3 @@ def _own_doc(cls: type[Any]) -> str | None:
     doc = vars(cls).get("__doc__")
     generated = hasattr(cls, "__dataclass_fields__") and str(doc).startswith(f"{cls.__name__}(")
     return None if generated else doc
-

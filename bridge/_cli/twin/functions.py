@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,10 +28,12 @@ class Parameters:
 
     omitted: list[str] = field(default_factory=list)  # handed on only if they are given: nobody can write the default
 
-    @property
-    def arguments(self) -> str:
-        """The arguments of the call."""
+    changed: list[str] = field(default_factory=list[str])  # handed on only if they are not the default
+
+    def arguments(self, target: str) -> str:
+        """Return the arguments of the call of a function."""
         given = [f"**_given({', '.join(self.omitted)})"] if self.omitted else []
+        given += [f"**_changed({target}, {', '.join(self.changed)})"] if self.changed else []
         return ", ".join([*self.handed_on, *given])
 
 
@@ -49,10 +52,12 @@ class Functions:
         """
         types = self.types
         types.unknown.clear()
-        context = member.context.other(own={"method": "self", "property": "self", "classmethod": "cls"}.get(member.kind, ""))
+        context = member.context.other(
+            own={"method": "self", "property": "self", "classmethod": "cls"}.get(member.kind, "")
+        )
         overloads = self._overloads(member, indent, context)
         if len(overloads) == 1:  # all the same, once nothing is awaited
-            member = Member(**{**vars(member), "node": overloads[0][0], "overloads": []})
+            member = Member(**{**vars(member), "node": _merged(member.node, overloads[0][0]), "overloads": []})
             overloads = []
         inside = self.results.inside(member.node, context)
         types.loose = False
@@ -66,7 +71,7 @@ class Functions:
             typed = Typed(types.names.of("typing", "Any"), typed.convert)
         cast = self._cast(result, bool(parameters.untyped), bool(overloads))
         types.loose |= bool(cast) or _is_decorated(member)
-        body = self.body(result, target, parameters.arguments, cast, typed, loosely_called and not cast)
+        body = self.body(result, target, parameters.arguments(target), cast, typed, loosely_called and not cast)
         lines = [line for _, each in overloads for line in each]
         lines += self._comment(indent)
         lines += self._decorators(member, member.node, indent)
@@ -80,7 +85,10 @@ class Functions:
             inside = self.results.inside(node, context)
             parameters = self.parameters(Member(**{**vars(member), "node": node}), inside)
             typed = self.returned(self.results.of(member, node, inside))
-            lines = [f"{' ' * indent}@{self.types.names.of('typing', 'overload')}", *self._decorators(member, node, indent)]
+            lines = [
+                f"{' ' * indent}@{self.types.names.of('typing', 'overload')}",
+                *self._decorators(member, node, indent),
+            ]
             lines += self._definition(member, node, indent, parameters, typed.text)
             lines[-1] += " ..."
             found.setdefault("\n".join(lines), (node, lines))
@@ -141,7 +149,11 @@ class Functions:
         if overloaded or result.typed.convert is not None:
             return f"{called}{names.of('typing', 'Any')}]"
         text = result.cast or result.typed.text
-        return f"{called}{names.of('collections.abc', 'Awaitable')}[{text}]]" if result.kind == "awaited" else f"{called}{text}]"
+        return (
+            f"{called}{names.of('collections.abc', 'Awaitable')}[{text}]]"
+            if result.kind == "awaited"
+            else f"{called}{text}]"
+        )
 
     def _comment(self, indent: int) -> list[str]:
         if not self.types.unknown:
@@ -203,12 +215,14 @@ class Functions:
         """Return a special method of a class, its own or one that it inherits."""
         return next((each for each in members(cls, context, self.types, set()) if each.name == name), None)
 
-    def initializer_lines(self, member: Member, indent: int, before: str, after: str) -> list[str]:
+    def initializer_lines(self, member: Member, indent: int, before: str, after: str, target: str) -> list[str]:
         """Return the lines of ``__init__``."""
         self.types.unknown.clear()
         lines = []
         for node in member.overloads:
-            parameters = self.parameters(Member(**{**vars(member), "node": node}), self.results.inside(node, member.context))
+            parameters = self.parameters(
+                Member(**{**vars(member), "node": node}), self.results.inside(node, member.context)
+            )
             lines += [f"{' ' * indent}@{self.types.names.of('typing', 'overload')}"]
             lines += self._definition(member, node, indent, parameters, "None")
             lines[-1] += " ..."
@@ -218,7 +232,7 @@ class Functions:
         lines += self._comment(indent)
         lines += self._definition(member, member.node, indent, parameters, "None")
         lines += self.layout.docstring(indent + 4, inspect.getdoc(member.value) if _is_documented(member) else None)
-        return [*lines, *self.layout.statement(indent + 4, f"{before}({parameters.arguments}){after}")]
+        return [*lines, *self.layout.statement(indent + 4, f"{before}({parameters.arguments(target)}){after}")]
 
     def parameters(self, member: Member, context: Context) -> Parameters:
         """Return the parameters of a member's def, without that of the object itself."""
@@ -238,8 +252,10 @@ class Functions:
         if skip and pairs:
             pairs = pairs[1:]
             last_posonly -= 1
+        # A decorator of the library's may look at what it is given, and warn of arguments that nobody has written.
+        decorated = _is_decorated(member) and node.args.vararg is None
         for index, (each, default) in enumerate(pairs):
-            self._add(found, each, default, context)
+            self._add(found, each, default, context, "/" if index < last_posonly else "", decorated)
             if index + 1 == last_posonly:
                 found.written.append("/")
         if node.args.vararg is not None:
@@ -247,15 +263,21 @@ class Functions:
         elif node.args.kwonlyargs:
             found.written.append("*")
         for each, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
-            self._add(found, each, default, context, "=")
+            self._add(found, each, default, context, "=", _is_decorated(member))
         if node.args.kwarg is not None:
             self._add(found, node.args.kwarg, None, context, "**")
         return found
 
     def _add(
-        self, found: Parameters, each: ast.arg, default: ast.expr | None, context: Context, kind: str = ""
+        self,
+        found: Parameters,
+        each: ast.arg,
+        default: ast.expr | None,
+        context: Context,
+        kind: str = "",
+        decorated: bool = False,
     ) -> None:
-        stars = kind if kind != "=" else ""
+        stars = kind if kind in ("*", "**") else ""
         if each.annotation is None:
             found.untyped.append(each.arg)
             typed = Typed(self.types.names.of("typing", "Any"))
@@ -273,8 +295,10 @@ class Functions:
             }.get(kind) or typed.convert(each.arg)
         if default is not None and not text:
             found.omitted.append(f"{each.arg}={code}")
+        elif default is not None and kind != "/" and decorated:
+            found.changed.append(f"{each.arg}={code}")
         else:
-            named = kind == "=" or (found.omitted and not stars)
+            named = kind == "=" or ((found.omitted or found.changed) and not stars)
             found.handed_on.append(f"{each.arg}={code}" if named else f"{stars}{code}")
 
     # Properties.
@@ -331,6 +355,20 @@ def _is_decorated(member: Member) -> bool:
     known = {"abstractmethod", "asynccontextmanager", "cached_property", "classmethod", "contextmanager", "deprecated"}
     known |= {"final", "overload", "override", "property", "setter", "staticmethod"}
     return member.node is not None and not known.issuperset(decorators(member.node))
+
+
+def _merged(node: Function | None, overload: Function) -> Function:
+    """Return the def of a function with the types of its only overload, whose defaults are just ``...``."""
+    if node is None:
+        return overload
+    said = {each.arg: each.annotation for each in ast.walk(overload.args) if isinstance(each, ast.arg)}
+    arguments = copy.deepcopy(node.args)
+    for each in ast.walk(arguments):
+        if isinstance(each, ast.arg):
+            each.annotation = said.get(each.arg) or each.annotation
+    made = copy.copy(overload)
+    made.args, made.body, made.decorator_list = arguments, node.body, node.decorator_list
+    return made
 
 
 def _is_documented(member: Member) -> bool:

@@ -6,6 +6,7 @@ import inspect
 import re
 from dataclasses import dataclass
 
+
 @dataclass(frozen=True)
 class Layout:
     """Breaks lines that are longer than ``width``."""

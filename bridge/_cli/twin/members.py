@@ -105,6 +105,7 @@ def _attributes(cls: type[Any], context: Context) -> Iterator[Member]:
     module = module_of(cls.__module__)
     node = module.classes.get(cls.__qualname__)
     if node is None:
+        yield from _described(cls, context, set())
         return
     annotated = [(each.target, each.annotation) for each in node.body if isinstance(each, ast.AnnAssign)]
     for target, annotation in annotated:
@@ -126,6 +127,18 @@ def _attributes(cls: type[Any], context: Context) -> Iterator[Member]:
         if not name.startswith("_") and name not in named and (name not in properties or name in _slots(cls)):
             named.add(name)
             yield Member(name, "attribute", None, context, annotation=annotation, settable=True)
+    yield from _described(cls, context, named)
+
+
+def _described(cls: type[Any], context: Context, named: set[str]) -> Iterator[Member]:
+    """Yield the attributes that have a descriptor of another kind than ``property``: of slots, or of the library's."""
+    for name, value in list(vars(cls).items()):
+        if name.startswith("_") or name in named or callable(value):
+            continue
+        if isinstance(value, property | functools.cached_property | classmethod | staticmethod):
+            continue
+        if hasattr(type(value), "__get__"):
+            yield Member(name, "attribute", None, context, settable=hasattr(type(value), "__set__"))
 
 
 def _slots(cls: type[Any]) -> tuple[str, ...]:

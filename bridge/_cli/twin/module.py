@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import importlib.metadata
 import keyword
+import re
 import sys
 from typing import Any
 
@@ -28,11 +30,7 @@ def written(plan: Plan, command: str, version: str, bridge: str | None, layout: 
     :param version: the version of this package.
     :param bridge: the library's own bridge, as ``package.module:name``; None for the default bridge.
     """
-    while True:
-        before = dict(plan.classes), set(plan.over_twins)
-        _parts(plan, Names(plan.package, set(plan.classes.values())), layout)
-        if before == (plan.classes, plan.over_twins):
-            break
+    _find_all(plan, layout)
     plan.check_renamed()
     names = Names(plan.package, _taken(plan))
     own = _own_bridge(bridge, names)
@@ -41,14 +39,18 @@ def written(plan: Plan, command: str, version: str, bridge: str | None, layout: 
     code = "\n".join(line for part in parts for line in part)
     variables, helpers = support.written(code, twins, names, layout)
     body = _body(plan, [*names.variables.values(), *variables], [*parts, helpers[1:]], layout)
-    typing_only = names.imports("\n".join(body))[1]
-    if typing_only:
-        names.of("typing", "TYPE_CHECKING")
-    runtime, typing_only = names.imports("\n".join([*body, *own, "TYPE_CHECKING" if typing_only else ""]))
+    used = names_in("\n".join([*body, *own]))
+    if names.imports(used)[1]:
+        used.add(names.of("typing", "TYPE_CHECKING"))
+    runtime, typing_only = names.imports(used)
     if own:
         runtime = list(filter(None, map(_without_verbs, runtime)))
     inherits = any(base in plan.classes for cls in plan.classes for base in cls.__mro__[1:])
-    quiet = ["reportIncompatibleVariableOverride"] * inherits + ["reportPrivateUsage"] * names.uses_private + ["reportDeprecated"] * ("deprecated(" in code)
+    quiet = (
+        ["reportIncompatibleVariableOverride"] * inherits
+        + ["reportPrivateUsage"] * names.uses_private
+        + ["reportDeprecated"] * ("deprecated(" in code)
+    )
     lines = [*_head(plan, command, version, quiet), "from __future__ import annotations", ""]
     lines += _imports(runtime, plan.package, layout)
     if typing_only:
@@ -65,13 +67,30 @@ def _body(plan: Plan, assigned: list[str], parts: list[list[str]], layout: Layou
     lines = []
     if public:
         lines += ["", "__all__ = [", *(f'    "{each}",' for each in sorted(public, key=as_linters_sort)), "]"]
-    used = names_in("\n".join(line for part in parts for line in part))
-    assigned = [each for each in sorted(assigned) if each.partition(":")[0].split()[0] in used]
+    code = "\n".join(line for part in parts for line in part)
+    assigned = [each for each in sorted(assigned) if re.search(rf"\b{each.partition(':')[0].split()[0]}\b", code)]
     if assigned:
         lines += ["", *(line for each in assigned for line in layout.statement(0, each))]
     for part in filter(None, parts):
         lines += ["", "", *part]
     return lines
+
+
+def _find_all(plan: Plan, layout: Layout) -> None:
+    """Write every twin once, for nothing, by which those of what they return are found."""
+    names = Names(plan.package, set())
+    types = Types(names, plan)
+    functions = Functions(types, layout)
+    classes = Classes(types, functions, plan.classes)
+    for name, function in list(plan.functions.items()):
+        functions.lines(function_of(name, function), 0, name)
+    done: set[type[Any]] = set()
+    while more := [cls for cls in plan.classes if cls not in done]:
+        for cls in more:
+            plan.current = cls
+            classes.lines(cls)
+            done.add(cls)
+    plan.current = None
 
 
 def _parts(plan: Plan, names: Names, layout: Layout) -> list[list[str]]:
@@ -131,7 +150,9 @@ def _head(plan: Plan, command: str, version: str, switched_off: list[str]) -> li
 
 
 def _version_of(package: str) -> str:
-    distributions = importlib.metadata.packages_distributions().get(package, [])
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    distributions = importlib.metadata.packages_distributions().get(package, [])  # which reads what every one has
     if distributions:
         return importlib.metadata.version(distributions[0])
     version = getattr(sys.modules.get(package), "__version__", None)

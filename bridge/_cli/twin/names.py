@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import re
 import sys
 from typing import Any
@@ -91,9 +92,8 @@ class Names:
             return defined, target.name
         return target.module, target.name
 
-    def imports(self, code: str) -> tuple[list[str], list[str]]:
-        """Return the imports that the code needs, and those for type checkers only, sorted as linters ask for."""
-        used = names_in(code)
+    def imports(self, used: set[str]) -> tuple[list[str], list[str]]:
+        """Return the imports of the names that are used, and those for type checkers only, sorted as linters ask."""
         both: tuple[dict[str, list[str]], dict[str, list[str]]] = ({}, {})
         for (module, name), given in self._given.items():
             if given not in used:
@@ -165,6 +165,7 @@ def as_linters_sort(name: str) -> Any:
     return kind, bare.lower()
 
 
+@functools.cache
 def parsed(text: str) -> ast.expr:
     """Return the tree of an expression; of ``Any`` if it is none."""
     try:

@@ -20,7 +20,9 @@ from .source import TwinError
 from .types import Context, Mode, Types
 
 _PROTOCOLS = ("__aenter__", "__aiter__", "__anext__", "__await__")
-_ANNOTATION = re.compile(r"['\"]?(<class ')?(\w+\.)*(Async\w+|AbstractAsyncContextManager|Awaitable|Coroutine|Deferred)\b")
+_ANNOTATION = re.compile(
+    r"['\"]?(<class ')?(\w+\.)*(Async\w+|AbstractAsyncContextManager|Awaitable|Coroutine|Deferred)\b"
+)
 
 
 @dataclass
@@ -76,7 +78,9 @@ class Plan:
                 raise TwinError(f"the function {name} is not async: call it as it is")
             self._add_function(attribute, value)
         else:
-            raise TwinError(f"{name} is an object of type {type(value).__name__}: a twin is written of a class, a function or a module")
+            raise TwinError(
+                f"{name} is an object of type {type(value).__name__}: a twin is written of a class, a function or a module"
+            )
 
     def _returns_async(self, name: str, function: Any) -> bool:
         """Return whether a sync function returns an object that gets a twin."""
@@ -116,7 +120,7 @@ class Plan:
 
     def note_over_twins(self, cls: type[Any]) -> None:
         """Remember that a type variable of the class stands for a class with a twin somewhere."""
-        self.over_twins |= {each for each in cls.__mro__ if each in self.classes}
+        self.over_twins |= set(cls.__mro__)
 
     def is_over_twins(self, cls: type[Any] | None) -> bool:
         """Return whether a type variable of the class stands for a class with a twin somewhere."""
@@ -199,5 +203,3 @@ def _public(module: ModuleType) -> Iterable[str]:
 
 def _described(value: Any) -> str:
     return f"{value.__module__}:{value.__qualname__}"
-
-

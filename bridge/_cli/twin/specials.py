@@ -55,7 +55,12 @@ class Specials:
             return [f"    def __repr__(self) -> {text}:", '        return f"<sync twin of {self._async!r}>"']
         if name == "__getattr__":
             return self._getattr()
-        replaced = {"__enter__": "__aenter__", "__exit__": "__aexit__", "__iter__": "__aiter__", "__next__": "__anext__"}
+        replaced = {
+            "__enter__": "__aenter__",
+            "__exit__": "__aexit__",
+            "__iter__": "__aiter__",
+            "__next__": "__anext__",
+        }
         if name in _CALLED and not (name in replaced and has(replaced[name])):
             return self._functions.lines(member, 4, f"self._async.{name}")
         return []

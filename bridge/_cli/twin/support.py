@@ -36,6 +36,18 @@ def _given(**arguments: {Any}) -> dict[str, {Any}]:
     """Return those arguments that are given."""
     return {{name: each for name, each in arguments.items() if each is not _OMITTED}}
 ''',
+    "_defaults": '''
+@{cache}
+def _defaults(function: {Any}) -> dict[str, {Any}]:
+    """Return the defaults of a function's parameters."""
+    return {{name: each.default for name, each in {signature}(function).parameters.items()}}
+''',
+    "_changed": '''
+def _changed(function: {Any}, /, **arguments: {Any}) -> dict[str, {Any}]:
+    """Return those arguments that are not the defaults, for a decorator that looks at them."""
+    defaults = _defaults(getattr(function, "__func__", function))
+    return {{name: each for name, each in arguments.items() if each is not defaults[name]}}
+''',
     "_original": '''
 def _original(value: {Any}) -> {Any}:
     """Return the async object of a twin; anything else as it is."""
@@ -115,7 +127,9 @@ _HOMES = {
     "Entered": "bridge",
     "Items": "bridge",
     "TracebackType": "types",
+    "cache": "functools",
     "get_ident": "threading",
+    "signature": "inspect",
 }
 
 HELPERS = {*_TEXTS, "_OMITTED", "_TWINS", "_T", "_A", "_async"}
@@ -128,13 +142,14 @@ def written(code: str, twins: dict[str, str], names: Names, layout: Layout) -> t
     """
     every = {each for each in _TEXTS if re.search(rf"\b{each}\(", code)}
     every |= {"_twin"} if "_any" in every else set()
+    every |= {"_defaults"} if "_changed" in every else set()
     every |= {"_given"} if "_OMITTED" in code else set()
     texts = [_TEXTS[each] for each in _TEXTS if each in every]
     used = "".join(texts)
     given = {name: names.of(home, name) for name, home in _HOMES.items() if f"{{{name}}}" in used}
     lines = [line for text in texts for line in ("", *_laid_out(text.format(**given), layout))]
     variables = [each for each in ("_A", "_T") if re.search(rf"\b{each}\b", used)]
-    variables = [f"{each} = {names.of('typing', 'TypeVar')}(\"{each}\")" for each in variables]
+    variables = [f'{each} = {names.of("typing", "TypeVar")}("{each}")' for each in variables]
     if "_given" in every:
         variables.append(f"_OMITTED: {names.of('typing', 'Any')} = object()  # an argument that is not given")
     if "_TWINS" in used:

@@ -222,7 +222,11 @@ class Types:
         if value is MISSING:
             return True
         if isinstance(value, type):
-            return issubclass(value, tuple) or bool(getattr(value, "__parameters__", ())) or hasattr(value, "__class_getitem__")
+            return (
+                issubclass(value, tuple)
+                or bool(getattr(value, "__parameters__", ()))
+                or hasattr(value, "__class_getitem__")
+            )
         alias = self.alias(target, [], context)
         if alias is None or (target.module, target.name, Mode.KEEP) in self.examined:
             return False
@@ -493,4 +497,10 @@ def _variable_name(name: str, depth: int) -> str:
 
 
 def _is_plain(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isprintable() and '"' not in node.value and "\\" not in node.value
+    return (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value.isprintable()
+        and '"' not in node.value
+        and "\\" not in node.value
+    )

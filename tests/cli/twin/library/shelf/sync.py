@@ -12,6 +12,8 @@ import builtins
 from asyncio import Lock
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from functools import cache
+from inspect import signature
 from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
@@ -288,7 +290,7 @@ class Shelf(Reader):
 
     def slow(self, seconds: float = 0.0) -> bool:
         """Sleep."""
-        result: bool = _blocking(self._async.slow)(seconds)
+        result: bool = _blocking(self._async.slow)(**_changed(self._async.slow, seconds=seconds))
         return result
 
     def soon(self, number: int) -> int:
@@ -551,12 +553,12 @@ class SpecialShelf(Shelf, Generic[T]):
     @classmethod
     def connect(cls, name: str, /, timeout: float = 5) -> Self:
         """Make one, and wait until it is there."""
-        return _twin(cls, _blocking(AsyncSpecialShelf.connect)(name, timeout))
+        return _twin(cls, _blocking(AsyncSpecialShelf[Any].connect)(name, timeout))
 
     @classmethod
     def make(cls, name: str) -> Shelf:
         """Make one."""
-        return _blocking(lambda: _twin(Shelf, AsyncSpecialShelf.make(name)))()
+        return _blocking(lambda: _twin(Shelf, AsyncSpecialShelf[Any].make(name)))()
 
 
 class Ticket:
@@ -634,6 +636,18 @@ def _any(value: Any) -> Any:
 def _given(**arguments: Any) -> dict[str, Any]:
     """Return those arguments that are given."""
     return {name: each for name, each in arguments.items() if each is not _OMITTED}
+
+
+@cache
+def _defaults(function: Any) -> dict[str, Any]:
+    """Return the defaults of a function's parameters."""
+    return {name: each.default for name, each in signature(function).parameters.items()}
+
+
+def _changed(function: Any, /, **arguments: Any) -> dict[str, Any]:
+    """Return those arguments that are not the defaults, for a decorator that looks at them."""
+    defaults = _defaults(getattr(function, "__func__", function))
+    return {name: each for name, each in arguments.items() if each is not defaults[name]}
 
 
 def _original(value: Any) -> Any:
