@@ -78,7 +78,8 @@ class Classes:
         while todo:
             base, at = todo.pop(0)
             if base in self._twins:
-                given = [at.variables[id(each)] for each in getattr(base, "__parameters__", ())]
+                parameters = getattr(base, "__parameters__", ())
+                given = [at.variables[id(each)] for each in parameters if id(each) in at.variables]
                 typed = [self._types.convert(each.node, each.context) for each in given]
                 texts = [each.text for each in typed]
                 if any(each.convert is not None for each in typed):

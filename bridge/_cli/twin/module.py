@@ -152,11 +152,11 @@ def _head(plan: Plan, command: str, version: str, switched_off: list[str]) -> li
 def _version_of(package: str) -> str:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
-    distributions = importlib.metadata.packages_distributions().get(package, [])  # which reads what every one has
-    if distributions:
-        return importlib.metadata.version(distributions[0])
     version = getattr(sys.modules.get(package), "__version__", None)
-    return version if isinstance(version, str) else "(without a version)"
+    if isinstance(version, str):
+        return version
+    distributions = importlib.metadata.packages_distributions().get(package, [])  # which reads every one's files
+    return importlib.metadata.version(distributions[0]) if distributions else "(without a version)"
 
 
 def _imports(lines: list[str], package: str, layout: Layout) -> list[str]:

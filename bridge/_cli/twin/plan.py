@@ -64,11 +64,13 @@ class Plan:
             raise TwinError(f"{module_name} has nothing public and async in it, so there is nothing to write a twin of")
 
     def _add_object(self, module: ModuleType, attribute: str, name: str) -> None:
+        if not attribute:
+            raise TwinError(f"{name} has no name after the colon")
         value = getattr(module, attribute, None)
         if value is None and not hasattr(module, attribute):
             close = difflib.get_close_matches(attribute, dir(module), 1)
             hint = f"; did you mean {module.__name__}:{close[0]}?" if close else ""
-            raise TwinError(f"{module.__name__} has no {attribute or 'name after the colon'!r}{hint}")
+            raise TwinError(f"{module.__name__} has no {attribute!r}{hint}")
         if isinstance(value, type):
             if not (has_async(value) or is_async_class(value)):
                 raise TwinError(f"the class {name} has nothing async in it: use it as it is")

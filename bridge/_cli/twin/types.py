@@ -457,6 +457,8 @@ def variables_of(parameters: Any, items: list[ast.expr], context: Context) -> di
     anything = ast.parse("typing.Any", mode="eval").body
     found: dict[int | str, Variable] = {}
     for index, each in enumerate(parameters):
+        if type(each).__name__ == "TypeVarTuple":  # it takes any number, also none
+            break
         found[id(each)] = found[each.__name__] = Variable(items[index] if index < len(items) else anything, context)
     return found
 
