@@ -15,7 +15,7 @@ import types
 from typing import Any
 
 from .._values.outcomes import trim
-from .detect import ASYNC_METHODS
+from .detect import ASYNC_METHODS, class_of
 from .view import Factory, View, original, originals
 
 
@@ -31,13 +31,14 @@ class ClassView(View, type):
             return super().__new__(mcls, name, bases, body)
         from .subclasses import base_of
 
-        views = [each for each in bases if isinstance(each, ClassView)]
+        every: tuple[Any, ...] = bases
+        views = [each for each in every if isinstance(each, ClassView)]
         if len(views) > 1:
             names = " and ".join(repr(each.__wrapped__) for each in views)
             raise TypeError(f"a class cannot derive from the views of both {names}: let it have one as an attribute")
         (view,) = views
         base = base_of(view._bridge_factory, view.__wrapped__, view.__name__)
-        others = tuple(base if each is view else each for each in bases)
+        others = tuple(base if each is view else each for each in every)
         return types.new_class(name, others, kwargs, lambda namespace: namespace.update(body))
 
     def __call__(cls, /, *args: Any, **kwargs: Any) -> Any:
@@ -107,14 +108,15 @@ def class_view(factory: Factory, cls: type[Any], module: str | None = None) -> C
     if hasattr(cls, "__class_getitem__"):
         body["__class_getitem__"] = classmethod(types.GenericAlias)
     for name in dir(cls):
-        static = inspect.getattr_static(cls, name)
+        static: Any = inspect.getattr_static(cls, name)
         if name == "__init__" and isinstance(static, types.FunctionType):
             body[name] = _initializer(static)
-        elif isinstance(static, property | functools.cached_property) and not name.startswith("_"):
+        elif name.startswith("_") or isinstance(static, type):
+            continue
+        elif class_of(static) in (property, functools.cached_property):
             body[name] = property(None, doc=static.__doc__)
-        elif callable(static) or isinstance(static, classmethod | staticmethod):
-            if not name.startswith("_") and not isinstance(static, type):
-                body[name] = _Member(name)
+        elif class_of(static) in (classmethod, staticmethod) or callable(static):
+            body[name] = _Member(name)
     view: ClassView = ClassView(cls.__name__, (), body)
     return view
 

@@ -22,6 +22,7 @@ class SubclassedView(ObjectView):
     """What an instance of such a class has besides a view's own: ``__init__``, and attributes of its class."""
 
     __slots__ = ()
+    __wrapped_class__: type[Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         made: Any = object.__new__(cls)
@@ -31,7 +32,7 @@ class SubclassedView(ObjectView):
 
     def __init__(self, /, *args: Any, **kwargs: Any) -> None:
         args, kwargs = originals(args, kwargs)
-        factory, cls = self._bridge_factory, type(self).__wrapped_class__  # type: ignore[attr-defined]
+        factory, cls = self._bridge_factory, self.__wrapped_class__
         object.__setattr__(self, "_bridge_object", original(factory.construct(cls, args, kwargs)))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -39,10 +40,9 @@ class SubclassedView(ObjectView):
         for name, value in vars(cls).items():
             function = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
             if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-                name_of = cls.__wrapped_class__.__name__  # type: ignore[attr-defined]
                 raise TypeError(
-                    f"{cls.__name__}.{name} is async, but {cls.__name__} derives from a sync view, so its self is sync; "
-                    f"derive from {name_of} itself, and view that: blocking({cls.__name__})"
+                    f"{cls.__name__}.{name} is async, but {cls.__name__} derives from a sync view, so its self is sync;"
+                    f" derive from {cls.__wrapped_class__.__name__} itself, and view that: blocking({cls.__name__})"
                 )
 
     def __getattr__(self, name: str) -> Any:

@@ -202,7 +202,13 @@ def test_redis(twin_of: Make, redis_port: int) -> None:
 
 
 def test_asyncpg(twin_of: Make, postgres: Any) -> None:
-    asyncpg = twin_of("asyncpg:connect", "asyncpg:create_pool", "asyncpg:Connection", "asyncpg.pool:PoolConnectionProxy", "asyncpg.prepared_stmt:PreparedStatement")
+    asyncpg = twin_of(
+        "asyncpg:connect",
+        "asyncpg:create_pool",
+        "asyncpg:Connection",
+        "asyncpg.pool:PoolConnectionProxy",
+        "asyncpg.prepared_stmt:PreparedStatement",
+    )
     where = {"host": postgres.folder, "user": postgres.user, "database": postgres.database}
     connection = asyncpg.connect(**where)
     assert type(connection) is asyncpg.Connection

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 from typing import Any, Generic
 
+from .context import Context
 from .functions import Functions
 from .members import Member, bases, members, own_context
 from .names import Names
 from .source import Scope, Target, module_of
 from .specials import Specials
-from .types import Context, Types
+from .types import Types
 
 
 class Classes:
@@ -73,7 +74,8 @@ class Classes:
 
     def _head(self, cls: type[Any], node: ast.ClassDef | None, context: Context) -> tuple[str, str]:
         """Return the bases in their brackets, and the type arguments of the class itself."""
-        written, covered = [], set[int]()
+        written: list[str] = []
+        covered: set[int] = set()
         todo = list(bases(cls, context, self._types))
         while todo:
             base, at = todo.pop(0)
@@ -88,12 +90,12 @@ class Classes:
                 covered |= {id(each) for each in getattr(cls, "__parameters__", ())} if texts else set()
             elif any(each in self._twins for each in base.__mro__):
                 todo[:0] = list(bases(base, at, self._types))
-        declared = getattr(node, "type_params", ())
+        declared: list[Any] = getattr(node, "type_params", [])
         if declared:
             parameters = ", ".join(each.name for each in declared)
             bound = self._functions.declared(node, context)
             return bound + (f"({', '.join(written)})" if written else ""), f"[{parameters}]"
-        variables = list(getattr(cls, "__parameters__", ()))
+        variables: list[Any] = list(getattr(cls, "__parameters__", ()))
         texts = [self._variable(each, cls, context) for each in variables]
         if texts and not all(id(each) in covered for each in variables):
             written.append(f"{self._types.names.of('typing', 'Generic')}[{', '.join(texts)}]")
@@ -110,7 +112,9 @@ class Classes:
         blocking = self._types.names.of("bridge", "blocking")
         if member is None:
             return ["    def __init__(self) -> None:", f"        self._async = {blocking}({original})().__wrapped__"]
-        return self._functions.initializer_lines(member, 4, f"self._async = {blocking}({original})", ".__wrapped__", f"{original}.__init__")
+        return self._functions.initializer_lines(
+            member, 4, f"self._async = {blocking}({original})", ".__wrapped__", f"{original}.__init__"
+        )
 
     def _attribute(self, member: Member, original: str) -> list[str]:
         types, names = self._types, self._types.names

@@ -68,7 +68,7 @@ def _text(asked: Asked, version: str) -> str:
 
 def _pairs(names: Sequence[str], renamed: Sequence[str]) -> dict[str, str]:
     """Return the new names by the old ones. A single object may be given its name alone."""
-    pairs = {}
+    pairs: dict[str, str] = {}
     for each in renamed:
         old, equals, new = each.partition("=")
         if not equals:

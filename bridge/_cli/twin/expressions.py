@@ -6,7 +6,8 @@ import ast
 import builtins
 from typing import Any
 
-from .types import Context, Types
+from .context import Context
+from .types import Types
 
 
 def expression(node: ast.expr, context: Context, types: Types) -> str:

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import ast
 import copy
+import dataclasses
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from .context import Context, Mode, Typed
 from .expressions import expression
 from .layout import Layout
 from .members import Member, members
 from .names import parsed
 from .results import Result, Results
 from .source import Function, decorators, type_parameters
-from .types import Context, Mode, Typed, Types
+from .types import Types
 
 
 @dataclass
 class Parameters:
     """The parameters of a function as the twin writes them, and the arguments that it hands on."""
 
-    written: list[str] = field(default_factory=list)
-    handed_on: list[str] = field(default_factory=list)
-    untyped: list[str] = field(default_factory=list)
+    written: list[str] = field(default_factory=list[str])
+    handed_on: list[str] = field(default_factory=list[str])
+    untyped: list[str] = field(default_factory=list[str])
 
-    omitted: list[str] = field(default_factory=list)  # handed on only if they are given: nobody can write the default
+    omitted: list[str] = field(
+        default_factory=list[str]
+    )  # handed on only if they are given: nobody can write the default
 
     changed: list[str] = field(default_factory=list[str])  # handed on only if they are not the default
 
@@ -57,7 +61,7 @@ class Functions:
         )
         overloads = self._overloads(member, indent, context)
         if len(overloads) == 1:  # all the same, once nothing is awaited
-            member = Member(**{**vars(member), "node": _merged(member.node, overloads[0][0]), "overloads": []})
+            member = dataclasses.replace(member, node=_merged(member.node, overloads[0][0]), overloads=[])
             overloads = []
         inside = self.results.inside(member.node, context)
         types.loose = False
@@ -83,7 +87,7 @@ class Functions:
         found: dict[str, tuple[Function, list[str]]] = {}
         for node in member.overloads:
             inside = self.results.inside(node, context)
-            parameters = self.parameters(Member(**{**vars(member), "node": node}), inside)
+            parameters = self.parameters(dataclasses.replace(member, node=node), inside)
             typed = self.returned(self.results.of(member, node, inside))
             lines = [
                 f"{' ' * indent}@{self.types.names.of('typing', 'overload')}",
@@ -163,7 +167,7 @@ class Functions:
         return list(_wrapped(text, indent, self.layout.width))
 
     def _decorators(self, member: Member, node: Function | None, indent: int) -> list[str]:
-        lines = []
+        lines: list[str] = []
         if member.kind in ("classmethod", "staticmethod", "property"):
             lines.append(f"{' ' * indent}@{self.types.names.builtin(member.kind)}")
         for each in node.decorator_list if node is not None else ():
@@ -201,7 +205,7 @@ class Functions:
     def declared(self, node: ast.stmt | None, context: Context) -> str:
         """Return the type parameters that a class or a function declares, in their brackets."""
         inside = context.other(scope=context.scope.with_local(type_parameters(node)))
-        texts = []
+        texts: list[str] = []
         for each in getattr(node, "type_params", ()):
             text = {"ParamSpec": "**", "TypeVarTuple": "*"}.get(type(each).__name__, "") + each.name
             if getattr(each, "bound", None) is not None:
@@ -218,10 +222,10 @@ class Functions:
     def initializer_lines(self, member: Member, indent: int, before: str, after: str, target: str) -> list[str]:
         """Return the lines of ``__init__``."""
         self.types.unknown.clear()
-        lines = []
+        lines: list[str] = []
         for node in member.overloads:
             parameters = self.parameters(
-                Member(**{**vars(member), "node": node}), self.results.inside(node, member.context)
+                dataclasses.replace(member, node=node), self.results.inside(node, member.context)
             )
             lines += [f"{' ' * indent}@{self.types.names.of('typing', 'overload')}"]
             lines += self._definition(member, node, indent, parameters, "None")

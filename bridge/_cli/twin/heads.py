@@ -54,6 +54,12 @@ def qualified(value: Any) -> str:
     return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
 
 
+def name_of(value: Any) -> str:
+    """Return the name of a class."""
+    name: str = value.__name__
+    return name
+
+
 def form(value: Any) -> str:
     """Return the name of a special form of ``typing``, such as ``Optional``; empty for anything else."""
     if value is types.UnionType:
@@ -102,7 +108,8 @@ def number_of_arguments(value: Any) -> int:
 
 @functools.cache
 def _numbers() -> dict[Any, int]:
-    aliases = [getattr(typing, name, None) for name in typing.__all__]
+    names: list[str] = vars(typing)["__all__"]
+    aliases: list[Any] = [getattr(typing, name, None) for name in names]
     found = {each.__origin__: getattr(each, "_nparams", 0) for each in aliases if hasattr(each, "__origin__")}
     return {of: number for of, number in found.items() if isinstance(number, int) and number > 0}
 

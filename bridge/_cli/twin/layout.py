@@ -36,29 +36,29 @@ class Layout:
         return [f"{space}{arms[0]}", *(f"{space}| {each}" for each in arms[1:])]
 
     def statement(self, indent: int, text: str) -> list[str]:
-        """Return the lines of a statement that is too long for one: broken in its last brackets with something inside."""
+        """Return the lines of a statement, broken in its last brackets with something inside if it is too long."""
         space = " " * indent
         if len(space + text) <= self.width:
             return [space + text]
         if len(split_at(text, " else ")) > 1 and ("lambda" not in text or text.startswith("lambda: ")):
-            start = re.match(r"return |\w+=|lambda: |", text)
-            assert start is not None
+            prefix = re.match(r"return |\w+=|lambda: |", text)
+            assert prefix is not None
             end = "," if text.endswith(",") else ""
-            parts = [text[start.end() : len(text) - len(end)]]
+            parts = [text[prefix.end() : len(text) - len(end)]]
             for mark in (" else ", " if "):
                 parts = [
                     part if index == 0 else f"{mark.strip()} {part}"
                     for each in parts
                     for index, part in enumerate(split_at(each, mark))
                 ]
-            if not start[0]:
+            if not prefix[0]:
                 return [*(f"{space}{each}" for each in parts[:-1]), f"{space}{parts[-1]}{end}"]
-            return [f"{space}{start[0]}(", *(f"{space}    {each}" for each in parts), f"{space}){end}"]
+            return [f"{space}{prefix[0]}(", *(f"{space}    {each}" for each in parts), f"{space}){end}"]
         found = _last_brackets(text)
         if found is None:
             return [space + text]
-        start, end = found
-        inner = text[start + 1 : end]
+        opening, closing = found
+        inner = text[opening + 1 : closing]
         parts = split_at(inner, ",")
         lines = [f"{space}    {inner}"]
         comprehended = split_at(inner, " for ")
@@ -68,7 +68,7 @@ class Layout:
             lines = [line for each in parts for line in self.statement(indent + 4, f"{each},")]
         elif len(lines[0]) > self.width:
             lines = self.statement(indent + 4, inner)
-        return [f"{space}{text[: start + 1]}", *lines, f"{space}{text[end:]}"]
+        return [f"{space}{text[: opening + 1]}", *lines, f"{space}{text[closing:]}"]
 
     def docstring(self, indent: int, text: str | None) -> list[str]:
         """Return the lines of a docstring; none for none."""

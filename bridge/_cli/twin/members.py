@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol
 
+from ..._views.detect import class_of
+from .context import Context, Variable, type_arguments, variables_of
 from .source import Function, Module, Scope, decorators, module_of, type_parameters
-from .types import Context, Types, Variable, type_arguments, variables_of
+from .types import Types
 
 
 @dataclass
@@ -26,7 +28,7 @@ class Member:
     value: Any
     context: Context
     node: Function | None = None
-    overloads: list[Function] = field(default_factory=list)
+    overloads: list[Function] = field(default_factory=list[Function])
     annotation: ast.expr | None = None
     settable: bool = False
 
@@ -77,7 +79,8 @@ def parents(cls: type[Any], context: Context, types_: Types) -> dict[type[Any], 
 def bases(cls: type[Any], context: Context, types_: Types) -> Iterator[tuple[type[Any], Context]]:
     """Yield the bases that the class statement names, each with what its type variables stand for."""
     node = module_of(cls.__module__).classes.get(cls.__qualname__)
-    for expression in node.bases if node is not None else ():
+    for written in node.bases if node is not None else ():
+        expression: ast.expr = written
         items = type_arguments(expression)
         expression = expression.value if isinstance(expression, ast.Subscript) else expression
         target = types_.find(expression, context)
@@ -119,26 +122,28 @@ def _attributes(cls: type[Any], context: Context) -> Iterator[Member]:
         if isinstance(assigned, ast.Assign):
             for each in assigned.targets:
                 if isinstance(each, ast.Name) and not each.id.startswith("_") and each.id not in named:
-                    value = vars(cls).get(each.id)
-                    if not callable(value) and not hasattr(type(value), "__get__"):
+                    value: Any = vars(cls).get(each.id)
+                    if not callable(value) and not hasattr(class_of(value), "__get__"):
                         yield Member(each.id, "constant", value, context)
-    properties = {name for name in vars(cls) if hasattr(type(vars(cls)[name]), "__set__")}
-    for name, annotation in _assigned(module.functions.get(f"{cls.__qualname__}.__init__", [])):
+    own: dict[str, Any] = dict(vars(cls))
+    properties = {name for name, value in own.items() if hasattr(class_of(value), "__set__")}
+    for name, said in _assigned(module.functions.get(f"{cls.__qualname__}.__init__", [])):
         if not name.startswith("_") and name not in named and (name not in properties or name in _slots(cls)):
             named.add(name)
-            yield Member(name, "attribute", None, context, annotation=annotation, settable=True)
+            yield Member(name, "attribute", None, context, annotation=said, settable=True)
     yield from _described(cls, context, named)
 
 
 def _described(cls: type[Any], context: Context, named: set[str]) -> Iterator[Member]:
     """Yield the attributes that have a descriptor of another kind than ``property``: of slots, or of the library's."""
-    for name, value in list(vars(cls).items()):
+    own: dict[str, Any] = dict(vars(cls))
+    for name, value in own.items():
         if name.startswith("_") or name in named or callable(value):
             continue
         if isinstance(value, property | functools.cached_property | classmethod | staticmethod):
             continue
-        if hasattr(type(value), "__get__"):
-            yield Member(name, "attribute", None, context, settable=hasattr(type(value), "__set__"))
+        if hasattr(class_of(value), "__get__"):
+            yield Member(name, "attribute", None, context, settable=hasattr(class_of(value), "__set__"))
 
 
 def _slots(cls: type[Any]) -> tuple[str, ...]:
@@ -186,14 +191,18 @@ def _literal(node: ast.expr) -> ast.expr | None:
 
 def _functions(cls: type[Any], context: Context) -> Iterator[Member]:
     module = module_of(cls.__module__)
-    for name, value in list(vars(cls).items()):
+    own: dict[str, Any] = dict(vars(cls))
+    for name, value in own.items():
         if name.startswith("_") and not (name.startswith("__") and name.endswith("__")):
             continue
-        kind, function = "method", value
-        if isinstance(value, classmethod | staticmethod):
-            kind, function = type(value).__name__, value.__func__
-        elif isinstance(value, property | functools.cached_property):
-            kind, function = "property", value.fget if isinstance(value, property) else value.func
+        function: Any = value
+        kind = "method"
+        if class_of(value) in (classmethod, staticmethod):
+            kind, function = class_of(value).__name__, value.__func__
+        elif isinstance(value, property):
+            kind, function = "property", value.fget
+        elif class_of(value) is functools.cached_property:
+            kind, function = "property", value.func
         elif isinstance(value, type) or not (callable(value) or hasattr(value, "__wrapped__")):
             continue
         inner = _innermost(function)
@@ -208,7 +217,7 @@ def _functions(cls: type[Any], context: Context) -> Iterator[Member]:
 
 def _innermost(function: Any) -> Any:
     try:
-        return inspect.unwrap(function.func if isinstance(function, functools.partial) else function)
+        return inspect.unwrap(getattr(function, "func", function))
     except ValueError:
         return function
 
@@ -235,7 +244,7 @@ def _made(name: str, function: Any) -> Function | None:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return None
-    parameters = []
+    parameters: list[inspect.Parameter] = []
     for each in signature.parameters.values():
         default = each.default
         if default is not each.empty:

@@ -14,13 +14,14 @@ from typing import Any
 from ... import Bridge
 from . import support
 from .classes import Classes, original_name
+from .context import Context
 from .functions import Functions
 from .layout import Layout
 from .members import function_of, members, own_context
 from .names import Names, as_linters_sort, names_in
 from .plan import Plan
 from .source import Scope, Target, TwinError, imported, module_of
-from .types import Context, Types
+from .types import Types
 
 
 def written(plan: Plan, command: str, version: str, bridge: str | None, layout: Layout) -> str:
@@ -44,7 +45,7 @@ def written(plan: Plan, command: str, version: str, bridge: str | None, layout: 
         used.add(names.of("typing", "TYPE_CHECKING"))
     runtime, typing_only = names.imports(used)
     if own:
-        runtime = list(filter(None, map(_without_verbs, runtime)))
+        runtime = [each for each in map(_without_verbs, runtime) if each]
     inherits = any(base in plan.classes for cls in plan.classes for base in cls.__mro__[1:])
     quiet = (
         ["reportIncompatibleVariableOverride"] * inherits
@@ -64,7 +65,7 @@ def written(plan: Plan, command: str, version: str, bridge: str | None, layout: 
 def _body(plan: Plan, assigned: list[str], parts: list[list[str]], layout: Layout) -> list[str]:
     """Return the lines after the imports."""
     public = [each for each in (*plan.classes.values(), *plan.functions) if not each.startswith("_")]
-    lines = []
+    lines: list[str] = []
     if public:
         lines += ["", "__all__ = [", *(f'    "{each}",' for each in sorted(public, key=as_linters_sort)), "]"]
     code = "\n".join(line for part in parts for line in part)
@@ -97,7 +98,7 @@ def _parts(plan: Plan, names: Names, layout: Layout) -> list[list[str]]:
     types = Types(names, plan)
     functions = Functions(types, layout)
     classes = Classes(types, functions, plan.classes)
-    parts = []
+    parts: list[list[str]] = []
     for cls in plan.sorted_classes():
         plan.current = cls
         parts.append(classes.lines(cls))
@@ -126,7 +127,8 @@ def _taken(plan: Plan) -> set[str]:
 
 def _parameters(node: Any) -> set[str]:
     """Return the names of parameters, but those of builtins: only members hide a builtin from annotations."""
-    found = {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)} if node is not None else set()
+    walked = ast.walk(node.args) if node is not None else ()
+    found = {each.arg for each in walked if isinstance(each, ast.arg)}
     return {each for each in found if not hasattr(builtins, each)}
 
 
@@ -160,7 +162,7 @@ def _version_of(package: str) -> str:
 
 
 def _imports(lines: list[str], package: str, layout: Layout) -> list[str]:
-    """Return the imports, their lines broken, in the groups of linters: the standard library, others, and the library itself."""
+    """Return the imports in the groups of linters: those of the standard library, others, and the library itself."""
     groups: list[list[str]] = [[], [], []]
     for line in lines:
         top = line.split()[1].partition(".")[0]

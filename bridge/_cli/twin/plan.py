@@ -13,11 +13,12 @@ from types import ModuleType
 from typing import Any
 
 from ..._views.detect import has_async, is_async_function, top_level
+from .context import Context, Mode
 from .members import function_of
 from .names import Names
 from .results import Results
 from .source import TwinError
-from .types import Context, Mode, Types
+from .types import Types
 
 _PROTOCOLS = ("__aenter__", "__aiter__", "__anext__", "__await__")
 _ANNOTATION = re.compile(
@@ -30,12 +31,14 @@ class Plan:
     """The twins of one file. Classes that the named ones return are added as they are found."""
 
     renamed: dict[str, str]
-    classes: dict[type[Any], str] = field(default_factory=dict)
-    functions: dict[str, Any] = field(default_factory=dict)  # by the twin's name
+    classes: dict[type[Any], str] = field(default_factory=dict[type[Any], str])
+    functions: dict[str, Any] = field(default_factory=dict[str, Any])  # by the twin's name
     package: str = ""
-    modules: list[str] = field(default_factory=list)
+    modules: list[str] = field(default_factory=list[str])
     current: type[Any] | None = None  # whose twin is being written
-    over_twins: set[type[Any]] = field(default_factory=set)  # generic classes that are used with a class with a twin
+    over_twins: set[type[Any]] = field(
+        default_factory=set[type[Any]]
+    )  # generic classes that are used with a class with a twin
 
     def add(self, name: str) -> None:
         """Add what a command line names: ``package.module:Name``, or a whole module.
@@ -81,7 +84,8 @@ class Plan:
             self._add_function(attribute, value)
         else:
             raise TwinError(
-                f"{name} is an object of type {type(value).__name__}: a twin is written of a class, a function or a module"
+                f"{name} is an object of type {type(value).__name__}: "
+                "a twin is written of a class, a function or a module"
             )
 
     def _returns_async(self, name: str, function: Any) -> bool:
@@ -177,7 +181,8 @@ def _says_async(value: Any) -> bool:
         return False
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         return True
-    returns = (getattr(function, "__annotations__", None) or {}).get("return") if inspect.isroutine(function) else None
+    annotations: dict[str, Any] = getattr(function, "__annotations__", None) or {}
+    returns = annotations.get("return") if inspect.isroutine(function) else None
     return returns is not None and bool(_ANNOTATION.match(returns if isinstance(returns, str) else repr(returns)))
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import heads
-from .names import parsed
+from .context import Context, Mode, Typed, Variable, type_arguments, variables_of
 from .members import Member, own_context, parents
+from .names import parsed
 from .source import Function, decorators, is_generator, module_of, returned, type_parameters
-from .types import Context, Mode, Typed, Types, Variable, type_arguments, variables_of
+from .types import Types
 
 Arm = tuple[ast.expr, Context]
 
@@ -192,7 +193,7 @@ class Results:
         return Typed(self._types.names.of("typing", "Any"), lambda code: f"_any({code})")
 
     def inside(self, node: Function | None, context: Context) -> Context:
-        """Return the context inside a function: with its type parameters, and with ``Self`` for the type of ``self``."""
+        """Return the context inside a function: with its type parameters, and ``Self`` for the type of ``self``."""
         context = context.other(scope=context.scope.with_local(type_parameters(node)))
         first = [*node.args.posonlyargs, *node.args.args][:1] if node is not None and context.own else []
         said = first[0].annotation if first else None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 
+from .context import Context, Typed, type_arguments
 from .functions import Functions
 from .members import Member
 from .results import Result
-from .types import Context, Typed, type_arguments
 
 # In the caller's thread, as by a view, so that a look-up in a set of twins does not cross to the loop.
 _COMPARED = {"__eq__": "==", "__ne__": "!=", "__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">="}
@@ -34,15 +34,15 @@ class Specials:
         """Return the lines of the twin of a special method; none for one that has no sync counterpart."""
         name, has = member.name, self._has
         if name == "__aenter__" and has("__aexit__"):
-            return self._enter(member)
+            return self._entering(member)
         if name == "__aexit__" and has("__aenter__"):
-            return self._exit(member)
+            return self._leaving(member)
         if name == "__anext__":
-            return self._next(member)
+            return self._following(member)
         if name == "__aiter__":
-            return self._iter(member)
+            return self._iterating(member)
         if name == "__await__":
-            return self._wait(member)
+            return self._waiting(member)
         if name in _COMPARED:
             body = f"return bool(self._async {_COMPARED[name]} _original(other))"
             return [f"    def {name}(self, other: object) -> bool:", f"        {body}"]
@@ -54,7 +54,7 @@ class Specials:
             text = self._types.names.builtin("str")
             return [f"    def __repr__(self) -> {text}:", '        return f"<sync twin of {self._async!r}>"']
         if name == "__getattr__":
-            return self._getattr()
+            return self._made_up()
         replaced = {
             "__enter__": "__aenter__",
             "__exit__": "__aexit__",
@@ -68,7 +68,7 @@ class Specials:
     def _has(self, name: str) -> bool:
         return getattr(self._cls, name, None) is not None
 
-    def _enter(self, member: Member) -> list[str]:
+    def _entering(self, member: Member) -> list[str]:
         typed = self._result(member).typed
         code = f"_enter(self, {self._types.names.of('bridge', 'enter')}(self._async))"
         if typed.text == "None":
@@ -80,7 +80,7 @@ class Specials:
         lines = [f"    def __enter__(self) -> {typed.text}:", *self._doc(member)]
         return [*lines, *self._functions.layout.statement(8, body)]
 
-    def _exit(self, member: Member) -> list[str]:
+    def _leaving(self, member: Member) -> list[str]:
         said = ast.unparse(member.node.returns) if member.node is not None and member.node.returns else ""
         names = self._types.names
         kind = names.builtin("type")
@@ -108,7 +108,7 @@ class Specials:
                 return result.typed
         return Typed(self._types.names.of("typing", "Any"))
 
-    def _iter(self, member: Member) -> list[str]:
+    def _iterating(self, member: Member) -> list[str]:
         item = self._item()
         items = self._types.names.of("bridge", "Items")
         code = self._types.iterate("self._async", item)
@@ -117,13 +117,13 @@ class Specials:
             *self._functions.layout.statement(8, f"return {code}"),
         ]
 
-    def _next(self, member: Member) -> list[str]:
+    def _following(self, member: Member) -> list[str]:
         item = self._item()
         code = f"next(_kept(self, {self._types.iterate('self._async', item)}))"
         lines = [f"    def __next__(self) -> {item.text}:", *self._doc(member)]
         return [*lines, *self._functions.layout.statement(8, f"return {code}")]
 
-    def _wait(self, member: Member) -> list[str]:
+    def _waiting(self, member: Member) -> list[str]:
         if self._has("wait"):
             return ["    # There is no twin of __await__: 'wait' is the name of another method.", ""]
         node = member.node
@@ -138,7 +138,7 @@ class Specials:
         doc = self._functions.layout.docstring(8, "Wait, and return what ``await`` returns.")
         return [f"    def wait(self) -> {typed.text}:", *doc, *self._functions.layout.statement(8, code)]
 
-    def _getattr(self) -> list[str]:
+    def _made_up(self) -> list[str]:
         anything = self._types.names.of("typing", "Any")
         blocking = self._types.names.of("bridge", "blocking")
         return [

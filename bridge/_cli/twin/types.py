@@ -4,81 +4,15 @@ from __future__ import annotations
 
 import ast
 import builtins
-import dataclasses
-import enum
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 from . import heads
+from .context import Code, Context, Mode, Twins, Typed, Variable, type_arguments, variables_of
 from .names import Names, parsed
 from .source import MISSING, Scope, Target, module_of, type_parameters
-
-Code = Callable[[str], str]  # takes the code of a value, and returns that of the converted one
-
-
-class Mode(enum.Enum):
-    """What a type is the type of."""
-
-    RESULT = "a value of the library's, which becomes one of the twin's"
-    PARAMETER = "a value of the caller's, which becomes one of the library's"
-    KEEP = "a value that stays as it is"
-
-
-@dataclass(frozen=True)
-class Typed:
-    """A type as the twin's file writes it."""
-
-    text: str
-    convert: Code | None = None
-
-
-@dataclass(frozen=True)
-class Variable:
-    """What a type variable of a base class stands for in the class that is written."""
-
-    node: ast.expr
-    context: Context
-
-
-@dataclass(frozen=True)
-class Context:
-    """Where an annotation stands, and what is made of its value.
-
-    ``own`` is how the code reaches the twin itself: "self", "cls", or empty in a function.
-    """
-
-    scope: Scope
-    mode: Mode = Mode.RESULT
-    variables: dict[int | str, Variable] = field(default_factory=dict)
-    own: str = ""
-    depth: int = 0
-
-    def other(self, **changes: Any) -> Context:
-        """Return a copy with changes."""
-        return dataclasses.replace(self, **changes)
-
-
-class Twins(Protocol):
-    """Which classes have a twin."""
-
-    def name_of(self, cls: type[Any], mode: Mode) -> str | None:
-        """Return the name of a class's twin; None if it has none. A result's class gets one if it is async."""
-        ...
-
-    def note_over_twins(self, cls: type[Any]) -> None:
-        """Remember that a type variable of the class stands for a class with a twin somewhere."""
-        ...
-
-    def is_over_twins(self, cls: type[Any] | None) -> bool:
-        """Return whether a type variable of the class stands for a class with a twin somewhere."""
-        ...
-
-    def is_own(self, cls: type[Any], context: Context) -> bool:
-        """Return whether the class is one that the twin being written may be an instance of."""
-        ...
 
 
 @dataclass
@@ -87,9 +21,11 @@ class Types:
 
     names: Names
     twins: Twins
-    unknown: list[str] = field(default_factory=list)  # why something has become Any
+    unknown: list[str] = field(default_factory=list[str])  # why something has become Any
     loose: bool = False  # Any is in what was converted since this was set to False, maybe behind another name
-    examined: dict[tuple[str, str, Mode], bool] = field(default_factory=dict)  # aliases: whether the twin's differs
+    examined: dict[tuple[str, str, Mode], bool] = field(
+        default_factory=dict[tuple[str, str, Mode], bool]
+    )  # aliases: whether the twin's differs
 
     def convert(self, node: ast.expr, context: Context) -> Typed:
         """Return an annotation as the twin has it."""
@@ -172,7 +108,7 @@ class Types:
         node = module_of(target.module).nodes.get(target.name)
         if node is None and (further := module_of(target.module).names.get(target.name)) is not None:
             return self.alias(further, items, context) if further != target else None
-        assigned = getattr(node, "value", None)
+        assigned: Any = getattr(node, "value", None)
         declared = isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation).endswith("TypeAlias")
         if not (declared or isinstance(assigned, ast.Name | ast.Attribute | ast.Subscript | ast.BinOp)):
             return None
@@ -222,11 +158,9 @@ class Types:
         if value is MISSING:
             return True
         if isinstance(value, type):
-            return (
-                issubclass(value, tuple)
-                or bool(getattr(value, "__parameters__", ()))
-                or hasattr(value, "__class_getitem__")
-            )
+            cls: type[Any] = value
+            generic = bool(getattr(cls, "__parameters__", ())) or hasattr(cls, "__class_getitem__")
+            return generic or issubclass(cls, tuple)
         alias = self.alias(target, [], context)
         if alias is None or (target.module, target.name, Mode.KEEP) in self.examined:
             return False
@@ -329,8 +263,8 @@ class Types:
                 bounds.append(self._bound(each.value, inside))
             text = bounds[-1][0] if each.arg == "bound" else ast.unparse(each.value)
             arguments.append(f"{each.arg}={text}")
-        further = "".join(f", {each}" for each in arguments)
-        name = self.names.variable(target.name, self.names.use(kind), further)
+        given = "".join(f", {each}" for each in arguments)
+        name = self.names.variable(target.name, self.names.use(kind), given)
         return self._of_variable(name, context, over_twins=any(differs for _, differs in bounds))
 
     def _of_variable(self, name: str, context: Context, over_twins: bool = False) -> Typed:
@@ -425,7 +359,7 @@ class Types:
         whole = _variable_name("value", context.depth)
 
         def rebuild(code: str) -> str:
-            parts = []
+            parts: list[str] = []
             for index, each in enumerate(inner):
                 part = f"({whole} := {code})[0]" if index == 0 else f"{whole}[{index}]"
                 parts.append(each.convert(part) if each.convert is not None else part)
@@ -434,9 +368,9 @@ class Types:
         return Typed(text, rebuild)
 
     def _head(self, target: Target, value: Any) -> str:
-        of = heads.origin(value)
-        if isinstance(of, type) and of.__module__ == "builtins" and getattr(builtins, of.__name__, None) is of:
-            return self.names.builtin(of.__name__)
+        of: Any = heads.origin(value)
+        if isinstance(of, type) and of.__module__ == "builtins" and getattr(builtins, heads.name_of(of), None) is of:
+            return self.names.builtin(heads.name_of(of))
         return self.names.use(target, annotation=True)
 
     def _without_target(self, name: str, context: Context) -> Typed:
@@ -452,23 +386,12 @@ class Types:
         return Typed(self.names.of("typing", "Any"))
 
 
-def variables_of(parameters: Any, items: list[ast.expr], context: Context) -> dict[int | str, Variable]:
-    """Return what type variables stand for, by identity and by name; Any for those that are given nothing."""
-    anything = ast.parse("typing.Any", mode="eval").body
-    found: dict[int | str, Variable] = {}
-    for index, each in enumerate(parameters):
-        if type(each).__name__ == "TypeVarTuple":  # it takes any number, also none
-            break
-        found[id(each)] = found[each.__name__] = Variable(items[index] if index < len(items) else anything, context)
-    return found
-
-
 def _dispatch(tests: list[tuple[str, Code]], name: str, code: str, otherwise: str) -> str:
     """Return the code that converts a value by what it is: each kind of container in its way."""
     if not tests:
         return f"{otherwise}({code})"
     once = name or code
-    parts = []
+    parts: list[str] = []
     for index, (kind, convert) in enumerate(tests):
         asked = f"({name} := {code})" if name and index == 0 else once
         parts.append(f"{convert(once)} if isinstance({asked}, {kind}) else ")
@@ -479,13 +402,6 @@ def _class_of(text: str) -> str:
     """Return the builtin that ``isinstance`` asks for, of a container's text; empty for anything else."""
     head = text.partition("[")[0].rpartition(".")[2]
     return {"list": "list", "Sequence": "list", "dict": "dict", "tuple": "tuple", "set": "set"}.get(head, "")
-
-
-def type_arguments(node: ast.expr) -> list[ast.expr]:
-    """Return what stands in the brackets of a type; nothing if it has none."""
-    if not isinstance(node, ast.Subscript):
-        return []
-    return node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
 
 
 def _unless_none(convert: Code, name: str) -> Code:

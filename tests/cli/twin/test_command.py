@@ -9,10 +9,8 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
-
 
 from bridge.__main__ import main
 
@@ -133,8 +131,8 @@ BAD = {
     "shelf:": "shelf: has no name after the colon",
     "shelf/sync.py": "'shelf/sync.py' is no module's name: write package.module:Name",
     "shelf:Note": "the class shelf:Note has nothing async in it: use it as it is",
-    "shelf:DEFAULT_LIMIT": "shelf:DEFAULT_LIMIT is an object of type int: a twin is written of a class, a function or a "
-    "module",
+    "shelf:DEFAULT_LIMIT": "shelf:DEFAULT_LIMIT is an object of type int: "
+    "a twin is written of a class, a function or a module",
     "textwrap:dedent": "the function textwrap:dedent is not async: call it as it is",
     "textwrap": "textwrap has nothing public and async in it, so there is nothing to write a twin of",
 }
@@ -201,9 +199,7 @@ def test_two_classes_that_would_get_one_name(
         (["shelf", "--bridge", "shelf:nothing"], "there is no bridge shelf:nothing: write package.module:name"),
     ],
 )
-def test_refuses_options(
-    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_refuses_options(arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(arguments, tmp_path, capsys).startswith(said)
 
 
@@ -318,11 +314,7 @@ def test_type_parameters(write: Write, library: Library) -> None:
     assert box.things()["a"].get() == 1
 
 
-
-
 def test_help_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["twin", "--help"])
     assert "write their sync twins as source" in capsys.readouterr().out
-
-
