@@ -48,7 +48,8 @@ FOUND = [version for version in SUPPORTED if _is_here(version)]
 TESTED = SUPPORTED if FOUND else None
 OLDEST = FOUND[0] if FOUND else None
 # Tests that are marked any_python run on these only: with more Pythons between them they would find nothing more.
-# They are about other software: PyQt6, GTK, IPython with a GUI, twistd, gunicorn, what the benchmarks compare with.
+# They are about other software: PyQt6, GTK, IPython with a GUI, twistd, gunicorn, what the benchmarks compare with, the
+# clients that get a sync twin, Sphinx.
 # The rest is about the project's own programs and pages: the command line, both demos, the examples of README.md and
 # docs/, pytest's settings, and chaos, which has a session of its own on each Python.
 ENDS = {*FOUND[:1], *FOUND[-1:]}
@@ -192,11 +193,12 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types, as each supported Python sees them."""
+    """Check the types, as each supported Python sees them, and those of the twins of real clients."""
     session.install(*PYPROJECT["project"]["dependencies"], *_group("types"))
     for version in SUPPORTED:
         session.run("mypy", f"--python-version={version}")
         session.run("pyright", f"--pythonversion={version}")
+    session.run("python", "tests/typing/check_twins.py", session.create_tmp())
 
 
 @nox.session
@@ -232,7 +234,7 @@ def tests_lowest(session: nox.Session) -> None:
 
 @nox.session(python=TESTED, requires=["build"])
 def real(session: nox.Session) -> None:
-    """Test beside the software that users have: SQLAlchemy, asyncpg, greenback, Django. Arguments go to pytest."""
+    """Test beside the software that users have: SQLAlchemy, Django, clients and their twins. Arguments go to pytest."""
     _test_in(session, *_group("real"), paths=[REAL_TESTS])
 
 

@@ -71,7 +71,5 @@ def test_a_language_server_completes_a_twin() -> None:
     assert "get(number: int, *, default: str | Missing=MISSING, limit: int=DEFAULT_LIMIT) -> str" in (
         found["get"].docstring()
     )
-    assert {"text", "following", "number"} <= completed(
-        "from shelf.sync import Shelf\nShelf('oak').read(3)."
-    ).keys()
+    assert {"text", "following", "number"} <= completed("from shelf.sync import Shelf\nShelf('oak').read(3).").keys()
     assert {"close"} <= completed("from shelf.sync import Shelf\nShelf('oak').titles(3).").keys()

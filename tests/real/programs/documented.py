@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from shelf import AsyncShelf
-
 from bridge import blocking
+from shelf import AsyncShelf
 
 Shelf = blocking(AsyncShelf)
