@@ -16,6 +16,7 @@ from typing import Any
 
 from .._values.outcomes import trim
 from .detect import ASYNC_METHODS, class_of
+from .signatures import signature_of
 from .view import Factory, View, original, originals
 
 
@@ -75,7 +76,7 @@ class ClassView(View, type):
 
     @property
     def __signature__(cls) -> inspect.Signature:
-        return inspect.signature(cls.__wrapped__)
+        return signature_of(cls.__wrapped__)
 
     def __instancecheck__(cls, instance: Any) -> bool:
         return isinstance(instance, cls.__wrapped__)

@@ -106,7 +106,7 @@ def is_async_function(function: Any, depth: int = _DEPTH) -> bool:
             return True
         if not isinstance(each, FunctionType):
             continue
-        returns = each.__annotations__.get("return")
+        returns = return_annotation(each)
         if returns is not None and _ANNOTATION.search(returns if isinstance(returns, str) else repr(returns)):
             return True
         for used in _used_by(each):
@@ -115,6 +115,18 @@ def is_async_function(function: Any, depth: int = _DEPTH) -> bool:
             if depth and isinstance(used, FunctionType) and is_async_function(used, depth - 1):
                 return True
     return False
+
+
+def return_annotation(function: Any) -> Any:
+    """Return what a function is annotated to return; its text if it names something that is not there; else None."""
+    try:
+        return function.__annotations__.get("return")
+    except Exception:  # from Python 3.14 on annotations are evaluated when they are asked for
+        if sys.version_info >= (3, 14):
+            from annotationlib import Format, get_annotations
+
+            return get_annotations(function, format=Format.STRING).get("return")
+        return None
 
 
 def _unwrapped(function: Any) -> Iterator[Any]:

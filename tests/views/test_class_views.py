@@ -8,6 +8,7 @@ import functools
 import inspect
 import pickle
 import pydoc
+import sys
 import threading
 import types
 import typing
@@ -253,3 +254,26 @@ def test_a_module_of_views_is_viewed_once() -> None:
     module.Books = Books  # type: ignore[attr-defined]
     module.get = AsyncBooks.get  # type: ignore[attr-defined]
     assert blocking(module).Books is Books
+
+
+UNKNOWN = """
+class Hidden:
+    # Python evaluates the annotations in the class, when they are asked for, and finds the method.
+    def list(self) -> str:
+        return "list"
+
+    def cursor(self) -> list.Cursor:
+        return "cursor"
+
+    async def many(self) -> list[str]:
+        return ["a"]
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="until Python 3.13 the class statement fails")
+def test_annotations_that_cannot_be_evaluated() -> None:
+    namespace: dict[str, Any] = {"__name__": __name__}
+    exec(compile(UNKNOWN, "<unknown>", "exec", dont_inherit=True), namespace)
+    view = blocking(namespace["Hidden"])
+    assert (view().cursor(), view().many()) == ("cursor", ["a"])
+    assert "many(self)" in pydoc.plain(pydoc.render_doc(view))

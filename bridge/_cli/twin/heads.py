@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import collections.abc
 import contextlib
-import functools
 import types
 import typing
 from typing import Any
@@ -39,6 +38,15 @@ _LISTS: tuple[Any, ...] = (
 )
 _SETS: tuple[Any, ...] = (set, collections.abc.Set, collections.abc.MutableSet)
 _DICTS: tuple[Any, ...] = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+_ARGUMENTS: dict[Any, int] = {
+    **dict.fromkeys((*_LISTS, *_SETS, frozenset, type, collections.deque, collections.Counter), 1),
+    **dict.fromkeys((collections.abc.Iterator, collections.abc.Container, collections.abc.Reversible), 1),
+    **dict.fromkeys((collections.abc.AsyncIterator, collections.abc.AsyncIterable, collections.abc.Awaitable), 1),
+    **dict.fromkeys((collections.abc.KeysView, collections.abc.ValuesView), 1),
+    **dict.fromkeys((*_DICTS, collections.OrderedDict, collections.defaultdict, collections.ChainMap), 2),
+    **dict.fromkeys((collections.abc.ItemsView, collections.abc.AsyncGenerator), 2),
+    **dict.fromkeys((collections.abc.Generator, collections.abc.Coroutine), 3),
+}
 _FORMS = ("Annotated", "Any", "ClassVar", "Final", "Literal", "NotRequired", "Optional", "Required", "Self", "Union")
 
 
@@ -103,15 +111,7 @@ def number_of_arguments(value: Any) -> int:
     of = origin(value)
     if of is tuple or of is collections.abc.Callable:
         return -1 if of is tuple else -2
-    return _numbers().get(of, 0) if isinstance(of, type) else 0
-
-
-@functools.cache
-def _numbers() -> dict[Any, int]:
-    names: list[str] = vars(typing)["__all__"]
-    aliases: list[Any] = [getattr(typing, name, None) for name in names]
-    found = {each.__origin__: getattr(each, "_nparams", 0) for each in aliases if hasattr(each, "__origin__")}
-    return {of: number for of, number in found.items() if isinstance(number, int) and number > 0}
+    return _ARGUMENTS.get(of, 0) if isinstance(of, type) else 0
 
 
 def is_type_variable(value: Any) -> bool:

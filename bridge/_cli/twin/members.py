@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol
 
 from ..._views.detect import class_of
+from ..._views.signatures import signature_of
 from .context import Context, Variable, type_arguments, variables_of
 from .source import Function, Module, Scope, decorators, module_of, type_parameters
 from .types import Types
@@ -241,7 +242,7 @@ def _nodes(module: Module, function: Any) -> tuple[Function | None, list[Functio
 def _made(name: str, function: Any) -> Function | None:
     """Return a def for a function that has no source, out of its signature; None if it has none either."""
     try:
-        signature = inspect.signature(function)
+        signature = signature_of(function)
     except (TypeError, ValueError):
         return None
     parameters: list[inspect.Parameter] = []

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import enum
 import importlib
 import inspect
 import re
+import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from ..._views.detect import has_async, is_async_function, top_level
+from ..._views.detect import has_async, is_async_function, return_annotation, top_level
+from . import heads
 from .context import Context, Mode
 from .members import function_of
-from .names import Names
+from .names import Names, parsed
 from .results import Results
 from .source import TwinError
 from .types import Types
 
 _PROTOCOLS = ("__aenter__", "__aiter__", "__anext__", "__await__")
-_ANNOTATION = re.compile(
-    r"['\"]?(<class ')?(\w+\.)*(Async\w+|AbstractAsyncContextManager|Awaitable|Coroutine|Deferred)\b"
-)
+_ANNOTATION = re.compile(r"['\"]?(\w+\.)*(Async\w+|AbstractAsyncContextManager|Awaitable|Coroutine|Deferred)\b")
 
 
 @dataclass
@@ -181,9 +182,12 @@ def _says_async(value: Any) -> bool:
         return False
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         return True
-    annotations: dict[str, Any] = getattr(function, "__annotations__", None) or {}
-    returns = annotations.get("return") if inspect.isroutine(function) else None
-    return returns is not None and bool(_ANNOTATION.match(returns if isinstance(returns, str) else repr(returns)))
+    returns = return_annotation(function) if inspect.isfunction(function) else None
+    if isinstance(returns, str):  # a union with something that is not awaited is not async: sync classes share it
+        return bool(_ANNOTATION.match(returns)) and not isinstance(parsed(returns), ast.BinOp)
+    of = typing.get_origin(returns) or returns
+    known = heads.awaited_at(of) is not None or heads.is_iterated(of) or heads.is_entered(of)
+    return known or (isinstance(of, type) and of.__name__.startswith("Async"))
 
 
 def _imported(name: str) -> ModuleType:
