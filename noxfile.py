@@ -60,7 +60,8 @@ FOUND = [version for version in SUPPORTED if _is_here(version)]
 TESTED = SUPPORTED if FOUND else None
 OLDEST = FOUND[0] if FOUND else None
 # Tests that are marked any_python run on these only: with more Pythons between them they would find nothing more.
-# They are about other software: PyQt6, GTK, IPython with a GUI, twistd, gunicorn, what the benchmarks compare with.
+# They are about other software: PyQt6, GTK, IPython with a GUI, twistd, gunicorn, what the benchmarks compare with, the
+# clients that get a sync twin, Sphinx.
 # The rest is about the project's own programs and pages: the command line, both demos, the examples of README.md and
 # docs/, pytest's settings, and parts of chaos, all of which runs on each Python.
 ENDS = {*FOUND[:1], *FOUND[-1:]}
@@ -209,11 +210,12 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types, as the oldest and the newest supported Python see them."""
+    """Check the types, as the oldest and the newest supported Python see them, and those of twins of real clients."""
     session.install(*PYPROJECT["project"]["dependencies"], *_group("types"))
     for version in TYPED:
         session.run("mypy", f"--python-version={version}")
         session.run("pyright", f"--pythonversion={version}")
+    session.run("python", "tests/typing/check_twins.py", session.create_tmp())
 
 
 @nox.session

@@ -6,6 +6,9 @@ coroutines, Deferreds and Futures alike.
 The two functions that are not in ``__all__`` are for IPython, which looks for them here: ``%load_ext bridge``.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ._api.bridge import Bridge
 from ._api.decorators import as_deferred, as_future, deferring, in_caller, in_thread, serialized
 from ._api.default import (
@@ -31,6 +34,11 @@ from ._errors import BridgeClosed, BridgeError, DeadlockError, ReactorConflict, 
 from .strategies import register_strategy, strategies
 from .strategies.interface import Strategy, Waiter
 
+if TYPE_CHECKING:
+    from ._views.enter import Entered
+    from ._views.iterate import Items
+    from ._watch.stats import Stats
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -38,7 +46,10 @@ __all__ = [
     "BridgeClosed",
     "BridgeError",
     "DeadlockError",
+    "Entered",
+    "Items",
     "ReactorConflict",
+    "Stats",
     "Strategy",
     "StrategyUnavailable",
     "Waiter",
@@ -68,3 +79,11 @@ __all__ = [
     "submit",
     "wait",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # The classes of what iterate(), enter() and stats() return, for annotations. Their modules import asyncio.
+    module = {"Entered": "_views.enter", "Items": "_views.iterate", "Stats": "_watch.stats"}.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault(name, getattr(import_module(f".{module}", __name__), name))

@@ -142,6 +142,37 @@ def _run_bench(arguments: argparse.Namespace) -> int:
     return command.main(plot, json, old, arguments.seconds)
 
 
+def _twin_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="module:Name", help="a class or a function, or a whole module")
+    parser.add_argument("-o", "--output", metavar="FILE.py", help="the file to write (default: standard output)")
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="[OLD=]NEW",
+        help="what a twin is called; by default as the class, without its Async",
+    )
+    parser.add_argument("--bridge", metavar="module:name", help="the library's own bridge, instead of the default one")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the file has drifted")
+    parser.add_argument(
+        "--line-length", type=_count, default=88, metavar="N", help="where to break lines (default: %(default)s)"
+    )
+
+
+def _run_twin(arguments: argparse.Namespace) -> int:
+    from ._cli.twin import command
+
+    asked = command.Asked(
+        arguments.names,
+        arguments.output,
+        arguments.name,
+        arguments.check,
+        arguments.bridge,
+        arguments.line_length,
+    )
+    return command.main(asked, __version__)
+
+
 COMMANDS = {
     "bench": Command(
         "compare ways to call async code from sync code, with the libraries that are installed",
@@ -193,6 +224,20 @@ COMMANDS = {
         _shell_arguments,
         _run_shell,
         passes_on=True,
+    ),
+    "twin": Command(
+        "write the sync twin of an async library as source, with types",
+        """
+        Import async classes, functions or a whole module, and write their sync twins as source: the
+        same names, signatures, types and docstrings, each body one line over blocking(), enter() or
+        iterate(). What they return of the same package gets a twin too. For authors of libraries,
+        who publish the file beside the async one.
+
+        With --check the file is compared with what would be written now, and the exit status is 1
+        if it has drifted: for a test of the library's. It is 2 if nothing can be written.
+        """,
+        _twin_arguments,
+        _run_twin,
     ),
 }
 

@@ -23,6 +23,7 @@ from typing import Any
 
 _LIBRARIES = frozenset({"anyio", "asyncio", "concurrent", "trio", "twisted"})
 _PROTOCOLS = ("__aenter__", "__aiter__", "__anext__", "__await__")
+ASYNC_METHODS = frozenset({*_PROTOCOLS, "__aexit__"})
 _ANNOTATION = re.compile(r"\b(Async\w+|Awaitable|Coroutine|Deferred|Future)\b")
 # Where the wrappers of the standard library keep the function.
 _INNER: dict[type[Any], tuple[str, ...]] = {
@@ -68,7 +69,7 @@ def has_async(x: Any) -> bool:
     if _class_has_async(class_of(x)) or _has_dynamic_attributes(class_of(x)):
         return True
     members = getattr(x, "__dict__", {}).values()
-    return any(_is_async_function(member) or _class_has_async(class_of(member)) for member in list(members))
+    return any(is_async_function(member) or _class_has_async(class_of(member)) for member in list(members))
 
 
 def _has_dynamic_attributes(cls: type) -> bool:
@@ -77,7 +78,7 @@ def _has_dynamic_attributes(cls: type) -> bool:
 
 
 def _is_async_member(value: Any) -> bool:
-    return _class_has_async(value) if isinstance(value, type) else _is_async_function(value)
+    return _class_has_async(value) if isinstance(value, type) else is_async_function(value)
 
 
 def _class_has_async(cls: type) -> bool:
@@ -95,24 +96,37 @@ def _base_has_async(cls: type) -> bool:
     members = vars(cls)
     if any(name in members for name in _PROTOCOLS):
         return True
-    return any(_is_async_function(value) for value in list(members.values()))
+    return any(is_async_function(value) for value in list(members.values()))
 
 
-def _is_async_function(function: Any, depth: int = _DEPTH) -> bool:
+def is_async_function(function: Any, depth: int = _DEPTH) -> bool:
+    """Return whether a function is async, by its kind, its annotation, or the libraries that its code uses."""
     for each in _unwrapped(function):
         if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
             return True
         if not isinstance(each, FunctionType):
             continue
-        returns = each.__annotations__.get("return")
+        returns = return_annotation(each)
         if returns is not None and _ANNOTATION.search(returns if isinstance(returns, str) else repr(returns)):
             return True
         for used in _used_by(each):
             if (used.partition(".")[0] if isinstance(used, str) else top_level(used)) in _LIBRARIES:
                 return True
-            if depth and isinstance(used, FunctionType) and _is_async_function(used, depth - 1):
+            if depth and isinstance(used, FunctionType) and is_async_function(used, depth - 1):
                 return True
     return False
+
+
+def return_annotation(function: Any) -> Any:
+    """Return what a function is annotated to return; its text if it names something that is not there; else None."""
+    try:
+        return function.__annotations__.get("return")
+    except Exception:  # from Python 3.14 on annotations are evaluated when they are asked for
+        if sys.version_info >= (3, 14):
+            from annotationlib import Format, get_annotations
+
+            return get_annotations(function, format=Format.STRING).get("return")
+        return None
 
 
 def _unwrapped(function: Any) -> Iterator[Any]:

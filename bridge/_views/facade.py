@@ -11,10 +11,11 @@ Every wait in them is a ``block_on``. So time-outs, Ctrl-C, the end of the loop 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from .._threads.seconds import checked_seconds
 from .._values.outcomes import trim
@@ -36,6 +37,8 @@ class _Omitted:
 
 _OMITTED: Any = _Omitted()
 Wrap = bool | type | tuple[type, ...] | Callable[[Any], bool]
+Wrapping = Literal[True] | type | tuple[type, ...] | Callable[[Any], bool]
+NoWrap = Literal[False] | None
 
 
 class Blocking(Protocol):
@@ -57,6 +60,17 @@ class Blocking(Protocol):
     def __call__(self, obj: ModuleType, /) -> Any: ...
     @overload
     def __call__(self, obj: AsyncIterator[T], /) -> Items[T]: ...
+    @overload
+    def __call__(self, obj: object, /) -> Any: ...
+
+
+class WrappingBlocking(Protocol):
+    """What ``blocking(wrap=True)`` returns. Whether a result is viewed depends on the object, so results are Any."""
+
+    @overload
+    def __call__(self, obj: type[Any], /) -> Any: ...
+    @overload
+    def __call__(self, obj: Callable[P, Any], /) -> Callable[P, Any]: ...
     @overload
     def __call__(self, obj: object, /) -> Any: ...
 
@@ -86,8 +100,17 @@ class Facade:
         *,
         timeout: float | None = None,
         strategy: str | Strategy | None = None,
-        wrap: Wrap | None = None,
+        wrap: NoWrap = None,
     ) -> Blocking: ...
+    @overload
+    def blocking(
+        self,
+        /,
+        *,
+        timeout: float | None = None,
+        strategy: str | Strategy | None = None,
+        wrap: Wrapping,
+    ) -> WrappingBlocking: ...
     @overload
     def blocking(
         self,
@@ -106,7 +129,7 @@ class Facade:
         *,
         timeout: float | None = None,
         strategy: str | Strategy | None = None,
-        wrap: Wrap | None = None,
+        wrap: NoWrap = None,
     ) -> Callable[P, T]: ...
     @overload
     def blocking(
@@ -116,7 +139,7 @@ class Facade:
         *,
         timeout: float | None = None,
         strategy: str | Strategy | None = None,
-        wrap: Wrap | None = None,
+        wrap: NoWrap = None,
     ) -> Callable[P, Items[T]]: ...
     @overload
     def blocking(
@@ -126,7 +149,7 @@ class Facade:
         *,
         timeout: float | None = None,
         strategy: str | Strategy | None = None,
-        wrap: Wrap | None = None,
+        wrap: NoWrap = None,
     ) -> Callable[P, AbstractContextManager[T, bool | None]]: ...
     @overload
     def blocking(
@@ -136,7 +159,7 @@ class Facade:
         *,
         timeout: float | None = None,
         strategy: str | Strategy | None = None,
-        wrap: Wrap | None = None,
+        wrap: NoWrap = None,
     ) -> Callable[P, T]: ...
     @overload
     def blocking(
@@ -146,7 +169,7 @@ class Facade:
         *,
         timeout: float | None = None,
         strategy: str | Strategy | None = None,
-        wrap: Wrap | None = None,
+        wrap: NoWrap = None,
     ) -> Any: ...
     @overload
     def blocking(
@@ -156,8 +179,18 @@ class Facade:
         *,
         timeout: float | None = None,
         strategy: str | Strategy | None = None,
-        wrap: Wrap | None = None,
+        wrap: NoWrap = None,
     ) -> Items[T]: ...
+    @overload
+    def blocking(
+        self,
+        obj: Callable[P, Any],
+        /,
+        *,
+        timeout: float | None = None,
+        strategy: str | Strategy | None = None,
+        wrap: Wrapping,
+    ) -> Callable[P, Any]: ...
     @overload
     def blocking(
         self,
@@ -199,7 +232,11 @@ class Facade:
         original.
 
         A type checker sees the sync signature of functions. Views of classes, instances and modules are ``Any``, since
-        Python's types cannot express "each method, but sync".
+        Python's types cannot express "each method, but sync"; so are results with ``wrap``. For authors of libraries,
+        ``python -m bridge twin`` writes the sync class with its types.
+
+        The view of a class is a class, for annotations too. A class that derives from it is sync: its own methods are
+        called in the caller's thread, and ``super()`` reaches the views of the original's.
 
         :param obj: what to view; left out to decorate with options.
         :param timeout: seconds that each wait of the view may take, in an iteration for each item; None for no limit.
@@ -214,7 +251,11 @@ class Facade:
 
         try:
             factory = ViewFactory(self, checked_seconds(timeout, "timeout"), strategy, wrap)
-            return factory.decorate if obj is _OMITTED else factory.decorate(obj)
+            if obj is _OMITTED:
+                return factory.decorate
+            if isinstance(obj, type):
+                return factory.decorate(obj, sys._getframe(1).f_globals.get("__name__"))
+            return factory.decorate(obj)
         except (TypeError, ValueError) as error:
             trim(error)
             raise

@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .classes import ClassView
+from .classes import class_view
 from .detect import class_of, has, has_async, is_waited_for, short_name, top_level
 from .functions import CoroutineFunctionView, FunctionView, GeneratorFunctionView
 from .inspection import described, is_function, is_stdlib_builtin, package_of, runs_code
@@ -48,9 +48,10 @@ class ViewFactory:
 
     # Making views.
 
-    def decorate(self, obj: Any) -> Any:
+    def decorate(self, obj: Any, module: str | None = None) -> Any:
         """Return the view of an object that a user has passed to ``blocking()``.
 
+        :param module: the module that calls ``blocking()``.
         :raises TypeError: it has nothing async in it.
         """
         if isinstance(obj, View):
@@ -72,12 +73,12 @@ class ViewFactory:
         if not has_async(obj):
             hint = "" if top_level(obj if isinstance(obj, type) else type(obj)) == "builtins" else _HINT
             raise TypeError(f"there is nothing async in {described(obj)}: use it as it is. {_WRITE}{hint}")
-        return factory.view(obj)
+        return class_view(factory, obj, module) if isinstance(obj, type) else factory.view(obj)
 
     def view(self, obj: Any) -> Any:
         """Return the view of a class, an instance or a module."""
         if isinstance(obj, type):
-            return ClassView(self, obj)
+            return class_view(self, obj)
         view = object.__new__(view_class(class_of(obj)))
         object.__setattr__(view, "_bridge_factory", self)
         object.__setattr__(view, "_bridge_object", obj)
@@ -180,6 +181,8 @@ class ViewFactory:
 
     def _module_attribute(self, module: Any, name: str) -> Any:
         value = getattr(module, name)
+        if isinstance(value, View):
+            return value
         if is_function(value):
             return self.function(value)
         if isinstance(value, type):

@@ -8,7 +8,6 @@ import sys
 import types
 from typing import Any
 
-from .classes import ClassView
 from .detect import class_of, has, short_name, top_level
 
 
@@ -19,7 +18,7 @@ def described(x: Any) -> str:
 
 def is_function(x: Any) -> bool:
     """Return whether x gets a view of a function: it is a function, a method, a partial or a decorated function."""
-    if isinstance(x, type | types.ModuleType | classmethod | staticmethod | ClassView) or not callable(x):
+    if isinstance(x, type | types.ModuleType | classmethod | staticmethod) or not callable(x):
         return False
     return inspect.isroutine(x) or isinstance(x, functools.partial) or "__wrapped__" in getattr(x, "__dict__", ())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import contextlib
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any, get_args, get_origin
 
@@ -23,9 +24,18 @@ _RESULT_AT = {
 }  # index of the type argument
 
 
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of a function or a class, also if an annotation names something that is not there."""
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        return inspect.signature(function, annotation_format=Format.FORWARDREF)
+    return inspect.signature(function)
+
+
 def sync_signature(function: Callable[..., Any]) -> inspect.Signature:
     """Return the function's signature, with the type that a blocking call returns as its return annotation."""
-    signature = inspect.signature(function)
+    signature = signature_of(function)
     annotation = signature.return_annotation
     if annotation is signature.empty or inspect.iscoroutinefunction(function):
         return signature

@@ -69,7 +69,7 @@ def test_help_lists_the_commands():
     assert process.returncode == 0
     assert process.stderr == ""
     assert process.stdout.startswith("usage: python -m bridge ")
-    assert re.findall(r"^    (\w+) ", process.stdout, re.MULTILINE) == ["bench", "demo", "run", "shell"]
+    assert re.findall(r"^    (\w+) ", process.stdout, re.MULTILINE) == ["bench", "demo", "run", "shell", "twin"]
 
 
 def test_version_tells_what_the_report_of_a_bug_needs():

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import bridge
 
+# For annotations: only functions make instances of them.
+NOT_CALLED = {"Entered", "Items", "Stats"}
 SNAPSHOT = Path(__file__).with_name("public.txt")
 
 
@@ -29,7 +31,7 @@ def public() -> Iterator[str]:
                     _member(member, each)
                     for member, each in members.items()
                     if not member.startswith("_") or member in ("__init__", "__enter__", "__exit__")
-                    if not isinstance(each, str)
+                    if not isinstance(each, str) and not (name in NOT_CALLED and member == "__init__")
                 )
         else:
             yield f"{name}{_parameters(value)}"
@@ -42,6 +44,8 @@ def _own(cls: type) -> list[type]:
 def _member(name: str, member: object) -> str:
     if isinstance(member, property):
         return f"    {name}: property"
+    if inspect.ismemberdescriptor(member):
+        return f"    {name}: attribute"
     function = member.__func__ if isinstance(member, staticmethod | classmethod) else member
     return f"    {name}{_parameters(function)}"
 

@@ -11,8 +11,7 @@ from typing import Any, assert_type
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 
-from bridge import Bridge, blocking, enter, iterate
-from bridge._views.iterate import Items
+from bridge import Bridge, Entered, Items, Stats, blocking, enter, iterate
 
 
 async def coroutine(number: int, *, name: str = "") -> str:
@@ -101,6 +100,46 @@ def iterations(bridge: Bridge) -> None:
         assert_type(next(items), str)
     iterate([1, 2, 3])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     enter(threading.Lock())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@blocking(wrap=True)
+async def wrapped(number: int) -> Client:
+    raise NotImplementedError
+
+
+def connect(where: str) -> Client:
+    return Client()
+
+
+def is_client(each: object) -> bool:
+    return isinstance(each, Client)
+
+
+def wrapping(client: Client) -> None:
+    with blocking(connect, wrap=True)("x") as connected:
+        assert_type(connected, Any)
+    assert_type(blocking(coroutine, wrap=Client)(3), Any)
+    assert_type(blocking(coroutine, wrap=is_client)(3), Any)
+    assert_type(blocking(client.fetch, wrap=True, timeout=1)(3), Any)
+    assert_type(wrapped(3), Any)
+    assert_type(blocking(client, wrap=True), Any)
+    assert_type(blocking(Client, wrap=True), Any)
+    assert_type(blocking(coroutine, wrap=False)(3), str)
+    assert_type(blocking(coroutine, wrap=None)(3), str)
+    blocking(coroutine, wrap=True)("3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    wrapped("3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    blocking(coroutine, wrap=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def names_for_annotations(bridge: Bridge) -> None:
+    items: Items[str] = iterate(generator(3))
+    entered: Entered[str] = enter(manager(3))
+    stats: Stats = bridge.stats()
+    assert_type(items.close(), None)
+    assert_type(entered.__enter__(), str)
+    assert_type(stats.percentile(99), float)
+    wrong: Items[int] = items  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    print(wrong)
 
 
 def what_types_cannot_say(client: Client, module: types.ModuleType) -> None:

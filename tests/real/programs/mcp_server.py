@@ -1,0 +1,27 @@
+"""An MCP server over HTTP, on a port that is given."""
+
+from __future__ import annotations
+
+import sys
+
+from mcp.server import MCPServer
+
+server = MCPServer("adder")
+
+
+@server.tool()
+def add(first: int, second: int) -> int:
+    """Add two numbers."""
+    return first + second
+
+
+@server.tool()
+async def greet(name: str) -> str:
+    """Greet."""
+    return f"hello {name}"
+
+
+if __name__ == "__main__":
+    import uvicorn
+
+    uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
