@@ -372,7 +372,8 @@ def start_task(
             outer = contained(coro, primed=False, holder=holder, loop=loop)
         task = kind(outer, loop=loop, context=context, eager_start=True)
     else:
-        task = loop.start_task_now(containing(coro, False, holder, loop), context)  # type: ignore[attr-defined]
+        ours: Any = loop
+        task = ours.start_task_now(containing(coro, False, holder, loop), context)
     try:
         if kind is BridgeTask and loop._stacks.self_cancels:  # type: ignore[attr-defined]
             end_step(task)  # type: ignore[arg-type]

@@ -81,6 +81,12 @@ def describe(x: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def _awaitables_in(x: Any) -> list[Any]:
+    """Return the items of a list, tuple or set that has nothing but awaitables; else an empty list."""
+    items: list[Any] = list(x) if isinstance(x, list | tuple | set) else []
+    return items if all(returned_kind(each) for each in items) else []
+
+
 def _awaitable_kind(x: object) -> Kind | None:
     cls = type(x)
     if is_deferred_type(cls):
@@ -149,8 +155,9 @@ def _wrong_type(x: object) -> TypeError:
             f"cannot block on the async generator {x.__qualname__}: it gives many values, not one; write "
             f"'async for' inside a coroutine and block on that. {wanted}"
         )
-    if isinstance(x, list | tuple | set) and x and all(returned_kind(each) for each in x):
-        for each in x:
+    awaitables = _awaitables_in(x)
+    if awaitables:
+        for each in awaitables:
             discard(each)
         return TypeError(
             f"cannot block on a {type(x).__name__} of awaitables; write block_on(lambda: asyncio.gather(*awaitables)) "
