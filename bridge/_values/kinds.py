@@ -9,7 +9,7 @@ import enum
 import functools
 import inspect
 from types import CoroutineType, FunctionType, MethodType
-from typing import Any
+from typing import Any, cast
 
 from .._errors import BridgeError
 from .deferreds import is_deferred_type
@@ -83,7 +83,7 @@ def describe(x: object) -> str:
 
 def _awaitables_in(x: Any) -> list[Any]:
     """Return the items of a list, tuple or set that has nothing but awaitables; else an empty list."""
-    items: list[Any] = list(x) if isinstance(x, list | tuple | set) else []
+    items: list[Any] = [*cast("list[Any]", x)] if isinstance(x, list | tuple | set) else []
     return items if all(returned_kind(each) for each in items) else []
 
 
