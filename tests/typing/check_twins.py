@@ -33,9 +33,10 @@ def main(folder: Path) -> int:
         own = f'lint.isort.known-first-party=["{name}"]'  # as in the client's own project
         failed += run(folder, "ruff", "check", "--isolated", "--no-cache", "--config", own, str(path))
         failed += run(folder, "ruff", "format", "--isolated", "--no-cache", "--check", str(path))
-    (folder / "mypy.ini").write_text(f"[mypy]\nstrict = true\nmypy_path = {ROOT}\n")
+    (folder / "mypy.ini").write_text(f"[mypy]\nstrict = true\nmypy_path = {ROOT}\n", encoding="utf-8")
     (folder / "pyrightconfig.json").write_text(
-        json.dumps({"typeCheckingMode": "strict", "include": FOR_PYRIGHT, "extraPaths": [str(ROOT)]})
+        json.dumps({"typeCheckingMode": "strict", "include": FOR_PYRIGHT, "extraPaths": [str(ROOT)]}),
+        encoding="utf-8",
     )
     files = [str(folder / f"twin_of_{name}.py") for name in TWINS]
     failed += run(folder, "mypy", f"--config-file={folder / 'mypy.ini'}", f"--cache-dir={folder / 'cache'}", *files)

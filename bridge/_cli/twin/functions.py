@@ -323,8 +323,9 @@ class Functions:
         elif result.kind == "entered":
             body = f"return {types.enter(read, result.typed)}"
         elif result.kind == "awaited" or (convert is not None and typed.text == types.names.of("typing", "Any")):
-            told = self._cast(result, False, False).removeprefix("Callable[..., ").removesuffix("]")
-            read = f'{types.names.of("typing", "cast")}("{told}", {read})' if told else read
+            if result.cast:  # a union with what is awaited
+                awaitable = types.names.of("collections.abc", "Awaitable")
+                read = f'{types.names.of("typing", "cast")}("{awaitable}[{result.cast}]", {read})'
             code = f"{blocking}(lambda: {read})()"
             body = f"return {convert(code) if convert is not None else code}"
         elif convert is not None:

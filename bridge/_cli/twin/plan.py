@@ -35,7 +35,6 @@ class Plan:
     classes: dict[type[Any], str] = field(default_factory=dict[type[Any], str])
     functions: dict[str, Any] = field(default_factory=dict[str, Any])  # by the twin's name
     package: str = ""
-    modules: list[str] = field(default_factory=list[str])
     current: type[Any] | None = None  # whose twin is being written
     over_twins: set[type[Any]] = field(
         default_factory=set[type[Any]]
@@ -51,7 +50,6 @@ class Plan:
         self.package = self.package or module_name.partition(".")[0]
         if self.package != module_name.partition(".")[0]:
             raise TwinError(f"{name} is of another package than {self.package}: write a file for each")
-        self.modules.append(module_name)
         if colon:
             self._add_object(module, attribute, name)
             return

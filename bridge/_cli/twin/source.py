@@ -173,12 +173,6 @@ def imported(name: str) -> ModuleType | None:
         return None
 
 
-def clear() -> None:
-    """Forget what was read: the files may have changed since."""
-    module_of.cache_clear()
-    imported.cache_clear()
-
-
 def type_parameters(node: ast.stmt | None) -> frozenset[str]:
     """Return the names of the type parameters that a class or function declares: ``class Page[T]``."""
     return frozenset(each.name for each in getattr(node, "type_params", ()))

@@ -7,6 +7,7 @@ import decimal
 import inspect
 import pickle
 import pydoc
+import re
 import threading
 import traceback
 import typing
@@ -292,7 +293,8 @@ def test_signatures_and_docstrings(sync: ModuleType) -> None:
     assert inspect.getdoc(sync.Shelf) == inspect.getdoc(AsyncShelf)
     assert inspect.getdoc(sync.Page) == inspect.getdoc(AsyncPage)
     shown = pydoc.plain(pydoc.render_doc(sync.Shelf))
-    assert "get( self, number:" in " ".join(shown.split()).replace("get(self", "get( self")
+    # From Python 3.14 on help() breaks a long signature.
+    assert re.search(r"get\([\s|]*self,[\s|]*number:", shown)
     assert "Return a page's text." in shown
     assert "The title, in capitals." in shown
     assert "coroutine" not in shown
