@@ -382,7 +382,8 @@ class OwnedMachine(Walked):
         assert self.bridge is not None
         self.is_closed = True
         self.bridge.close()
-        assert self.run_ is None or self.run_.state.is_gone
+        # A thread that was about to make a run, which close() has not found, ends that by itself.
+        wait_for(lambda: self.run_ is None or self.run_.state.is_gone)
 
     def teardown(self) -> None:
         self.gate.set()
