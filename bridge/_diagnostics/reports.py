@@ -206,7 +206,7 @@ def _loop_thread(target: Watched) -> list[str]:
     if frame is None:
         return [f"{name} has ended, or does not run yet"]
     if frame.f_globals.get("__name__") == "selectors":
-        return [f"{name} is idle: it waits for the next event", *_full_pools(target)]
+        return [f"{name} is idle: it waits for the next event", *_run_by(target), *_full_pools(target)]
     lines = [f"{name} stands at:", _formatted(walked(frame)) or "  (inside the loop)"]
     lock = locks.waited_for(frame)
     if lock is not None:
@@ -225,7 +225,18 @@ def _loop_thread(target: Watched) -> list[str]:
             "the thread waits for, neither ever will:"
         )
         lines += [f"  {_place(frames_of_stack(call.wait.stack))}" for call in stacks[:_NAMED]]
-    return lines + _full_pools(target)
+    return lines + _run_by(target) + _full_pools(target)
+
+
+def _run_by(target: Watched) -> list[str]:
+    """Return lines with the program's functions that run the loop. The stacks of threads do not show them.
+
+    The loop iterates in a greenlet, whose outermost frame has no caller. These functions are on the root stack.
+    """
+    loop: Any = _loop_of(target)
+    root = loop.stacks.root if isinstance(loop, SwitchingLoop) else None
+    text = "" if root is None else _formatted(walked(root.gr_frame))
+    return ["the loop is run by:", text] if text else []
 
 
 def _full_pools(target: Watched) -> list[str]:

@@ -160,7 +160,8 @@ class Stacks(Charge, Watched):
         self.first_seen: dict[Hashable, float] = {}
         self.last_root: greenlet | None = None
         self.thread: threading.Thread | None = None  # the thread that the stacks belong to
-        self.context = Context()  # the context of runners outside any callback
+        # The context of runners outside any callback, in which signal handlers run there.
+        self.context = Context()
         self.switches = 0
         self.closed_error: Callable[[], BaseException] = _closed
         self.refusals: dict[greenlet, int] | None = None  # how often each stack was refused, while the loop closes
@@ -191,6 +192,7 @@ class Stacks(Charge, Watched):
     def part(self) -> None:
         """Drop the references to a loop that is closed: they make a cycle, which would keep the loop alive."""
         self.loop = None
+        self.context = Context()
         self.run_once = self.iterate = _never_called
 
 

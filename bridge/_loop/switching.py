@@ -27,7 +27,7 @@ import threading
 from asyncio import events
 from collections import deque
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any
 
 from greenlet import getcurrent, greenlet
@@ -122,6 +122,9 @@ class SwitchingLoop(BlockingLoop):
         stacks.root = root
         if deferreds.tracker is not None:
             stacks.tracker = deferreds.tracker()
+        # A signal handler sees the variables of the thread, also if it runs between two callbacks.
+        for variable, value in copy_context().items():
+            stacks.context.run(variable.set, value)
         watchdog.add(stacks)
         try:
             has_blocked: Any = True

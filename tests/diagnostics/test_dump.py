@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -336,3 +337,22 @@ def test_chain_that_comes_back_to_itself(bridge: Bridge) -> None:
     assert "in second" in text
     bridge.loop.call_soon_threadsafe(lambda: tasks[1].cancel())
     thread.join(30)
+
+
+def test_it_names_the_function_that_runs_a_loop_of_the_programs() -> None:
+    """The stack of the thread does not: the loop iterates in a greenlet of its own."""
+    texts: list[str] = []
+
+    async def idles() -> None:
+        file = io.StringIO()
+        await asyncio.to_thread(package.dump, file)
+        texts.append(file.getvalue())
+
+    def runs_the_loop() -> None:
+        with asyncio.Runner(loop_factory=package.new_event_loop) as runner:
+            runner.run(idles())
+
+    runs_the_loop()
+    (text,) = texts
+    assert "the loop is run by:" in text
+    assert "in runs_the_loop\n    runner.run(idles())" in text.split("the loop is run by:")[1]

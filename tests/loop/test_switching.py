@@ -1304,3 +1304,27 @@ def test_random_programs_of_blocking_and_awaiting(loop: SwitchingLoop) -> None:
 
     loop.run_until_complete(asyncio.wait_for(main(), 30))
     assert not loop._ours.streams.waits
+
+
+@isolated
+def test_a_signal_handler_sees_the_variables_of_the_thread_that_runs_the_loop() -> None:
+    import asyncio
+    import contextvars
+    import signal
+
+    import bridge
+
+    variable = contextvars.ContextVar("variable", default="unset")
+    seen: list[str] = []
+
+    async def main() -> None:
+        variable.set("the task's")
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        await asyncio.sleep(0.1)  # so that the loop is idle as the signal comes
+
+    signal.signal(signal.SIGALRM, lambda *_: seen.append(variable.get()))
+    with asyncio.Runner(loop_factory=bridge.new_event_loop) as runner:
+        for value in ("the first run's", "the second run's"):
+            variable.set(value)
+            runner.run(main(), context=contextvars.copy_context())
+    assert seen == ["the first run's", "the second run's"]
