@@ -108,7 +108,7 @@ class Runs(Protocol):
 
 
 class Stated(Protocol):
-    """A call, as :func:`move` needs it. Only :func:`move` writes ``phase``."""
+    """A call, as :func:`move` needs it. Only :func:`move` and :func:`renew` write ``phase``."""
 
     run: Any  # a Runs
     phase: State
@@ -154,3 +154,15 @@ def move(call: Stated, how: Move) -> State | None:
     elif after is LEFT_CANCELLED:
         call.phase = CANCELLING
     return after
+
+
+def renew(call: Stated) -> bool:
+    """Make a call new again in a forked child that has called no fork hooks. Return False if its work has begun.
+
+    The call was opened for a run of the parent's, which may have forgotten it meanwhile. No other thread makes a move.
+    """
+    if call.phase is not STARTING:
+        return False
+    call.run.open.discard(call)
+    call.phase = NEW
+    return True

@@ -12,8 +12,9 @@ from typing import Any
 
 from .._runs.run import Run
 from .._runs.runs import engine, registered
+from . import state
 from .call import BlockedCall
-from .state import NEW, OPEN, WITHDRAW, move
+from .state import OPEN, move
 
 # Seconds that a call waits before it compares the process id.
 A_WHILE = 0.02
@@ -41,7 +42,7 @@ def move_to_new_run(call: BlockedCall) -> bool:
     if old.over is not None and (call in old.open or call.waiter.wait(A_WHILE)):
         return call not in old.open
     # Before the run forgets its calls, which would fail this one. Work that has begun goes on in the parent only.
-    if move(call, WITHDRAW) is not NEW:
+    if not state.renew(call):
         raise old.closed_error()
     is_posted = call.route == old.post
     runs = renew(old)

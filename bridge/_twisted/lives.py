@@ -57,9 +57,13 @@ class LivingReactor(GuardedReactor):
     def fireSystemEvent(self, eventType: str) -> None:
         """Call the triggers of an event. Database pools that a shutdown closes open again in the next life."""
         if eventType == "shutdown":
-            for pool in database_pools(self):
-                self.addSystemEventTrigger("after", "shutdown", open_again, self, pool)
+            self.keep_databases()
         super().fireSystemEvent(eventType)
+
+    def keep_databases(self) -> None:
+        """Have the database pools that the shutdown closes open again in the next life. Called before its triggers."""
+        for pool in database_pools(self):
+            self.addSystemEventTrigger("after", "shutdown", open_again, self, pool)
 
     def drop_timers(self) -> None:
         """Forget every timer but the retries. It stays active, and may still be cancelled."""

@@ -432,6 +432,7 @@ def shut_down_now(reactor: BridgeReactor) -> None:
     A trigger that waits for a Deferred does not hold up the others, since nothing could fire it.
     """
     reactor._stopped = True
+    reactor.keep_databases()
     event: Any = reactor._eventTriggers.get("shutdown")
     for triggers in () if event is None else (event.before, event.during, event.after):
         while triggers:  # they are taken out first, as Twisted does: each is called once

@@ -27,6 +27,7 @@ def unraisable(hook):
 
 
 sys.unraisablehook = unraisable
+bridge.strategies()  # loads their modules: an interrupt in the midst of an import leaves its file open, with a warning
 signal.signal(signal.SIGALRM, signal.default_int_handler)
 
 rounds, seed, where = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
