@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .._errors import BridgeError, StrategyUnavailable
 from .._loop.ending import end_tasks
+from .._loop.task import inner_coroutine
 from .._private.abilities import lost, unavailable
 from .._private.cpython import PyTask
 from .._private.rows import FOREIGN_REACTORS
@@ -159,6 +160,8 @@ def stand_in(reactor: Any) -> ReactorLoop:
 class _ReactorTask(_Task):
     """A task on a :class:`ReactorLoop`. If asyncio raised since no loop runs, ``result()`` raises with the reason."""
 
+    user_coro: Any = None  # the coroutine of the call, without the one that contains it
+
     def result(self) -> Any:
         """Return the result of the coroutine, or raise its error."""
         try:
@@ -166,7 +169,7 @@ class _ReactorTask(_Task):
         except RuntimeError as error:
             if not _misses_a_loop(error):
                 raise
-            raise _without_a_loop(self.get_coro(), self.get_loop().reactor) from error  # type: ignore[attr-defined]
+            raise _without_a_loop(self.user_coro, self.get_loop().reactor) from error  # type: ignore[attr-defined]
 
 
 def _without_a_loop(x: Any, reactor: Any) -> BridgeError:
@@ -183,11 +186,13 @@ def _pending_tasks(loop: ReactorLoop) -> set[asyncio.Task[Any]]:
 
 
 def _make_task(loop: Any, coro: Any, *, context: Context | None = None) -> _ReactorTask:
+    user_coro = inner_coroutine(coro)
     if sys.version_info >= (3, 12):
         with _stands_in(loop):
             task = _ReactorTask(coro, loop=loop, context=context, eager_start=True)
     else:
         task = _ReactorTask(coro, loop=loop, context=context)
+    task.user_coro = user_coro
     loop.tasks.add(task)
     return task
 

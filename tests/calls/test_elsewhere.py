@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
-import inspect
 import threading
 import time
 import traceback
@@ -20,7 +19,7 @@ from twisted.internet import defer
 from twisted.internet.task import deferLater
 
 import bridge as package
-from bridge import Bridge, BridgeClosed, BridgeError, DeadlockError
+from bridge import Bridge, BridgeClosed, DeadlockError
 
 
 @pytest.fixture
@@ -272,15 +271,3 @@ def test_what_cannot_be_awaited_is_refused(bridge: Bridge) -> None:
             await bridge.call(own)
 
     asyncio.run(main())
-
-
-def test_under_another_library_it_says_what_to_write(bridge: Bridge) -> None:
-    trio = pytest.importorskip("trio")
-    coroutine = asyncio.sleep(0)
-
-    async def main() -> None:
-        with pytest.raises(BridgeError, match=r"no asyncio loop runs here; write block_on\(x\) in a worker thread"):
-            await bridge.call(coroutine)
-
-    trio.run(main)
-    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED

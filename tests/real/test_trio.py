@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -97,3 +98,16 @@ def test_other_errors_get_no_note() -> None:
         block_on(fails())
     assert not hasattr(caught.value, "__notes__")
     assert bridge.default_bridge().running
+
+
+def test_bridge_call_says_what_to_write() -> None:
+    coroutine = library()
+
+    async def main() -> None:
+        with pytest.raises(
+            bridge.BridgeError, match=r"no asyncio loop runs here; write block_on\(x\) in a worker thread"
+        ):
+            await bridge.call(coroutine)
+
+    trio.run(main)
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
