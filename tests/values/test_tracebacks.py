@@ -837,6 +837,7 @@ _CALLER = rf"""Traceback \(most recent call last\):
     + r"""File "[^"]*test_tracebacks.py", line \d+, in outer
     await asyncio.gather\(inner\(\), asyncio.sleep\(5\)\)\s+File "[^"]*test_tracebacks.py", line \d+, in inner
     raise LookupError\("no such thing"\)\s+LookupError: no such thing""",
+    fresh=True,
 )
 def test_an_uncaught_error_of_a_coroutine_looks_as_one_of_plain_code() -> None:
     import asyncio
