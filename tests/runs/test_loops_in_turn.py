@@ -40,7 +40,7 @@ def test_two_loops_in_turn_share_the_installed_reactor() -> None:
         third.run(main())
 
 
-@isolated(stderr="(Exception ignored in.*/dev/null.*)?")  # a descriptor that Twisted keeps in reserve once it listens
+@isolated(stderr="(Exception ignored .*/dev/null.*)?")  # a descriptor that Twisted keeps in reserve once it listens
 def test_an_idle_reactor_takes_what_it_was_given_to_the_next_loop() -> None:
     import asyncio
 

@@ -10,7 +10,7 @@ ENDS = ["loop.stop", "reactor.stop", "close", "runners"]
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("method", ["get", "post"])
-@isolated(stderr="(Exception ignored in.*/dev/null.*)?")  # a descriptor that Twisted keeps in reserve
+@isolated(stderr="(Exception ignored .*/dev/null.*)?")  # a descriptor that Twisted keeps in reserve
 def test_the_connections_of_an_agents_pool(end: str, method: str) -> None:
     import treq
     from lives import in_lives
@@ -70,7 +70,7 @@ def test_a_closed_pool_of_a_database_stays_closed() -> None:
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("kind", ["factory", "service"])
-@isolated(stderr="(Exception ignored in.*/dev/null.*)?")
+@isolated(stderr="(Exception ignored .*/dev/null.*)?")
 def test_a_client_that_reconnects(end: str, kind: str) -> None:
     import asyncio
     import subprocess
@@ -143,7 +143,7 @@ def test_a_client_that_reconnects(end: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("end", ENDS)
-@isolated(stderr="(Exception ignored in.*/dev/null.*)?")
+@isolated(stderr="(Exception ignored .*/dev/null.*)?")
 def test_what_a_life_leaves_is_told_and_dropped(end: str) -> None:
     import asyncio
 
