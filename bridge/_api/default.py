@@ -155,6 +155,8 @@ def _bridge_of_loop(here: Answer, may_be_deferred: bool) -> Bridge | None:
         _report_unknown()
     elif may_be_deferred and not is_ours and found.runs.is_attached and _is_elsewhere(found.runs.last.reactor):
         return None
+    elif not may_be_deferred and found.runs.last.calls_here and _default is not None and _default.running:
+        return None  # the reactor has no asyncio loop, which a coroutine may need; the default bridge beside it has one
     return found
 
 

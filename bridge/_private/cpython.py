@@ -69,7 +69,8 @@ NAMES: tuple[Name, ...] = (
     Name(_TASK, "_coro", "overrides", TASKS, "the repr of a call's task shows the user's coroutine", 0, _ALL),
     Name(_TASK, "_source_traceback", "reads", TASKS, "a task is created in the user's line", 0, _ALL),
     Name(
-        *("asyncio.tasks", "_py_current_task", "calls", PYTHON_TASKS, "the task of a step in Python", 1),
+        # Its parameters are those of the public current_task(), by which name it is defined.
+        *("asyncio.tasks", "_py_current_task", "calls", PYTHON_TASKS, "the task of a step in Python", 0),
         *("CPython 3.14 to 3.15", (3, 14)),
     ),
     Name(_TASK, "_fut_waiter", "overrides", TASKS, "anyio sees what a blocked task waits for", 0, _ALL),
