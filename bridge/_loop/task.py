@@ -39,8 +39,12 @@ class BridgeTask(asyncio.Task[Any]):
     user_coro: Any = None  # of a call's task in debug mode: the coroutine that is contained
 
     def get_coro(self) -> Any:
-        """Return the coroutine of the user's."""
-        return self._coro
+        """Return the task's coroutine. That of a call contains the user's, and has its name."""
+        coro: Any = super().get_coro()
+        inner = inner_coroutine(coro)
+        if inner is not None and inner is not coro:
+            coro.__name__, coro.__qualname__ = getattr(inner, "__name__", ""), getattr(inner, "__qualname__", "")
+        return coro
 
     def get_stack(self, *, limit: int | None = None) -> list[types.FrameType]:
         """Return the frames of the task. Of a blocked task that is the outermost frame, as of a task that awaits."""
@@ -51,8 +55,13 @@ class BridgeTask(asyncio.Task[Any]):
 
     @property
     def _coro(self) -> Any:
-        coro = super().get_coro()
+        coro: Any = super().get_coro()
         return self.user_coro or inner_coroutine(coro) or coro
+
+    @_coro.setter
+    def _coro(self, coro: Any) -> None:
+        # In the words of C's task, by which greenback knows that it has to write into the task's memory, and can.
+        raise AttributeError("attribute '_coro' of 'Task' objects is not writable")
 
     @property
     def _fut_waiter(self) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import httpx
 import pytest
-from lives import in_lives
+from lives_of_loops import in_lives
 from pages import Pages, pages
 from redis.asyncio import Redis
 

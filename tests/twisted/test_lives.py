@@ -13,7 +13,7 @@ ENDS = ["loop.stop", "reactor.stop", "close", "runners"]
 @isolated(stderr="(Exception ignored .*/dev/null.*)?")  # a descriptor that Twisted keeps in reserve
 def test_the_connections_of_an_agents_pool(end: str, method: str) -> None:
     import treq
-    from lives import in_lives
+    from lives_of_loops import in_lives
     from pages import pages
 
     with pages() as server:
@@ -31,7 +31,7 @@ def test_the_connections_of_an_agents_pool(end: str, method: str) -> None:
 @pytest.mark.parametrize("end", ENDS)
 @isolated
 def test_a_pool_of_a_database(end: str) -> None:
-    from lives import in_lives
+    from lives_of_loops import in_lives
     from twisted.enterprise.adbapi import ConnectionPool
 
     pools: list[ConnectionPool] = []
@@ -48,7 +48,7 @@ def test_a_pool_of_a_database(end: str) -> None:
 
 @isolated
 def test_a_closed_pool_of_a_database_stays_closed() -> None:
-    from lives import in_lives
+    from lives_of_loops import in_lives
     from twisted.enterprise.adbapi import ConnectionPool
 
     pools: list[ConnectionPool] = []
@@ -77,7 +77,7 @@ def test_a_client_that_reconnects(end: str, kind: str) -> None:
     import sys
     from pathlib import Path
 
-    from lives import in_lives
+    from lives_of_loops import in_lives
     from twisted.application.internet import ClientService
     from twisted.internet.defer import Deferred
     from twisted.internet.endpoints import TCP4ClientEndpoint
@@ -147,7 +147,7 @@ def test_a_client_that_reconnects(end: str, kind: str) -> None:
 def test_what_a_life_leaves_is_told_and_dropped(end: str) -> None:
     import asyncio
 
-    from lives import in_lives
+    from lives_of_loops import in_lives
     from twisted.internet.error import AlreadyCancelled
     from twisted.internet.protocol import Factory, Protocol
 
