@@ -65,8 +65,8 @@ def _with_variables(owner: Bridge) -> Callable[[], object]:
 
 
 def _without_writing_back(owner: Bridge) -> Callable[[], object]:
-    assert block_on.take_variables
-    block_on.take_variables = lambda before, context: None
+    assert block_on._take_variables
+    block_on._take_variables = lambda call: None
     return _with_variables(owner)
 
 
