@@ -172,9 +172,12 @@ def _loop_of_task() -> Any:
 
 
 def _await(self: Any) -> _Yields:
+    # No generator itself, which would add a frame to the tracebacks where Twisted's method does the work.
     loop = None if self.called and not self.paused else _loop_of_task()
-    if loop is None:
-        return (yield from _twisteds(self))
+    return _twisteds(self) if loop is None else _await_in_task(self, loop)
+
+
+def _await_in_task(self: Any, loop: Any) -> _Yields:
     fired = DeferredFuture(self, loop)
     fired._asyncio_future_blocking = True
     error: BaseException | None = None
