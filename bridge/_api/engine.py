@@ -39,8 +39,7 @@ def calls_for(x: Any = None) -> ModuleType:
     try:
         return _calls or load()
     except BaseException:  # the exit, or Ctrl-C in the imports
-        if isinstance(x, CoroutineType):
-            x.close()
+        _close(x)
         raise
 
 
@@ -56,11 +55,16 @@ async def load_on_a_loop(x: Any) -> None:
         if loop is not None:
             try:
                 await loop.run_in_executor(None, load)
-            except BaseException:
-                if isinstance(x, CoroutineType):
-                    x.close()
+            except BaseException:  # a cancellation too
+                _close(x)
                 raise
     calls_for(x)
+
+
+def _close(x: Any) -> None:
+    """Close a coroutine that no call will take. ``discard()`` does the same, but its module imports asyncio."""
+    if isinstance(x, CoroutineType):
+        x.close()
 
 
 def load() -> ModuleType:
