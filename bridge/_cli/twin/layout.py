@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -94,16 +95,24 @@ class Layout:
         return [f"{head} import (", *(f"    {each}," for each in names.split(", ")), ")"]
 
 
-def _last_brackets(text: str) -> tuple[int, int] | None:
-    """Return where the last brackets on the outermost level stand that have something in them."""
-    depth, start, quote = 0, 0, ""
-    found = None
+def _outside_quotes(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the characters that stand outside quotes, with their indices."""
+    quote = ""
     for index, char in enumerate(text):
         if quote:
             quote = "" if char == quote else quote
         elif char in "\"'":
             quote = char
-        elif char in "([{":
+        else:
+            yield index, char
+
+
+def _last_brackets(text: str) -> tuple[int, int] | None:
+    """Return where the last brackets on the outermost level stand that have something in them."""
+    depth, start = 0, 0
+    found = None
+    for index, char in _outside_quotes(text):
+        if char in "([{":
             if depth == 0:
                 start = index
             depth += 1
@@ -116,13 +125,9 @@ def _last_brackets(text: str) -> tuple[int, int] | None:
 
 def split_at(text: str, mark: str) -> list[str]:
     """Split at a mark where it stands on the outermost level."""
-    parts, depth, start, quote = [], 0, 0, ""
-    for index, char in enumerate(text):
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in "\"'":
-            quote = char
-        elif char in "([{":
+    parts, depth, start = [], 0, 0
+    for index, char in _outside_quotes(text):
+        if char in "([{":
             depth += 1
         elif char in ")]}":
             depth -= 1
