@@ -312,8 +312,11 @@ class Alarm:
             pass
 
     def close(self) -> None:
-        """Close the descriptors."""
-        ends = {self._read_end, self.write_end}
+        """Close the descriptors; those of a closed alarm are closed already.
+
+        A child that was forked while another thread closed the loop closes the alarm of that loop again.
+        """
+        ends = {self._read_end, self.write_end} - {-1}
         self._read_end = self.write_end = -1
         for end in ends:
             os.close(end)
