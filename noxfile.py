@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -32,6 +33,7 @@ SHELL_TESTS = [str(TESTS / each) for each in ("ext/shell", "cli/test_shell_comma
 BENCH_TESTS = [str(TESTS / "cli" / "bench")]
 REAL_TESTS = str(TESTS / "real")
 PRIVATE_TESTS = str(TESTS / "private")
+DOCS_TESTS = str(TESTS / "docs")
 # What tests_lowest runs, with the lowest versions of Twisted, anyio and greenlet: the tests of the rooms that use names
 # of theirs. The other rooms reach them through these.
 LOWEST_TESTS = [
@@ -59,11 +61,13 @@ FOUND = [version for version in SUPPORTED if _is_here(version)]
 # Nox passes when every session was skipped. So without any supported Python these sessions run on nox's own, and fail.
 TESTED = SUPPORTED if FOUND else None
 OLDEST = FOUND[0] if FOUND else None
+# Of the site: for the newest Python, too, there are wheels of all that it needs.
+NEWEST = FOUND[-1] if FOUND else None
 # Tests that are marked any_python run on these only: with more Pythons between them they would find nothing more.
 # They are about other software: PyQt6, GTK, IPython with a GUI, twistd, gunicorn, what the benchmarks compare with, the
 # clients that get a sync twin, Sphinx.
-# The rest is about the project's own programs and pages: the command line, both demos, the examples of README.md and
-# docs/, pytest's settings, and parts of chaos, all of which runs on each Python.
+# The rest is about the project's own programs: the command line, both demos, pytest's settings, and parts of chaos, all
+# of which runs on each Python.
 ENDS = {*FOUND[:1], *FOUND[-1:]}
 # The types are checked as these see them, found or not: each branch on a version in bridge/ is taken by one of them.
 TYPED = [SUPPORTED[0], SUPPORTED[-1]]
@@ -73,6 +77,7 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 SIDE_BY_SIDE = [
     "tests_lowest",
     *(f"{name}-{version}" for name in ("tests", "gui", "real") for version in FOUND),
+    "docs",
     "shell_lowest",
     "types",
     "lint",
@@ -231,8 +236,9 @@ def build(session: nox.Session) -> None:
 @nox.session(python=TESTED, requires=["build"])
 def tests(session: nox.Session) -> None:
     """Test the wheel on every supported Python that is here. Arguments go to pytest."""
-    # On the oldest Python tests_lowest takes the private names away, with the lowest versions of the libraries.
-    ignored = [PRIVATE_TESTS] if session.python == OLDEST else []
+    # On the oldest Python tests_lowest takes the private names away, with the lowest versions of the libraries. There
+    # the examples of the pages run, as far as their libraries are installed; docs runs all of them, on the newest.
+    ignored = [PRIVATE_TESTS] if session.python == OLDEST else [DOCS_TESTS]
     _test_in(session, *_group("test"), paths=[*_without(*ignored), str(TESTS)])
     if not session.posargs:
         _chaos(session, 20)
@@ -261,6 +267,42 @@ def real(session: nox.Session) -> None:
     marked = "not measures" if BUILT in os.environ else ""  # check runs the others alone
     groups = [*_group("test"), *_group("real"), *_group("bench")]
     _test_in(session, *groups, paths=[REAL_TESTS, *BENCH_TESTS], marked=marked, workers=1)
+
+
+@nox.session(python=NEWEST, requires=["build"])
+def docs(session: nox.Session) -> None:
+    """Build the site from the unpacked source distribution into build/site, and run every example of its pages.
+
+    On the newest Python of the machine. So the archive is complete: it has the pages, the tests and the settings, and
+    the tests of the project's files pass in it. Arguments go to pytest.
+    """
+    if not FOUND:
+        session.error(f"none of Python {', '.join(SUPPORTED)} was found on this machine")
+    _install_wheel(session, *_group("docs"))
+    archive = _unpacked(session)
+    site = ROOT / "build" / "site"
+    shutil.rmtree(site, ignore_errors=True)
+    _leave_checkout(session)
+    sphinx = ["python", "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "--builder=html"]
+    session.run(*sphinx, f"--doctree-dir={session.create_tmp()}", str(archive / "docs"), str(site))
+    workers = 1 if BUILT in os.environ else CORES
+    pytest = ["pytest", f"--config-file={archive / 'pyproject.toml'}", f"--rootdir={archive}", f"-n{workers}"]
+    environment = {"BRIDGE_TEST_WHEEL": "1", "BRIDGE_SITE": str(site)}
+    session.run(*pytest, *session.posargs, str(archive / "tests" / "docs"), env=environment)
+    if not session.posargs:
+        session.run(*pytest, "-mnot process", str(archive / "tests" / "project"), env=environment)
+    session.log(f"the site is {site / 'index.html'}")
+
+
+def _unpacked(session: nox.Session) -> Path:
+    """Unpack the source distribution, and return its folder."""
+    (archive,) = _wheel_dir(session).glob("*.tar.gz")
+    folder = Path(session.create_tmp()) / "archive"
+    shutil.rmtree(folder, ignore_errors=True)
+    with tarfile.open(archive) as file:
+        file.extractall(folder, filter="data")
+    (unpacked,) = folder.iterdir()
+    return unpacked
 
 
 @nox.session(python=OLDEST, requires=["build"])

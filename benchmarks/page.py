@@ -1,4 +1,4 @@
-"""Puts the figures where they are read: a page of all tables for each Python, a summary, and the pictures.
+"""Puts the figures where they are read: a page for each Python and the pictures into docs/figures/, and a short table.
 
 A place in a page is what stands between ``<!-- name -->`` and ``<!-- end of name -->``.
 """
@@ -6,8 +6,11 @@ A place in a page is what stands between ``<!-- name -->`` and ``<!-- end of nam
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from bridge._cli.bench.model import Table
+from bridge._cli.bench.results import ONE_CORE, Results
 
 PICTURES = {
     "latency": "Calls from a thread, at rest",
@@ -17,26 +20,50 @@ PICTURES = {
     "contended": "Calls from a thread while another computes in Python",
     "works": "Calls from a thread that do something",
 }
+# Read by Sphinx: no page leads on to this one, and its numbers are not searched.
+_HEAD = "---\norphan: true\nnosearch: true\n---\n\n"
 
 
-def publish(tables: str, summary: str, draw: Callable[[Path], object], root: Path) -> None:
-    """Publish the figures of this Python; those of the newest one that the page knows are drawn as well.
+def publish(tables: str, summary: str, short: str, draw: Callable[[Path], object], root: Path) -> None:
+    """Publish the figures of this Python; those of the newest one that there are figures of are shown to users as well.
 
+    :param short: the table that the page for users opens with.
     :param draw: draws every picture into a directory.
-    :raises ValueError: docs/performance.md has no place for this Python.
+    :raises ValueError: a page has no place for what belongs there.
     """
     version = "{}.{}".format(*sys.version_info)
-    docs = root / "docs"
-    page = docs / "performance.md"
-    link = f"All tables: [Python {version}](figures-{version}.md)."
-    fill(page, version, f"{summary}\n\n{link}")
-    (docs / f"figures-{version}.md").write_text(f"# Figures of Python {version}\n\n{tables}\n")
-    if "<!-- end of 3." in page.read_text().split(f"<!-- end of {version} -->")[1]:
-        return  # a newer one follows
-    draw(docs)
-    drawn = {name: title for name, title in PICTURES.items() if (docs / f"{name}.svg").exists()}
-    fill(page, "pictures", "\n\n".join(f"![{title}]({name}.svg)" for name, title in drawn.items()))
-    fill(root / "README.md", "latency", "![{latency}](docs/latency.svg)".format_map(PICTURES))
+    figures = root / "docs" / "figures"
+    page = figures / f"{version}.md"
+    text = f"{_HEAD}# Figures of Python {version}\n\n## Aims\n\n{summary}\n\n## Tables\n\n{tables}\n"
+    page.write_text(text)
+    if any(_number(each) > sys.version_info[:2] for each in figures.glob("3.*.md")):
+        return  # there are figures of a newer one
+    draw(figures)
+    users = root / "docs" / "explanation" / "performance.md"
+    fill(users, "table", f"Python {version}, in µs:\n\n{short}")
+    fill(users, "latency", "![{latency}](../figures/latency.svg)".format_map(PICTURES))
+    fill(root / "README.md", "latency", "![{latency}](docs/figures/latency.svg)".format_map(PICTURES))
+
+
+def _number(page: Path) -> tuple[int, ...]:
+    return tuple(map(int, page.stem.split(".")))
+
+
+def short(results: Results, tables: Sequence[Table]) -> str:
+    """Return the medians on one core as one table: a row for each way to wait, a column for each table."""
+    columns = {table.title: {row.label: row.name for row in table.rows} for table in tables}
+    labels = dict.fromkeys(label for column in columns.values() for label in column)
+    lines = [f"| | {' | '.join(columns)} |", f"| --- |{' --: |' * len(columns)}"]
+    for label in labels:
+        names = [column.get(label) for column in columns.values()]
+        cells = [f"{results.median(name, ONE_CORE) * 1e6:.1f}" if _has(results, name) else "" for name in names]
+        if any(cells):
+            lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _has(results: Results, name: str | None) -> bool:
+    return name is not None and results.has(name, ONE_CORE)
 
 
 def fill(page: Path, name: str, text: str) -> None:

@@ -56,7 +56,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="fail if a target is missed")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="show what changed since, and if by chance")
     parser.add_argument("--output", type=Path, default=Path("build/benchmarks", here), metavar="DIR")
-    parser.add_argument("--publish", action="store_true", help="put figures and pictures into docs/ as well")
+    parser.add_argument("--publish", action="store_true", help="put figures and pictures into docs/figures/ as well")
     parser.add_argument("--core", type=int, help="the one core; default: the last one of those that we may use")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="measure nothing, report on this file")
     options = parser.parse_args()
@@ -94,7 +94,8 @@ def main() -> int:
     (options.output / "results.md").write_text(f"{full}\n\n{summary}\n")
     draw(results, shown, grown, options.output)
     if options.publish:
-        page.publish(full, summary, lambda directory: draw(results, shown, grown, directory), ROOT)
+        first = page.short(results, [table for table in shown if table.picture == "latency"])
+        page.publish(full, summary, first, lambda directory: draw(results, shown, grown, directory), ROOT)
     print(results.machine())
     if results.absent():
         print(f"Not installed, so not measured: {results.absent()}")

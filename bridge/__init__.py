@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ._views.iterate import Items
     from ._watch.stats import Stats
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Bridge",

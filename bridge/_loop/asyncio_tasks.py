@@ -5,8 +5,8 @@ Such a task comes from a task factory of the user, or from a library that calls 
 it shows no ``__dict__``, and asyncio, anyio and the C code look ``cancel`` and the like up on the object. So while the
 task is blocked, its instance has methods of ours.
 
-Two limits remain, and docs/blocking.md states them. ``_fut_waiter`` is None. And before CPython 3.13 a cancellation
-that the C task accepted before the stack blocks, to be raised in the next step, cannot be taken from it.
+Two limits remain, and docs/explanation/switching.md states them. ``_fut_waiter`` is None. And before CPython 3.13 a
+cancellation that the C task accepted before the stack blocks, to be raised in the next step, cannot be taken from it.
 """
 
 from __future__ import annotations

@@ -22,10 +22,11 @@ every_command = pytest.mark.parametrize("command", COMMANDS)
 
 
 @every_command
-def test_the_second_example_of_the_readme(command: str, tmp_path: Path) -> None:
-    examples = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    (tmp_path / "script.py").write_text(examples[1])
-    assert "future.result() for future in futures" in examples[1]
+def test_the_first_example_of_the_reference(command: str, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "reference" / "calls.md").read_text()
+    example = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)[0]
+    (tmp_path / "script.py").write_text(example)
+    assert "future.result() for future in futures" in example
     ended = run([*COMMANDS[command], "script.py"], tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.splitlines() == ["a coroutine", "a Deferred", "called on the loop's thread", "[0, 1, 2]"]

@@ -1,6 +1,7 @@
 """Scripts that run in a Python of their own; how often a test repeats what is random, and with which seed.
 
-Normally a test repeats it for a share of the number that docs/proofs.md gives. ``BRIDGE_REPEATS=full`` makes it all.
+Normally a test repeats it for a share of the number that docs/contributing/proofs.md gives. ``BRIDGE_REPEATS=full``
+makes it all.
 The seed is printed when a test fails; ``BRIDGE_SEED`` sets it.
 """
 

@@ -10,8 +10,9 @@ by way of a signal without arguments, to a timer. The timer empties the bell. Th
 code runs inside ours, such as a dialog's, where the bell would wake the thread again and again. The timer's slot is a
 function written in C.
 
-Rejected: ``processEvents(WaitForMoreEvents)``, which is as fast (see docs/gui.md) but does not see ``quit()`` and
-deletes nothing; ``wakeUp()`` on the event dispatcher, which another thread may call as the dispatcher is destroyed.
+Rejected: ``processEvents(WaitForMoreEvents)``, which is as fast (see docs/how-to/gui.md) but does not see
+``quit()`` and deletes nothing; ``wakeUp()`` on the event dispatcher, which another thread may call as the dispatcher
+is destroyed.
 """
 
 from __future__ import annotations

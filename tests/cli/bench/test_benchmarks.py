@@ -312,19 +312,35 @@ def test_pictures_say_what_was_measured_and_where(tmp_path: Path) -> None:
     assert all(row.label in drawn for row in table.rows)
 
 
+PLACES = "before\n<!-- {0} -->\nold\n<!-- end of {0} -->\nafter\n"
+
+
+def a_site(folder: Path) -> tuple[Path, Path, Path]:
+    """Make the pages that figures are put into: the folder of figures, the page for users, the README."""
+    figures, users, readme = folder / "docs" / "figures", folder / "docs" / "explanation", folder / "README.md"
+    figures.mkdir(parents=True)
+    users.mkdir()
+    (users / "performance.md").write_text(PLACES.format("table") + PLACES.format("latency"))
+    readme.write_text(PLACES.format("latency"))
+    return figures, users / "performance.md", readme
+
+
 def test_figures_go_where_they_are_read(tmp_path: Path) -> None:
     version = "{}.{}".format(*sys.version_info)
-    docs = tmp_path / "docs"
-    docs.mkdir()
-    performance, readme = docs / "performance.md", tmp_path / "README.md"
-    places = "<!-- {0} -->\nold\n<!-- end of {0} -->\n"
-    performance.write_text("before\n" + places.format("pictures") + places.format(version) + "after\n")
-    readme.write_text("before\n" + places.format("latency") + "after\n")
+    figures, users, readme = a_site(tmp_path)
+    (figures / "3.9.md").write_text("older")
     page.publish(
-        "the tables", "the summary", lambda directory: (directory / "latency.svg").write_text("<svg>"), tmp_path
+        "the tables", "the summary", "the short table", lambda to: (to / "latency.svg").write_text("<svg>"), tmp_path
     )
-    assert "the tables" in (docs / f"figures-{version}.md").read_text()
-    for path, inside_it in ((performance, ["the summary", "](latency.svg)"]), (readme, ["](docs/latency.svg)"])):
+    written = (figures / f"{version}.md").read_text()
+    assert "the tables" in written
+    assert "the summary" in written
+    assert written.startswith("---\norphan: true\nnosearch: true\n---\n")
+    assert (figures / "latency.svg").exists()
+    for path, inside_it in (
+        (users, ["the short table", "](../figures/latency.svg)"]),
+        (readme, ["](docs/figures/latency.svg)"]),
+    ):
         text = path.read_text()
         assert text.startswith("before\n<!--")
         assert text.endswith("-->\nafter\n")
@@ -333,24 +349,33 @@ def test_figures_go_where_they_are_read(tmp_path: Path) -> None:
 
 
 def test_older_python_leaves_the_pictures_alone(tmp_path: Path) -> None:
-    version = "{}.{}".format(*sys.version_info)
-    (tmp_path / "docs").mkdir()
-    places = "".join(f"<!-- {name} -->\nold\n<!-- end of {name} -->\n" for name in (version, "3.99"))
-    (tmp_path / "docs" / "performance.md").write_text(places)
-    page.publish("the tables", "the summary", lambda directory: pytest.fail("was drawn"), tmp_path)
+    figures, users, _ = a_site(tmp_path)
+    before = users.read_text()
+    (figures / "3.99.md").write_text("newer")
+    page.publish("the tables", "the summary", "short", lambda to: pytest.fail("was drawn"), tmp_path)
+    assert users.read_text() == before
 
 
 def test_page_without_a_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text("no marks")
-    with pytest.raises(ValueError, match="has no place for 3"):
-        page.fill(tmp_path / "page.md", "3", "text")
+    with pytest.raises(ValueError, match="has no place for table"):
+        page.fill(tmp_path / "page.md", "table", "text")
 
 
 def test_pages_have_their_places() -> None:
-    performance = (ROOT / "docs" / "performance.md").read_text()
-    for name in ("3.11", "3.12", "3.13", "3.14", "3.15", "pictures"):
-        assert performance.count(f"<!-- {name} -->") == performance.count(f"<!-- end of {name} -->") == 1
+    users = (ROOT / "docs" / "explanation" / "performance.md").read_text()
+    for name in ("table", "latency"):
+        assert users.count(f"<!-- {name} -->") == users.count(f"<!-- end of {name} -->") == 1
     assert (ROOT / "README.md").read_text().count("<!-- latency -->") == 1
+
+
+def test_short_table_has_the_medians_of_each_way(tmp_path: Path) -> None:
+    results, table, _ = made()
+    short = page.short(results, [table])
+    first, rule, *rows = short.splitlines()
+    assert table.title in first
+    assert rule == "| --- | --: |"
+    assert [row.split(" | ")[0] for row in rows] == [f"| {row.label}" for row in table.rows]
 
 
 # --- the programs

@@ -1,4 +1,4 @@
-"""docs/twin.md: its project is made, its twin written, its tests run; and what the page shows of the twin is true."""
+"""docs/how-to/sync-twin.md: its project is made, its twin written, its tests run; what it shows of the twin is true."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from paths import ENVIRONMENT, ROOT
 
-PAGE = (ROOT / "docs" / "twin.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "sync-twin.md").read_text()
 
 
 @pytest.mark.process

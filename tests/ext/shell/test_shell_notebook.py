@@ -13,7 +13,7 @@ from sockets import socket_folder
 
 pytestmark = pytest.mark.process
 
-NOTEBOOK = ROOT / "docs" / "tour.ipynb"
+NOTEBOOK = ROOT / "docs" / "how-to" / "tour.ipynb"
 VARIES = "varies"  # the tag of a cell whose output differs from run to run
 
 

@@ -1,6 +1,6 @@
 """Sync twins of shelf, over its async classes and functions."""
 
-# Made from shelf 1.2.0 by bridge 0.1.0:
+# Made from shelf 1.2.0 by bridge 0.2.0:
 # python -m bridge twin shelf --line-length 120 -o sync.py
 # Do not edit: change the library, and run the command again.
 # pyright: reportIncompatibleVariableOverride=false
