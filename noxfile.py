@@ -284,7 +284,7 @@ def docs(session: nox.Session) -> None:
     shutil.rmtree(site, ignore_errors=True)
     _leave_checkout(session)
     sphinx = ["python", "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "--builder=html"]
-    session.run(*sphinx, f"--doctree-dir={session.create_tmp()}", str(archive / "docs"), str(site))
+    session.run(*sphinx, f"--doctree-dir={archive.parent / 'doctrees'}", str(archive / "docs"), str(site))
     workers = 1 if BUILT in os.environ else CORES
     pytest = ["pytest", f"--config-file={archive / 'pyproject.toml'}", f"--rootdir={archive}", f"-n{workers}"]
     environment = {"BRIDGE_TEST_WHEEL": "1", "BRIDGE_SITE": str(site)}
@@ -297,7 +297,7 @@ def docs(session: nox.Session) -> None:
 def _unpacked(session: nox.Session) -> Path:
     """Unpack the source distribution, and return its folder."""
     (archive,) = _wheel_dir(session).glob("*.tar.gz")
-    folder = Path(session.create_tmp()) / "archive"
+    folder = Path(session.create_tmp()).resolve() / "archive"
     shutil.rmtree(folder, ignore_errors=True)
     with tarfile.open(archive) as file:
         file.extractall(folder, filter="data")
