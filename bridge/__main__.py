@@ -34,11 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m bridge",
-        description="Call Twisted, asyncio and anyio code from sync code.",
+        description="Wait for asyncio, anyio and Twisted code in sync code, also where a loop runs already.",
         epilog="'python -m bridge <command> --help' says more about a command.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the versions and the abilities, and exit")
-    commands = parser.add_subparsers(title="commands", metavar="<command>", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="<command>")
     for name, command in COMMANDS.items():
         subparser = commands.add_parser(
             name,
@@ -51,6 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Not nargs=REMAINDER for the rest: argparse does not accept one that starts with an option.
     arguments, rest = parser.parse_known_args(argv)
     arguments.rest = rest
+    if "run" not in arguments:  # no command
+        if rest:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        parser.print_help()
+        return 0
     if rest and not arguments.passes_on:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     status: int = arguments.run(arguments)
@@ -205,11 +210,12 @@ COMMANDS = {
         _run_demo,
     ),
     "run": Command(
-        "run a sync script on the loop's thread, where block_on switches stacks",
+        "run a sync script on the loop's thread, so that block_on(treq.get(url)) works as written",
         """
-        Run a whole script, or with -m a module, as plain python does, on the loop's own thread.
-        Whatever it blocks on switches stacks, and the reactor is its own: block_on(treq.get(url))
-        is safe as written. Exit status, tracebacks, sys.argv and Ctrl-C are as under plain python.
+        Run a whole script, or with -m a module, on the loop's own thread, so that
+        block_on(treq.get(url)) works as written: the reactor is used in its own thread. What the
+        script blocks on switches stacks, and the loop goes on meanwhile. Exit status, tracebacks,
+        sys.argv and Ctrl-C are as under plain python.
         """,
         _run_arguments,
         _run_script,

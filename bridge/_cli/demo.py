@@ -52,21 +52,27 @@ def main(calls: int) -> int:
     if demo.failed:
         print(f"\n{demo.failed} of {demo.steps} steps failed, in {seconds:.1f} s")
         return 1
+    taken = demo.steps - demo.off - demo.absent
     if demo.off:
-        print(f"\n{demo.steps - demo.off} steps succeeded, in {seconds:.1f} s; {demo.off} are off here")
+        print(f"\n{taken} steps succeeded, in {seconds:.1f} s; {demo.off} are off here")
     else:
-        print(f"\nAll {demo.steps} steps succeeded, in {seconds:.1f} s.")
+        print(f"\nAll {taken} steps succeeded, in {seconds:.1f} s.")
     return 0
 
 
+class NotHere(Exception):
+    """This step is for another place, such as a window's thread; the message says why."""
+
+
 class Demo:
-    """The steps, and a count of those that failed and of those that need what is off here."""
+    """The steps, and a count of those that failed, of those that need what is off here, and of those not for here."""
 
     def __init__(self, bridge: Bridge) -> None:
         self.bridge = bridge
         self.steps = 0
         self.failed = 0
         self.off = 0
+        self.absent = 0
         self._urls: dict[str, str] = {}
         self._stops: list[Callable[[], Awaitable[object]]] = []
         self._timed: list[str] = []  # strategies
@@ -103,6 +109,9 @@ class Demo:
         self.steps += 1
         try:
             outcome = "ok  ", action()
+        except NotHere as error:
+            self.absent += 1
+            outcome = "--  ", f"not here: {error}"
         except StrategyUnavailable as error:  # it is one of those that are off
             self.off += 1
             outcome = "off ", str(error).partition(":")[0]
@@ -191,10 +200,13 @@ class Demo:
         return "both have stopped" if len(self._stops) == len(SERVERS) else "those that started have stopped"
 
     def try_strategy(self, name: str) -> str:
-        """Call in a strategy, if it can be used here."""
+        """Call in a strategy.
+
+        :raises NotHere: it cannot be used in this place.
+        """
         reason = strategies()[name].unavailable()
         if reason is not None:
-            return f"not here: {reason}"
+            raise NotHere(reason)
         batch(self._blocking(name), WARM_UP)
         self._timed.append(name)
         return f"{WARM_UP} calls"
@@ -215,7 +227,7 @@ class Demo:
         print(f"\n        {'':26}{'median':>10}{'p99':>13}{'ratio':>9}")
         for name in times:
             ratio = median[name] / median[BASELINE]
-            print(f"        {name:26}{median[name]:7.1f} us{p99[name]:10.1f} us{ratio:9.2f}")
+            print(f"        {name:26}{median[name]:7.1f} µs{p99[name]:10.1f} µs{ratio:9.2f}")
         print()
         return f"{len(times[BASELINE])} calls each"
 

@@ -41,6 +41,10 @@ def main(target: str, arguments: list[str], *, as_module: bool) -> int:
     :param arguments: what follows the target, as for ``sys.argv[1:]``.
     :raises SystemExit: raised by the script.
     """
+    missing = None if as_module else _missing(target)
+    if missing is not None:
+        print(f"python -m bridge run: can't open file {os.path.abspath(target)!r}: {missing}", file=sys.stderr)
+        return 2
     program = _Module(target) if as_module else _Script(target)
     sys.argv = [target, *arguments]
     loop = new_event_loop()
@@ -64,6 +68,15 @@ def main(target: str, arguments: list[str], *, as_module: bool) -> int:
     if isinstance(error, KeyboardInterrupt):
         execution.die_of_interrupt = True
     return 1
+
+
+def _missing(path: str) -> str | None:
+    """Return why a script cannot be opened, as Python itself says it."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        return f"[Errno {error.errno}] {error.strerror}"
+    return None
 
 
 class _Script:

@@ -59,7 +59,7 @@ def _facts(bridge: Bridge, run: Any) -> list[tuple[str, str]]:
     ends = [(stats.failed, "failed"), (stats.cancelled, "cancelled"), (stats.timed_out, "timed out")]
     facts.append(("calls", ", ".join([str(stats.calls), *(f"{number} {how}" for number, how in ends if number)])))
     if stats.latency:
-        facts.append(("half took", f"less than {stats.percentile(50):.2g} seconds"))
+        facts.append(("median", f"less than {stats.percentile(50):.2g} seconds"))
         facts.append(("99 % took", f"less than {stats.percentile(99):.2g} seconds"))
     facts.append(("open calls", str(stats.open)))
     return facts

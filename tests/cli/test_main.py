@@ -47,7 +47,7 @@ def steps(output):
     """Return what became of each step, by its title."""
     return {
         match["title"]: (match["outcome"], match["said"])
-        for match in re.finditer(r"^  (?P<outcome>ok|FAIL) +(?P<title>\S.*?)  +(?P<said>.+)$", output, re.MULTILINE)
+        for match in re.finditer(r"^  (?P<outcome>ok|FAIL|--) +(?P<title>\S.*?)  +(?P<said>.+)$", output, re.MULTILINE)
     }
 
 
@@ -57,7 +57,7 @@ def failed(output):
 
 def timed(output):
     """Return the ratio of each row of the table."""
-    row = r"^ +(?P<name>\S+) +[\d.]+ us +[\d.]+ us +(?P<ratio>[\d.]+)$"
+    row = r"^ +(?P<name>\S+) +[\d.]+ µs +[\d.]+ µs +(?P<ratio>[\d.]+)$"
     return {match["name"]: float(match["ratio"]) for match in re.finditer(row, output, re.MULTILINE)}
 
 
@@ -70,6 +70,16 @@ def test_help_lists_the_commands():
     assert process.stderr == ""
     assert process.stdout.startswith("usage: python -m bridge ")
     assert re.findall(r"^    (\w+) ", process.stdout, re.MULTILINE) == ["bench", "demo", "run", "shell", "twin"]
+
+
+def test_without_arguments_the_help_is_printed():
+    process = bridge()
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout == bridge("--help").stdout
+
+
+def test_help_says_why_one_wants_to_run_a_script_so():
+    assert "so that block_on(treq.get(url)) works as written" in " ".join(bridge("run", "--help").stdout.split())
 
 
 def test_version_tells_what_the_report_of_a_bug_needs():
@@ -114,7 +124,7 @@ def test_help_imports_no_twisted_and_no_asyncio(arguments):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "required: <command>"),
+        (["--fly"], "unrecognized arguments: --fly"),
         (["fly"], "invalid choice: 'fly'"),
         (["demo", "--calls", "0"], "'0' is not a whole number above 0"),
         (["bench", "--seconds", "0"], "'0' is not a whole number above 0"),
@@ -137,12 +147,14 @@ def test_demo_succeeds():
     assert process.returncode == 0, process.stdout + process.stderr
     assert process.stderr == ""
     taken = steps(process.stdout)
-    assert {outcome for outcome, _ in taken.values()} == {"ok"}
+    assert {outcome for outcome, _ in taken.values()} == {"ok", "--"}
+    assert all(said.startswith("not here: ") for outcome, said in taken.values() if outcome == "--")
     for client in ("Twisted", "asyncio", "anyio"):
         for server in ("Twisted", "asyncio"):
             _, said = taken[f"{client} client, {server} server"]
             assert f"{server}'s server greets {client}'s client" in said
-    assert f"All {len(taken)} steps succeeded" in process.stdout
+    succeeded = [outcome for outcome, _ in taken.values() if outcome == "ok"]
+    assert f"All {len(succeeded)} steps succeeded" in process.stdout
 
 
 def test_demo_times_every_strategy_that_can_be_used():
@@ -152,7 +164,7 @@ def test_demo_times_every_strategy_that_can_be_used():
     ratios = timed(process.stdout)
     assert list(ratios) == ["run_coroutine_threadsafe", *usable]
     assert ratios["run_coroutine_threadsafe"] == 1
-    assert steps(process.stdout)["strategy elsewhere"] == ("ok", "not here: it is for other threads")
+    assert steps(process.stdout)["strategy elsewhere"] == ("--", "not here: it is for other threads")
 
 
 def test_failing_step_is_shown_and_the_others_still_run():

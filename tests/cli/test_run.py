@@ -57,9 +57,12 @@ def test_a_module_and_a_package(tmp_path: Path) -> None:
 
 
 def test_a_missing_script(tmp_path: Path) -> None:
+    plain = run(["missing.py"], tmp_path)
     ended = run(["-m", "bridge", "run", "missing.py"], tmp_path)
-    assert ended.returncode != 0
-    assert "missing.py" in ended.stderr
+    assert (ended.returncode, ended.stdout) == (plain.returncode, "") == (2, "")
+    said = plain.stderr.partition(": ")[2]
+    assert said.startswith("can't open file ")
+    assert ended.stderr == f"python -m bridge run: {said}"
 
 
 def test_loop_and_script_share_the_main_thread(tmp_path: Path) -> None:

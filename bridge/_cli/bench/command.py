@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from .way import versions
 
 _PROCESSES = 1
 _ROUNDS = 200
+_WIDTH = 100
+_LEGEND = """Half of the calls took less than the median, 99 of 100 less than p99. "of asyncio's" 0.40: it took
+0.40 of the time of asyncio.run_coroutine_threadsafe. "of floor": of the least that could do."""
 
 
 class Progress:
@@ -67,10 +71,10 @@ def main(plot_to: Path | None, json_to: Path | None, against: Path | None, secon
     except KeyboardInterrupt:
         print("\npython -m bridge bench: interrupted", file=sys.stderr)
         return 130
-    print(results.machine())
+    print(textwrap.fill(results.machine(), _WIDTH))
     if results.absent():
-        print(f"Not installed, so not measured: {results.absent()}")
-    print()
+        print(textwrap.fill(f"Not installed, so not measured: {results.absent()}", _WIDTH))
+    print(f"\n{_LEGEND}\n")
     print(tables.text(results, group.tables))
     if old is not None:
         print()

@@ -12,17 +12,42 @@ _BYTES = [("MB", 1e6), ("KB", 1e3), ("B", 1.0)]
 
 
 def text(results: Results, tables: Sequence[Table], curves: Sequence[Curves] = ()) -> str:
-    """Return the tables as text, without the spread, since a terminal is narrow."""
+    """Return the tables as text, without the spread, since a terminal is narrow.
+
+    Above the columns of each placement stands where the threads ran.
+    """
     blocks: list[str] = []
     for title, cells in _all(results, tables, curves, spread=False):
+        head, cells[0] = cells[0], [_bare(cell) for cell in cells[0]]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = [title]
-        for line in cells:
-            first, *others = line
+        lines = [title, *_where(head, widths)]
+        for row in cells:
+            first, *others = row
             rest = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
             lines.append("  ".join([first.ljust(widths[0]), *rest]).rstrip())
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+_WHERE = {f"{ONE_CORE}: ": "all threads on one core:", f"{FREE}: ": "where the system puts them:"}
+
+
+def _bare(cell: str) -> str:
+    """Return a cell of a head without its placement."""
+    for prefix in _WHERE:
+        cell = cell.removeprefix(prefix)
+    return cell
+
+
+def _where(head: list[str], widths: list[int]) -> list[str]:
+    """Return the line above the head, if a placement begins anywhere in it."""
+    line = ""
+    for column, cell in enumerate(head):
+        for prefix, words in _WHERE.items():
+            if cell.startswith(prefix):
+                begin = sum(widths[:column]) + 2 * column
+                line = (f"{line}  " if line else "").ljust(begin) + words
+    return [line] if line else []
 
 
 def markdown(results: Results, tables: Sequence[Table], curves: Sequence[Curves] = ()) -> str:

@@ -188,6 +188,16 @@ def test_tables_show_every_row_and_the_ratios() -> None:
     assert results.ratio("call/ours", "call/base", ONE_CORE) == pytest.approx(3.0)
 
 
+def test_the_head_says_where_the_threads_ran_above_their_columns() -> None:
+    results, table, _ = made()
+    title, where, head, *_ = tables.text(results, [table]).splitlines()
+    assert title == "A call"
+    assert re.findall(r"\S+(?: \S+)*:", where) == ["all threads on one core:", "where the system puts them:"]
+    assert head.count("median") == 2
+    assert ": " not in head
+    assert head.index("median") == where.index("all threads")
+
+
 def test_verdicts_in_both_directions() -> None:
     results, _, _ = made()
     ours, base = "call/ours", ("call/base",)
