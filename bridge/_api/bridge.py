@@ -9,7 +9,7 @@ import contextlib
 import functools
 import threading
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -44,7 +44,20 @@ def _use(calls: ModuleType) -> None:
     _calls = calls
 
 
-class Bridge(Verbs):
+# What other rooms of the package read of a bridge. It is not for users, so help() and completion leave it out.
+_INTERNAL = {
+    *("caller", "current_run", "exit_grace", "last_run", "name", "runs", "stall_after", "strategy", "was_started")
+}
+
+
+class _Documented(type):
+    """The class of Bridge: ``help(Bridge)`` shows what ``dir()`` gives."""
+
+    def __dir__(cls) -> Iterable[str]:
+        return sorted(set(super().__dir__()) - _INTERNAL)
+
+
+class Bridge(Verbs, metaclass=_Documented):
     """A loop thread of its own, with the calls into it; the first call starts it, or ``with``.
 
     ::
@@ -109,6 +122,9 @@ class Bridge(Verbs):
         self._set_up(options, OwnedRuns)
         dump_on(options.dump_signal)
         self._dump_signal = options.dump_signal
+
+    def __dir__(self) -> Iterable[str]:
+        return sorted(set(super().__dir__()) - _INTERNAL)
 
     @classmethod
     def _with_runs(cls, options: Options, make_runs: Callable[[Bridge, Options], Runs]) -> Bridge:

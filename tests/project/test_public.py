@@ -6,6 +6,8 @@ To write it anew: python tests/project/test_public.py > tests/project/public.txt
 from __future__ import annotations
 
 import inspect
+import pydoc
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +33,7 @@ def public() -> Iterator[str]:
                     _member(member, each)
                     for member, each in members.items()
                     if not member.startswith("_") or member in ("__init__", "__enter__", "__exit__")
+                    if member in dir(value)
                     if not isinstance(each, str) and not (name in NOT_CALLED and member == "__init__")
                 )
         else:
@@ -59,6 +62,16 @@ def _parameters(function: object) -> str:
 
 def test_public_names_are_those_of_the_snapshot() -> None:
     assert "\n".join(public()) + "\n" == SNAPSHOT.read_text()
+
+
+def test_help_and_completion_show_public_names_only() -> None:
+    (shown,) = re.findall(r"^class Bridge\(.*\n((?:    .*\n)+)", SNAPSHOT.read_text(), re.MULTILINE)
+    documented = {name for name in re.findall(r"^    (\w+)[(:]", shown, re.MULTILINE) if not name.startswith("_")}
+    assert {name for name in dir(bridge.Bridge("unseen")) if not name.startswith("_")} == documented
+    text = pydoc.plain(pydoc.render_doc(bridge.Bridge))
+    assert {
+        name for name in re.findall(r"^ \|  (?:async )?([a-z]\w*)", text, re.MULTILINE) if hasattr(bridge.Bridge, name)
+    } == documented
 
 
 if __name__ == "__main__":
