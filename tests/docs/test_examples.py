@@ -27,7 +27,7 @@ from paths import PACKAGES, ROOT
 # Set by the session "docs".
 EVERYTHING_IS_INSTALLED = "BRIDGE_SITE" in os.environ
 # Libraries that warn as they are imported, or as they are used, on some Python: about themselves.
-NOISY = {"PySide6", "celery", "crochet", "django", "fastapi", "flask", "gevent", "sqlalchemy"}
+NOISY = {"PySide6", "celery", "crochet", "django", "fastapi", "flask", "gevent", "locust", "sqlalchemy"}
 
 
 def promised(code: str) -> list[str]:

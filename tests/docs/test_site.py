@@ -130,6 +130,7 @@ def index_of(site: Path) -> dict[str, object]:
         (["django"], "how-to/django"),
         (["flask"], "how-to/flask"),
         (["fastapi"], "how-to/fastapi"),
+        (["locust"], "how-to/locust"),
         (["mcp"], "how-to/clients"),
         (["pdb"], "how-to/debugging"),
         (["pytest"], "how-to/pytest"),
