@@ -69,6 +69,13 @@ def test_bench_extra_is_part_of_the_bench_group():
     assert set(PYPROJECT["project"]["optional-dependencies"]["bench"]) <= set(PYPROJECT["dependency-groups"]["bench"])
 
 
+def test_the_version_stands_in_one_place_and_heads_the_changelog():
+    assert PYPROJECT["project"]["dynamic"] == ["version"]
+    assert PYPROJECT["tool"]["hatch"]["version"]["path"] == "bridge/__init__.py"
+    (newest, *_) = re.findall(r"^## \[(.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest in (bridge.__version__, "Unreleased")
+
+
 def _names(requirements):
     return {re.match(r"[\w.-]+", each)[0].lower() for each in requirements}
 
