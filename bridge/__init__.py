@@ -87,3 +87,8 @@ def __getattr__(name: str) -> Any:
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return globals().setdefault(name, getattr(import_module(f".{module}", __name__), name))
+
+
+def __dir__() -> list[str]:
+    # For completion. An extension is there once it has been imported, as any module of a package.
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__") or name == "ext")})

@@ -65,6 +65,9 @@ def test_public_names_are_those_of_the_snapshot() -> None:
 
 
 def test_help_and_completion_show_public_names_only() -> None:
+    assert {name for name in dir(bridge) if not name.startswith("__")} - {"ext"} == set(bridge.__all__) - {
+        "__version__"
+    }
     (shown,) = re.findall(r"^class Bridge\(.*\n((?:    .*\n)+)", SNAPSHOT.read_text(), re.MULTILINE)
     documented = {name for name in re.findall(r"^    (\w+)[(:]", shown, re.MULTILINE) if not name.startswith("_")}
     assert {name for name in dir(bridge.Bridge("unseen")) if not name.startswith("_")} == documented
