@@ -23,7 +23,7 @@ from .._loop.switching import SwitchingLoop
 from .._private.cpython import get_running_loop
 from .._runs.run import Owner, Run
 from .._runs.runs import bridges
-from .._runs.where import NO_LOOP, Answer, Job, OnLoop, is_thread_of, where
+from .._runs.where import NO_LOOP, Answer, Job, NoLoop, OnLoop, is_thread_of, where
 from .._threads.native import get_ident
 from .._threads.seconds import checked_seconds
 from .._threads.signals import wait_looking_up
@@ -82,6 +82,8 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
             timeout = checked_seconds(timeout, "timeout")
         here = where()
         match here:
+            case NoLoop():
+                bridge = bridge or bridges.of(here, kind in MAY_BE_DEFERRED)
             case OnLoop(SwitchingLoop() as loop) if bridge is None or bridge.current_run().loop is loop:
                 _check_switches(how, x)
                 try:
@@ -94,8 +96,6 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
                 if bridge.current_run().loop is loop:
                     _check_switches(how, x)
                     raise cannot_switch(loop, f"block_on({describe(x)})")
-            case _:
-                bridge = bridge or bridges.of(here, kind in MAY_BE_DEFERRED)
         run = (runs := bridge.runs).last
         if run is None or run.refuses or not run.has_served or runs.is_attached:
             run = runs.current()  # in all other cases that would return the same
