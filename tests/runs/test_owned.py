@@ -683,6 +683,38 @@ def test_ten_thousand_calls_leave_nothing_behind() -> None:
     nothing_new(before)
 
 
+@pytest.mark.parametrize("made", [True, False])
+def test_a_run_that_is_closed_late_leaves_the_reactor_to_the_next(made: bool) -> None:
+    """close() may have found the run before: a thread starts the next one meanwhile, and that has the reactor."""
+    loops = 0
+
+    def new_loop() -> asyncio.AbstractEventLoop:
+        nonlocal loops
+        loops += 1
+        if loops > 1:
+            first.begin_to_close("closed", final=True)
+            first.wait_closed()
+            if not made and loops == 2:
+                raise LookupError("no loop")
+        return package.new_event_loop()
+
+    with Bridge("late", install_reactor=False, loop_factory=new_loop) as bridge:
+        reactor = bridge.reactor
+        first: Any = bridge.last_run
+        bridge.block_on(asyncio.sleep(0))
+        first.post(first.loop.stop)
+        first.wait_closed()
+        if not made:
+            with pytest.raises(LookupError):
+                bridge.block_on(value())
+        assert bridge.block_on(lambda: deferLater(reactor, 0.001, lambda: "fired")) == "fired"
+        assert bridge.reactor is reactor
+        reactor.callFromThread(reactor.callLater, 0, int)
+        assert bridge.block_on(lambda: threads.deferToThreadPool(reactor, reactor.getThreadPool(), lambda: 1)) == 1
+    assert reactor.waker is None
+    assert reactor.owner is None
+
+
 # --- the process ends
 
 
