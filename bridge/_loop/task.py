@@ -211,6 +211,8 @@ async def containing(coro: Coroutine[Any, Any, Any], primed: bool, holder: Any, 
             except BaseException:
                 coro.close()
                 raise
+            if getattr(coro, "cr_frame", coro) is None:  # closed by its caller, whose call has failed meanwhile
+                raise asyncio.CancelledError
         if holder is not None:
             holder.work = _current_task(loop)
         return await coro

@@ -22,6 +22,7 @@ from twisted.internet.task import deferLater
 
 import bridge as package
 from bridge import Bridge, BridgeClosed
+from bridge._calls.state import WORKING
 from bridge._runs.factories import DefaultRuns
 from bridge._runs.options import Options
 
@@ -681,6 +682,46 @@ def test_ten_thousand_calls_leave_nothing_behind() -> None:
         assert new_remains() == []
         assert bridge.block_on(bridge.reactor.getDelayedCalls) == []
     nothing_new(before)
+
+
+def test_work_that_has_not_taken_its_first_step_is_cancelled() -> None:
+    """In debug mode the loop takes it later. By then the call may have failed, and its caller closed the coroutine."""
+
+    def new_loop() -> asyncio.AbstractEventLoop:
+        loop = package.new_event_loop()
+        loop.set_debug(True)
+        return loop
+
+    bridge = Bridge("debug", install_reactor=False, loop_factory=new_loop)
+    run: Any = bridge.current_run()
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        release.wait(PATIENCE)
+
+    run.post(hold)
+    held.wait(PATIENCE)  # the loop takes the posts that come from now on in one go
+    caller = Caller(lambda: bridge.block_on(value()))
+    deadline = time.monotonic() + PATIENCE
+    while not run.open and time.monotonic() < deadline:
+        time.sleep(0.001)
+    (call,) = run.open
+    time.sleep(0.01)  # the call is posted right after it is opened
+
+    tasks: list[Any] = []
+
+    def end() -> None:
+        assert call.phase is WORKING
+        tasks.append(call.work)
+        run.end("closed")
+        caller.join(PATIENCE)
+
+    run.post(end)
+    release.set()
+    assert isinstance(caller.outcome(), BridgeClosed)
+    bridge.close()
+    assert tasks[0].cancelled()  # and has not failed, which asyncio would log
 
 
 @pytest.mark.parametrize("made", [True, False])

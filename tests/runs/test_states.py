@@ -406,7 +406,8 @@ class OwnedMachine(Walked):
         # A call that starts a run as the bridge is closed closes that run itself, maybe after close() has returned.
         wait_for(lambda: all(run.state.is_gone for run in self.ends))
         for run in self.ends:
-            run.thread.join(PATIENCE)
+            if run.has_been(LAUNCHED):  # else close() was faster, and its thread never starts
+                run.thread.join(PATIENCE)
             assert not run.thread.is_alive()
             assert not run.open
 
