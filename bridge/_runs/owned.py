@@ -60,8 +60,8 @@ class LoopThread(Run):
         # Weak, so that a Bridge that is dropped without close() gets collected. The reference is one object while the
         # bridge exists, so owners are compared by identity.
         self._owner = weakref.ref(owner)
-        # The reactor that this run gives up: to the run after it, or for good. Whoever takes it out of the list does
-        # that: a thread that closes the bridge, or one that starts the next run meanwhile.
+        # The reactor that this run will give up: to the run after it, to another loop, or for good. Whoever takes it
+        # out of the list does that: for instance a thread that closes the bridge, while another starts the next run.
         self._kept: list[Any] = [] if previous is None else previous.hand_over()
         self._place: arrival.Place | None = None
         # Called, in any thread, when another loop wants the installed reactor; None if this run keeps it.
@@ -229,7 +229,7 @@ class LoopThread(Run):
         set_once(self._serving)
 
     def hand_over(self) -> list[Any]:
-        """Return the reactor for the next run, in a list that is empty if there is none or it was released."""
+        """Return the reactor for who has it next, in a list that is empty if there is none, or somebody has it."""
         try:
             return [self._kept.pop()]
         except IndexError:

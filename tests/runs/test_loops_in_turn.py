@@ -214,6 +214,44 @@ def test_no_call_is_lost_while_the_default_bridge_leaves_its_reactor() -> None:
 
 
 @isolated
+def test_the_default_bridge_leaves_a_reactor_that_a_loop_has_where_it_is() -> None:
+    import asyncio
+    import threading
+
+    from twisted.internet.task import deferLater
+
+    import bridge
+
+    def call() -> None:
+        where.append(bridge.block_on(on_loop()))
+
+    async def on_loop() -> object:
+        return asyncio.get_running_loop()
+
+    async def main() -> None:
+        from twisted.internet import reactor
+
+        loop = asyncio.get_running_loop()
+        assert reactor._asyncioEventloop is loop
+        for _ in range(3):  # the default bridge begins, and begins again
+            caller = threading.Thread(target=call)
+            caller.start()
+            await asyncio.to_thread(caller.join)
+            assert reactor._asyncioEventloop is loop
+            assert await asyncio.wait_for(deferLater(reactor, 0.001, lambda: "fired"), 5) == "fired"
+            await asyncio.to_thread(bridge.default_bridge().close)
+
+    where: list[object] = []
+    for _ in range(2):
+        with bridge.default_bridge():
+            assert bridge.block_on(lambda: deferLater(bridge.default_bridge().reactor, 0.001, lambda: 1)) == 1
+        with asyncio.Runner(loop_factory=bridge.new_event_loop) as runner:
+            runner.run(main())
+            assert runner.get_loop() not in where
+    assert len(set(map(id, where))) == 6
+
+
+@isolated
 def test_in_thread_on_a_loop_that_nobody_has_attached_to() -> None:
     import asyncio
 
