@@ -27,6 +27,7 @@ import bridge as package
 from bridge import Bridge, BridgeClosed, WrongThreadError
 from bridge._twisted.guard import GUARDED
 
+pytestmark = pytest.mark.any_python  # it is about Twisted's methods
 PATIENCE = 10.0
 
 # What any thread may call, and why: Twisted says so, it starts or takes a thread of the pool, it only looks, or it adds
