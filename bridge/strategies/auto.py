@@ -40,14 +40,12 @@ class AutoStrategy:
         """Return a waiter of the strategy that fits this thread."""
         # Runs for every call: four look-ups in a program without any of these modules, and a few more in one that has
         # imported some, but has no application object and no other greenlets.
-        if _PYSIDE in modules or _PYQT in modules or "tkinter" in modules:
-            if get_ident() == threading.main_thread().ident and name_of_gui() is not None:
-                waiter = self._in_gui()
-                if waiter is not None:
-                    return waiter
-        if "gevent" in modules and (getcurrent().parent is not None or is_patched()):
-            return self._in_gevent() or LockWaiter()
-        return LockWaiter()
+        waiter: Waiter | None = None
+        if (_PYSIDE in modules or _PYQT in modules or "tkinter" in modules) and _is_main_thread() and name_of_gui():
+            waiter = self._in_gui()
+        if waiter is None and "gevent" in modules and (getcurrent().parent is not None or is_patched()):
+            waiter = self._in_gevent()
+        return LockWaiter() if waiter is None else waiter
 
     def _in_gevent(self) -> Waiter | None:
         """Return a waiter that runs gevent's other greenlets; None if there can be none."""
@@ -79,6 +77,10 @@ class AutoStrategy:
             if strategy.unavailable() is None:
                 return strategy.waiter()
         return None
+
+
+def _is_main_thread() -> bool:
+    return get_ident() == threading.main_thread().ident
 
 
 def name_of_gui(modules: dict[str, ModuleType] = sys.modules) -> str | None:
