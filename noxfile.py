@@ -60,8 +60,9 @@ FOUND = [version for version in SUPPORTED if _is_here(version)]
 TESTED = SUPPORTED if FOUND else None
 OLDEST = FOUND[0] if FOUND else None
 # Tests that are marked any_python run on these only: with more Pythons between them they would find nothing more.
-# They are about other software: PyQt6, GTK, IPython with a GUI, twistd, gunicorn, what the benchmarks compare with, the
-# clients that get a sync twin, Sphinx; and Twisted's guarded methods, its clients over several lives, and its modules.
+# They are about other software: PyQt6, GTK, IPython with a GUI, uvloop, twistd, gunicorn, what the benchmarks compare
+# with, the clients that get a sync twin, Sphinx; and Twisted's guarded methods, its clients over several lives, and its
+# modules.
 # The rest is about the project's own programs and pages: the command line, both demos, the examples of README.md and
 # docs/, pytest's settings, and parts of chaos, all of which runs on each Python.
 ENDS = {*FOUND[:1], *FOUND[-1:]}
