@@ -71,7 +71,7 @@ def short_way(running: object, x: Any) -> Callable[[SwitchingLoop, Any], Any] | 
     return None
 
 
-def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Strategy | None) -> Any:
+def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Strategy | None, out: bool | None) -> Any:
     """Wait for x in this thread; :meth:`bridge.Bridge.block_on` has the contract."""
     call: BlockedCall | None = None
     try:
@@ -85,7 +85,7 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
             case OnLoop(SwitchingLoop() as loop) if bridge is None or bridge.current_run().loop is loop:
                 _check_switches(how, x)
                 try:
-                    return in_place.block(loop, x, kind, timeout)
+                    return in_place.block(loop, x, kind, timeout, out is False)
                 finally:
                     if loop.stacks.interrupted:
                         in_place.raise_interrupt(loop)
@@ -103,7 +103,7 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
             run = _run_elsewhere(bridge, run, x)
         strategy = _strategy_for(bridge, how, here)
         while True:
-            call = _call_on(run, x, kind, strategy, here)
+            call = _call_on(run, x, kind, strategy, here, bridge.context_out if out is None else out)
             if timeout is not None:
                 call.limit = timeout
             move(call, OPEN)
@@ -178,7 +178,7 @@ def _strategy_for(bridge: Owner, how: str | Strategy | None, here: Answer) -> St
     return strategy
 
 
-def _call_on(run: Run, x: Any, kind: Kind, strategy: Strategy, here: Answer) -> BlockedCall:
+def _call_on(run: Run, x: Any, kind: Kind, strategy: Strategy, here: Answer, context_out: bool) -> BlockedCall:
     """Return a new call to the run's loop, with a copy of this thread's context if the work needs one."""
     context: Context | None = None
     make = BlockedCall
@@ -197,7 +197,8 @@ def _call_on(run: Run, x: Any, kind: Kind, strategy: Strategy, here: Answer) -> 
             call.route = run.post
     if context is not None:
         context.run(_set_caller, call)
-        call.began_with = context.copy()
+        if context_out:
+            call.began_with = context.copy()
     return call
 
 
@@ -341,7 +342,7 @@ def run(bridge: Owner | None, function: Callable[[], Any]) -> Any:
     run = bridge.current_run()
     if (here.runs_here and here.loop is run.loop) or (run.calls_here and is_thread_of(run)):
         return function()
-    return block_on(bridge, _called(function), None, None)
+    return block_on(bridge, _called(function), None, None, None)
 
 
 async def _called(function: Callable[[], Any]) -> Any:

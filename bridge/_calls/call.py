@@ -398,7 +398,7 @@ class BlockedCall(Call):
     """A call whose caller waits in its thread."""
 
     # ``limit``: seconds after which the caller goes on in any case; not set if it waits without a limit.
-    # ``began_with``: a copy of the context as the work finds it, if there is one.
+    # ``began_with``: a copy of the context as the work finds it; None if nothing of it comes out.
     __slots__ = ("began_with", "caller", "limit", "waiter")
     waits = True
     limit: float
