@@ -29,13 +29,14 @@ from .._threads.seconds import checked_seconds
 from .._threads.signals import wait_looking_up
 from .._values.context import caller, library
 from .._values.deferreds import is_cancellation
-from .._values.kinds import Kind, describe, discard, kind_of
+from .._values.kinds import Kind, describe, discard
 from .._watch.watchdog import watchdog
 from ..strategies import refused, resolve
 from ..strategies.interface import Strategy
 from . import asgiref, deadlock, unseen_fork
 from .call import MAY_BE_DEFERRED, ROUTED, BlockedCall, end_of, route_of
 from .errands import has_rung, leave, pending, ring_self, serve
+from .other_loops import checked_kind
 from .state import CANCELLED, OPEN, WITHDRAW, move
 from .submit import submit
 from .waiting import cannot_switch
@@ -77,7 +78,7 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
     try:
         # A fresh coroutine is the commonest kind. So it is known without a call.
         fresh = x.__class__ is CoroutineType and not (x.cr_suspended or x.cr_running or x.cr_frame is None)
-        kind = _COROUTINE if fresh else kind_of(x)
+        kind = _COROUTINE if fresh else checked_kind(x)
         if timeout is not None:
             timeout = checked_seconds(timeout, "timeout")
         here = where()
