@@ -11,7 +11,7 @@ import threading
 import warnings
 from collections.abc import Awaitable, Callable
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from .._diagnostics.dump import dump_on, no_dump_on
 from .._errors import BridgeClosed, BridgeError
@@ -336,7 +336,7 @@ class Bridge(Verbs):
     @property
     def options(self) -> Options:
         """The options of this bridge, to read: ``bridge.options.stall_after``. The next start uses them."""
-        return cast("Options", self.runs.options)
+        return self.runs.options
 
     # Its runs.
 

@@ -36,8 +36,10 @@ def loops_in(frames: list[tuple[FrameType, int]], loop: object) -> list[str]:
             continue
         owner: Any = frame.f_locals.get("self")
         each = owner if isinstance(owner, asyncio.AbstractEventLoop) else None
-        if isinstance(owner, asyncio.Runner):  # of a loop that has no frames of Python's, such as uvloop's
-            each = getattr(owner, "_loop", None)
+        if (
+            isinstance(owner, asyncio.Runner) and frame.f_code.co_name == "run"
+        ):  # of a loop that has no frames of Python's, such as uvloop's
+            each = owner.get_loop()  # which it has, as the stack is below its run()
         if each is not None and each is not loop and each not in found and each.is_running():
             found.append(each)
     return [
@@ -52,7 +54,7 @@ def reactors(target: Any, work: Any) -> list[str]:
     reactor: Any = sys.modules.get("twisted.internet.reactor")
     if reactor is None or work is None or reactor is getattr(target, "reactor", None) or reactor.running:
         return []
-    last = chain_of(work)[-1].what
+    last: object = chain_of(work)[-1].what
     if not is_deferred_type(type(last)):
         return []
     kind = f"{type(reactor).__module__}.{type(reactor).__qualname__}"

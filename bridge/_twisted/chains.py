@@ -45,9 +45,10 @@ def behind(deferred: Any, link: Any = None, frames_of: Callable[[Any], Any] | No
         return []
     if isinstance(waiting_on, DeferredFuture):  # a driver of Twisted's that runs in the step of a task
         waiting_on = waiting_on.deferred
-    for args in () if frames_of is None else _callback_args(waiting_on):
-        if len(args) > 2 and args[2] is status:  # _gotResultInlineCallbacks(_, waiting, gen, status, context)
-            link.frames = frames_of(args[1])[0]
+    if frames_of is not None:
+        for args in _callback_args(waiting_on):
+            if len(args) > 2 and args[2] is status:  # _gotResultInlineCallbacks(_, waiting, gen, status, context)
+                link.frames = frames_of(args[1])[0]
     return [waiting_on]
 
 

@@ -23,6 +23,8 @@ _ENDS = frozenset({"stop", "crash"})
 # The arguments of block_on that blocking() takes as well.
 _OF_VIEWS = frozenset({"timeout", "strategy"})
 
+_OUR_MAGICS = f"{__name__.partition('.')[0]}.ext._magics"
+
 _WAITS = "calls it on the loop's thread and waits for its result"
 Form = tuple[str, str]  # the code, and a remark
 
@@ -133,7 +135,7 @@ def _posting(source: UserCall, reactor: str) -> list[Form]:
         return []
     post = expression(f"{reactor}.callFromThread")
     if chained is node:
-        posted = ast.Call(post, [node.func, *node.args], node.keywords)
+        posted: ast.expr = ast.Call(post, [node.func, *node.args], node.keywords)
     else:
         posted = in_lambda(chained, ast.Call(post, [chained], []))
     return [(source_of(posted), "calls it there soon, and does not wait")]
@@ -190,8 +192,7 @@ def shell_of(frame: FrameType | None) -> Any:
 
 def _is_loaded(shell: Any) -> bool:
     """Return whether the shell has our extension: cells with an ``await`` run on the bridge's loop."""
-    magic = shell.find_cell_magic("loop")
-    return getattr(magic, "__module__", "").startswith(f"{__package__.partition('.')[0]}.")
+    return getattr(shell.find_cell_magic("loop"), "__module__", None) == _OUR_MAGICS
 
 
 def _awaiting(source: UserCall, is_reactors: bool, frame: FrameType | None, shell: Any) -> list[Form]:
