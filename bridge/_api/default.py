@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from types import ModuleType
+from types import CoroutineType, ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from .._diagnostics.dump import dump_on, no_dump_on
@@ -272,9 +272,14 @@ def block_on(
         calls = _calls or calls_for(x)
         if timeout is None and strategy is None and context_out is None:
             loop = calls.get_running_loop()
-            block_here = None if loop is None else calls.short_way(loop, x)
-            if block_here is not None:
-                return block_here(loop, x)
+            if loop is not None and isinstance(loop, calls.SwitchingLoop):
+                # The same for the commonest kinds of x, with fewer frames: such a call is short, and a stack that is
+                # blocked keeps every frame between its caller and the switch.
+                kind: type[object] = x.__class__
+                if kind is CoroutineType:
+                    return calls.block_coroutine(loop, x)
+                if kind is calls.Future:
+                    return calls.block_future(loop, x)
         return calls.block_on(None, x, timeout, strategy, context_out)
     except BaseException as error:
         trim(error)

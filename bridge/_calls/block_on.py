@@ -5,10 +5,10 @@ The first call loads this module, and with it asyncio.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import threading
+from asyncio import Future
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from gc import get_referents
@@ -19,6 +19,7 @@ from typing import Any
 from .._errors import BridgeClosed, DeadlockError
 from .._loop import in_place, worker_threads
 from .._loop.base import is_ours
+from .._loop.in_place import block_coroutine, block_future
 from .._loop.switching import SwitchingLoop
 from .._private.cpython import get_running_loop
 from .._runs.run import Owner, Run
@@ -29,19 +30,19 @@ from .._threads.seconds import checked_seconds
 from .._threads.signals import wait_looking_up
 from .._values.context import caller, library
 from .._values.deferreds import is_cancellation
-from .._values.kinds import Kind, describe, discard
+from .._values.kinds import Kind, describe, discard, kind_of
 from .._watch.watchdog import watchdog
 from ..strategies import refused, resolve
 from ..strategies.interface import Strategy
 from . import asgiref, deadlock, unseen_fork
-from .call import MAY_BE_DEFERRED, ROUTED, BlockedCall, end_of, route_of
+from .call import BOUND, MAY_BE_DEFERRED, BlockedCall, end_of, route_of
 from .errands import has_rung, leave, pending, ring_self, serve
-from .other_loops import checked_kind
 from .state import CANCELLED, OPEN, WITHDRAW, move
 from .submit import submit
 from .waiting import cannot_switch
 
-__all__ = ["block_on", "get_running_loop", "is_ours", "run", "short_way", "submit", "where"]
+__all__ = ["Future", "SwitchingLoop", "block_coroutine", "block_future"]  # and more, for _api/default.py
+__all__ += ["block_on", "get_running_loop", "is_ours", "run", "submit", "where"]
 
 # Yields the core to another thread, and releases the GIL meanwhile.
 _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
@@ -57,28 +58,13 @@ _set_caller = caller.set
 _STILL_RUNS = "The work was cancelled but has not ended; it still runs."
 
 
-def short_way(running: object, x: Any) -> Callable[[SwitchingLoop, Any], Any] | None:
-    """Return the function that waits for x on the running loop's own thread; None if x needs :func:`block_on`.
-
-    It does the same for the commonest kinds of x, with fewer frames: such a call is short, and a stack that is blocked
-    keeps every frame between its caller and the switch.
-    """
-    if isinstance(running, SwitchingLoop):
-        cls: type[object] = x.__class__
-        if cls is CoroutineType:
-            return in_place.block_coroutine
-        if cls is asyncio.Future:
-            return in_place.block_future
-    return None
-
-
 def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Strategy | None, out: bool | None) -> Any:
     """Wait for x in this thread; :meth:`bridge.Bridge.block_on` has the contract."""
     call: BlockedCall | None = None
     try:
         # A fresh coroutine is the commonest kind. So it is known without a call.
         fresh = x.__class__ is CoroutineType and not (x.cr_suspended or x.cr_running or x.cr_frame is None)
-        kind = _COROUTINE if fresh else checked_kind(x)
+        kind = _COROUTINE if fresh else kind_of(x)
         if timeout is not None:
             timeout = checked_seconds(timeout, "timeout")
         here = where()
@@ -190,7 +176,7 @@ def _call_on(run: Run, x: Any, kind: Kind, strategy: Strategy, here: Answer, con
             context.run(library.set, None)
         if _ASGIREF in _modules:
             make = asgiref.call_type(here.loop if here.runs_here else None)
-    route = run.post if kind not in ROUTED else route_of(run, x, kind)
+    route = run.post if kind not in BOUND else route_of(run, x, kind, waits=True)
     call = make(run, x, kind, route, context, strategy.waiter())
     if here.loop is run.loop and not here.runs_here and (route == run.post or kind is Kind.CONCURRENT):
         call.scope = worker_threads.scope_of_this_thread()

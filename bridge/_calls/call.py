@@ -59,6 +59,8 @@ from .state import (
 _ENDS = frozenset({ENDED, CANCELLED})
 # Futures, which may belong to another loop than the bridge's, or to none.
 ROUTED = frozenset({Kind.FUTURE, Kind.CONCURRENT})
+# What may wait for another loop than the bridge's.
+BOUND = ROUTED | {Kind.AWAITABLE, Kind.DEFERRED}
 # A callable may return a Deferred.
 MAY_BE_DEFERRED = frozenset({Kind.DEFERRED, Kind.CALLABLE})
 _COROUTINE, _FUTURE = Kind.COROUTINE, Kind.FUTURE  # at a fifth of the cost of the attributes
@@ -465,12 +467,16 @@ def kept_traceback(future: Any, error: BaseException) -> TracebackType | None:
     return kept
 
 
-def route_of(run: Run, x: Any, kind: Kind) -> Callable[[Callable[[], object]], object]:
-    """Return the function that carries a callback to the thread in which a Future's callbacks run.
+def route_of(run: Run, x: Any, kind: Kind, waits: bool = False) -> Callable[[Callable[[], object]], object]:
+    """Return the function that carries a callback to the thread of the work: that in which a Future's callbacks run.
 
-    :raises DeadlockError: the Future is bound to the loop that runs in this thread.
-    :raises BridgeError: the Future is bound to a loop that does not run.
+    :param waits: whether this thread is about to wait for x.
+    :raises DeadlockError: x is bound to the loop that runs in this thread.
+    :raises BridgeError: x is bound to a loop that does not run.
     """
+    if kind not in ROUTED:
+        other_loops.check(run, x, kind, waits)
+        return run.post
     if kind is Kind.CONCURRENT or x.done():
         return _here
     loop: asyncio.AbstractEventLoop = x.get_loop()

@@ -10,49 +10,35 @@ import asyncio
 from typing import Any
 
 from .._errors import BridgeError, DeadlockError
-from .._loop.switching import SwitchingLoop
 from .._private.cpython import get_running_loop
 from .._runs.run import Run
 from .._values.deferreds import deferreds
-from .._values.kinds import Kind, describe, kind_of
+from .._values.kinds import Kind, describe
 from .._values.origin import users_frame
 
-_BOUND = frozenset({Kind.AWAITABLE, Kind.DEFERRED})
 
+def check(run: Run, x: Any, kind: Kind, waits: bool) -> None:
+    """Refuse an awaitable or a Deferred that waits for a loop on which it can never end.
 
-def checked_kind(x: Any) -> Kind:
-    """Return the kind of x, as ``kind_of`` does.
-
-    :raises BridgeError: x waits for a loop that does not run.
-    :raises DeadlockError: x waits for the loop that runs in this thread, which cannot go on while the thread waits.
-    :raises TypeError: x cannot be waited for.
+    :param waits: whether this thread is about to wait for x.
+    :raises BridgeError: that loop does not run.
+    :raises DeadlockError: that loop runs in this thread, and cannot go on while the thread waits.
     """
-    kind = kind_of(x)
-    if kind in _BOUND:
-        _check(x, kind)
-    return kind
-
-
-def _check(x: Any, kind: Kind) -> None:
-    what = f"{describe(x)} is"
-    if kind is Kind.DEFERRED:
-        future = deferreds.future_behind(x)
-        if future is None or future.done():
-            return
-        loop, what = future.get_loop(), f"{describe(x)} waits for {describe(future)}, which is"
-    else:
-        loop = loop_of(x)
-    if loop is None:
+    waited_for = deferreds.future_behind(x) if kind is Kind.DEFERRED else x
+    loop = loop_of(waited_for)
+    if loop is None or loop is run.loop or (waited_for is not x and waited_for.done()):
         return
-    if loop is get_running_loop():
-        if not isinstance(loop, SwitchingLoop):
-            raise stands_still(what)
-    elif not loop.is_running():
+    what = f"{describe(x)} is" if waited_for is x else f"{describe(x)} waits for {describe(waited_for)}, which is"
+    if not loop.is_running():
         raise does_not_run(what, loop)
+    if waits and loop is get_running_loop():
+        raise stands_still(what)
 
 
 def loop_of(x: Any) -> asyncio.AbstractEventLoop | None:
-    """Return the loop that a library's object says it is bound to; None if it says nothing."""
+    """Return the loop that a Future, or a library's object, says it is bound to; None if it says nothing."""
+    if asyncio.isfuture(x):
+        return x.get_loop()
     for name in ("_loop", "loop"):
         loop = getattr(x, name, None)
         if isinstance(loop, asyncio.AbstractEventLoop):

@@ -15,14 +15,13 @@ from .._runs.runs import bridges
 from .._runs.where import is_thread_of, where
 from .._values.context import library
 from .._values.deferreds import is_cancellation
-from .._values.kinds import Kind, describe, discard
+from .._values.kinds import Kind, describe, discard, kind_of
 from .._values.origin import Origin, origin_of
 from .._values.outcomes import set_traceback, trim
 from .._watch.watchdog import watchdog
 from . import unseen_fork
-from .call import MAY_BE_DEFERRED, ROUTED, Call, end_of, kept_traceback, route_of
+from .call import BOUND, MAY_BE_DEFERRED, Call, end_of, kept_traceback, route_of
 from .conditions import PatientFuture
-from .other_loops import checked_kind
 from .state import CANCELLED, OPEN, WITHDRAW, move
 from .unseen import Unseen, keep, tell
 from .waiting import check_place
@@ -218,7 +217,7 @@ class WorkFuture(PatientFuture):
 def submit(bridge: Owner | None, x: Any) -> WorkFuture:
     """Start x and return its Future. :meth:`bridge.Bridge.submit` has the contract."""
     try:
-        kind = checked_kind(x)
+        kind = kind_of(x)
         if bridge is None:
             bridge = bridges.of(where(), kind in MAY_BE_DEFERRED)
         context = copy_context()
@@ -229,7 +228,7 @@ def submit(bridge: Owner | None, x: Any) -> WorkFuture:
             if unseen_fork.is_of_parent(run):
                 unseen_fork.renew(run)
                 continue
-            route = run.post if kind not in ROUTED else route_of(run, x, kind)
+            route = run.post if kind not in BOUND else route_of(run, x, kind)
             call = SubmittedCall(run, x, kind, route, context)
             future = call.future
             condition: Any = future._condition
