@@ -50,7 +50,7 @@ class WrongThreadError(BridgeError):
         if self.place in places:
             del entries[len(places) - places[::-1].index(self.place) :]
         kept: TracebackType | None = None
-        for each in reversed(entries[1:]):
+        for each in reversed(entries[1:] or entries):
             kept = TracebackType(kept, each.tb_frame, each.tb_lasti, each.tb_lineno)
         shell: Any = sys.modules["IPython"].get_ipython()
         lines: list[str] = shell.InteractiveTB.structured_traceback(type(self), self, kept, tb_offset=0)

@@ -7,6 +7,8 @@ thread, on a loop of that thread which does not run, or which stands still while
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from types import MemberDescriptorType
 from typing import Any
 
 from .._errors import BridgeError, DeadlockError
@@ -36,11 +38,19 @@ def check(run: Run, x: Any, kind: Kind, waits: bool) -> None:
 
 
 def loop_of(x: Any) -> asyncio.AbstractEventLoop | None:
-    """Return the loop that a Future, or a library's object, says it is bound to; None if it says nothing."""
+    """Return the loop that a Future, or a library's object, says it is bound to; None if it says nothing.
+
+    Attributes are read without calling code of the object's: a property may make a loop, a proxy may ask its server.
+    """
     if asyncio.isfuture(x):
         return x.get_loop()
+    attributes: Any = getattr(x, "__dict__", None)
     for name in ("_loop", "loop"):
-        loop = getattr(x, name, None)
+        loop: Any = attributes.get(name) if isinstance(attributes, dict) else None
+        slot = getattr(type(x), name, None)
+        if loop is None and isinstance(slot, MemberDescriptorType):
+            with contextlib.suppress(AttributeError):  # it has no value
+                loop = slot.__get__(x)
         if isinstance(loop, asyncio.AbstractEventLoop):
             return loop
     return None

@@ -141,6 +141,35 @@ def test_an_object_of_a_bridges_own_loop_is_awaited_in_any_place() -> None:
         runner.run(main())
 
 
+def test_attributes_of_an_object_are_read_without_calling_its_code(
+    bridge: Bridge, idle: asyncio.AbstractEventLoop
+) -> None:
+    class Proxy:
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError(f"{name} would be asked for over the network")
+
+        @property
+        def loop(self) -> Any:
+            raise AssertionError("a property that makes a loop")
+
+        def __await__(self) -> Generator[Any, None, str]:
+            return asyncio.sleep(0, "value").__await__()
+
+    assert bridge.block_on(Proxy()) == "value"
+
+    class Slotted:
+        __slots__ = ("_loop",)
+
+        def __await__(self) -> Generator[Any, None, str]:
+            return asyncio.sleep(0, "value").__await__()
+
+    slotted = Slotted()
+    assert bridge.block_on(slotted) == "value"
+    slotted._loop = idle
+    with pytest.raises(BridgeError, match="does not run"):
+        bridge.block_on(slotted)
+
+
 def test_an_error_because_of_another_loop_carries_a_note(bridge: Bridge, idle: asyncio.AbstractEventLoop) -> None:
     client = Client(idle)
     for call in (

@@ -16,6 +16,7 @@ import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -562,6 +563,21 @@ def test_a_script_is_told_how_to_run_whole() -> None:
     script = str(Path(__file__).with_name("programs") / "calls_the_reactor.py")
     sys.argv = [script]
     runpy.run_path(script, run_name="__main__")
+
+
+def test_an_installed_program_is_told_how_to_run_whole(reactor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    program = ModuleType("__main__")
+    program.__spec__ = None
+    monkeypatch.setitem(sys.modules, "__main__", program)
+    scripts = Path(sysconfig.get_path("scripts"))
+    for file, shown in (
+        (scripts / "pytest", "-m pytest"),
+        (scripts / "no_module", str(scripts / "no_module")),
+        (Path("/somewhere/job.py"), "job.py"),
+    ):
+        program.__file__ = str(file)
+        assert forms(refused(lambda: reactor.callLater(0, print)))[-1] == f"python -m bridge run {shown}"
 
 
 @pytest.mark.any_python
