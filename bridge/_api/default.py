@@ -98,7 +98,8 @@ def set_options(options: Mapping[str, Any], place: str) -> list[str]:
             no_dump_on(settings.values.get("dump_signal"))
         settings.keep(accepted, place)
         new = replace(default.options, **accepted)
-        deferreds.to_be_awaited = new.await_deferreds is not False
+        if "await_deferreds" in accepted:
+            deferreds.to_be_awaited = new.await_deferreds is not False
         default._take(new)
         default.runs.take_options(new)
         if not is_attached:
@@ -113,11 +114,12 @@ def is_configured(option: str) -> bool:
 
 def _the_settings() -> Settings:
     global _settings
-    if _settings is None:
-        from .._runs.options import Settings
+    with _lock:
+        if _settings is None:
+            from .._runs.options import Settings
 
-        _settings = Settings()
-    return _settings
+            _settings = Settings()
+        return _settings
 
 
 def default_bridge() -> Bridge:
