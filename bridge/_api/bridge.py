@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .._watch.stats import Stats
     from ..strategies.interface import Strategy
 
+    How = str | Strategy | None  # a strategy, for the overloads
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -141,12 +143,7 @@ class Bridge(Verbs):
 
     @overload
     def block_on(
-        self,
-        x: Awaitable[T],
-        *,
-        timeout: float | None = None,
-        strategy: str | Strategy | None = None,
-        context_out: bool | None = None,
+        self, x: Awaitable[T], *, timeout: float | None = None, strategy: How = None, context_out: bool | None = None
     ) -> T: ...
     @overload
     def block_on(
@@ -154,7 +151,7 @@ class Bridge(Verbs):
         x: concurrent.futures.Future[T],
         *,
         timeout: float | None = None,
-        strategy: str | Strategy | None = None,
+        strategy: How = None,
         context_out: bool | None = None,
     ) -> T: ...
     @overload
@@ -163,7 +160,7 @@ class Bridge(Verbs):
         x: Callable[[], Awaitable[T]],
         *,
         timeout: float | None = None,
-        strategy: str | Strategy | None = None,
+        strategy: How = None,
         context_out: bool | None = None,
     ) -> T: ...
     @overload
@@ -172,17 +169,12 @@ class Bridge(Verbs):
         x: Callable[[], concurrent.futures.Future[T]],
         *,
         timeout: float | None = None,
-        strategy: str | Strategy | None = None,
+        strategy: How = None,
         context_out: bool | None = None,
     ) -> T: ...
     @overload
     def block_on(
-        self,
-        x: Callable[[], T],
-        *,
-        timeout: float | None = None,
-        strategy: str | Strategy | None = None,
-        context_out: bool | None = None,
+        self, x: Callable[[], T], *, timeout: float | None = None, strategy: How = None, context_out: bool | None = None
     ) -> T: ...
     def block_on(
         self,

@@ -44,10 +44,14 @@ def loop_of(x: Any) -> asyncio.AbstractEventLoop | None:
     """
     if asyncio.isfuture(x):
         return x.get_loop()
-    attributes: Any = getattr(x, "__dict__", None)
+    cls: type[object] = x.__class__
+    try:
+        attributes = vars(x)
+    except TypeError:  # it has none
+        attributes = {}
     for name in ("_loop", "loop"):
-        loop: Any = attributes.get(name) if isinstance(attributes, dict) else None
-        slot = getattr(type(x), name, None)
+        loop = attributes.get(name)
+        slot = getattr(cls, name, None)
         if loop is None and isinstance(slot, MemberDescriptorType):
             with contextlib.suppress(AttributeError):  # it has no value
                 loop = slot.__get__(x)
