@@ -45,12 +45,9 @@ def loop_of(x: Any) -> asyncio.AbstractEventLoop | None:
     if asyncio.isfuture(x):
         return x.get_loop()
     cls: type[object] = x.__class__
-    try:
-        attributes = vars(x)
-    except TypeError:  # it has none
-        attributes = {}
+    attributes: Any = getattr(x, "__dict__", {})  # of any object but one with slots
     for name in ("_loop", "loop"):
-        loop = attributes.get(name)
+        loop: Any = attributes.get(name)
         slot = getattr(cls, name, None)
         if loop is None and isinstance(slot, MemberDescriptorType):
             with contextlib.suppress(AttributeError):  # it has no value
