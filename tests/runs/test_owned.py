@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import threading
@@ -24,7 +25,7 @@ import bridge as package
 from bridge import Bridge, BridgeClosed
 from bridge._calls.state import WORKING
 from bridge._runs.factories import DefaultRuns
-from bridge._runs.options import Options
+from bridge._runs.options import Options, Settings
 
 PATIENCE = 10.0  # seconds that a test waits for what must come
 
@@ -368,7 +369,8 @@ def test_a_close_races_with_the_start() -> None:
 
 def test_a_close_waits_for_the_life_that_it_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another thread may have started the next one meanwhile."""
-    default: Any = Bridge._with_runs(Options(install_reactor=False, shutdown_timeout=30), DefaultRuns)
+    make_runs = functools.partial(DefaultRuns, settings=Settings())
+    default: Any = Bridge._with_runs(Options(install_reactor=False, shutdown_timeout=30), make_runs)
     default.start()
     first = default.last_run
     begin_to_close = first.begin_to_close
