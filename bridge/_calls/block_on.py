@@ -35,8 +35,9 @@ from .._watch.watchdog import watchdog
 from ..strategies import refused, resolve
 from ..strategies.interface import Strategy
 from . import asgiref, deadlock, unseen_fork
-from .call import BOUND, MAY_BE_DEFERRED, BlockedCall, end_of, route_of
+from .call import MAY_BE_DEFERRED, BlockedCall, end_of
 from .errands import has_rung, leave, pending, ring_self, serve
+from .other_loops import BOUND, route_of
 from .state import CANCELLED, OPEN, WITHDRAW, move
 from .submit import submit
 from .waiting import cannot_switch

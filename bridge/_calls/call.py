@@ -37,6 +37,7 @@ from .._values.outcomes import set_traceback, trim
 from ..strategies.interface import Waiter
 from . import other_loops
 from .calling import Calling
+from .other_loops import ROUTED, here, route_of
 from .state import (
     CANCEL,
     CANCELLED,
@@ -57,10 +58,6 @@ from .state import (
 
 # The states in which a call has its outcome.
 _ENDS = frozenset({ENDED, CANCELLED})
-# Futures, which may belong to another loop than the bridge's, or to none.
-ROUTED = frozenset({Kind.FUTURE, Kind.CONCURRENT})
-# What may wait for another loop than the bridge's.
-BOUND = ROUTED | {Kind.AWAITABLE, Kind.DEFERRED}
 # A callable may return a Deferred.
 MAY_BE_DEFERRED = frozenset({Kind.DEFERRED, Kind.CALLABLE})
 _COROUTINE, _FUTURE = Kind.COROUTINE, Kind.FUTURE  # at a fifth of the cost of the attributes
@@ -236,7 +233,7 @@ class Call:
             else:
                 self._start(self.kind, x)
         except BaseException as raised:
-            if self.route is _here and not isinstance(raised, Exception):  # Ctrl-C in the caller's own thread
+            if self.route is here and not isinstance(raised, Exception):  # Ctrl-C in the caller's own thread
                 raise
             error: BaseException | None = raised
         else:
@@ -252,7 +249,7 @@ class Call:
 
     def _allow_one_turn(self) -> None:
         """Have the work cancelled after one iteration of the loop."""
-        if self.route is _here:
+        if self.route is here:
             self._cancel_once()
             return
         loop = get_running_loop() or self.run.loop
@@ -467,32 +464,6 @@ def kept_traceback(future: Any, error: BaseException) -> TracebackType | None:
         with contextlib.suppress(AttributeError):  # a Future class of the user's that takes no attributes
             future._bridge_traceback = kept
     return kept
-
-
-def route_of(run: Run, x: Any, kind: Kind, waits: bool = False) -> Callable[[Callable[[], object]], object]:
-    """Return the function that carries a callback to the thread of the work: that in which a Future's callbacks run.
-
-    :param waits: whether this thread is about to wait for x.
-    :raises DeadlockError: x is bound to the loop that runs in this thread.
-    :raises BridgeError: x is bound to a loop that does not run.
-    """
-    if kind not in ROUTED:
-        other_loops.check(run, x, kind, waits)
-        return run.post
-    if kind is Kind.CONCURRENT or x.done():
-        return _here
-    loop: asyncio.AbstractEventLoop = x.get_loop()
-    if loop is run.loop:
-        return run.post
-    if loop is get_running_loop():
-        raise other_loops.stands_still(f"{describe(x)} is")
-    if loop.is_closed() or not loop.is_running():
-        raise other_loops.does_not_run(f"{describe(x)} is", loop)
-    return loop.call_soon_threadsafe
-
-
-def _here(callback: Callable[[], object]) -> None:
-    callback()
 
 
 def end_of(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Work that is bound to a loop on which it can never end: refused where that can be known, else explained.
+"""Work that is bound to a loop: the route to it; refused where it can never end and that can be known, else explained.
 
 An argument is evaluated before the call. So ``block_on(asyncpg.create_pool(...))`` makes the pool in the caller's
 thread, on a loop of that thread which does not run, or which stands still while the thread waits.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from types import MemberDescriptorType
 from typing import Any
 
@@ -17,6 +18,38 @@ from .._runs.run import Run
 from .._values.deferreds import deferreds
 from .._values.kinds import Kind, describe
 from .._values.origin import users_frame
+
+# Futures, which may belong to another loop than the bridge's, or to none.
+ROUTED = frozenset({Kind.FUTURE, Kind.CONCURRENT})
+# What may wait for another loop than the bridge's.
+BOUND = ROUTED | {Kind.AWAITABLE, Kind.DEFERRED}
+
+
+def route_of(run: Run, x: Any, kind: Kind, waits: bool = False) -> Callable[[Callable[[], object]], object]:
+    """Return the function that carries a callback to the thread of the work: that in which a Future's callbacks run.
+
+    :param waits: whether this thread is about to wait for x.
+    :raises DeadlockError: x is bound to the loop that runs in this thread.
+    :raises BridgeError: x is bound to a loop that does not run.
+    """
+    if kind not in ROUTED:
+        check(run, x, kind, waits)
+        return run.post
+    if kind is Kind.CONCURRENT or x.done():
+        return here
+    loop: asyncio.AbstractEventLoop = x.get_loop()
+    if loop is run.loop:
+        return run.post
+    if loop is get_running_loop():
+        raise stands_still(f"{describe(x)} is")
+    if loop.is_closed() or not loop.is_running():
+        raise does_not_run(f"{describe(x)} is", loop)
+    return loop.call_soon_threadsafe
+
+
+def here(callback: Callable[[], object]) -> None:
+    """Call the callback: the route of what is done, and of a Future whose callbacks run in any thread."""
+    callback()
 
 
 def check(run: Run, x: Any, kind: Kind, waits: bool) -> None:
