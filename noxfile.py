@@ -64,8 +64,9 @@ OLDEST = FOUND[0] if FOUND else None
 # Of the site: for the newest Python, too, there are wheels of all that it needs.
 NEWEST = FOUND[-1] if FOUND else None
 # Tests that are marked any_python run on these only: with more Pythons between them they would find nothing more.
-# They are about other software: PyQt6, GTK, IPython with a GUI, twistd, gunicorn, what the benchmarks compare with, the
-# clients that get a sync twin, Sphinx.
+# They are about other software: PyQt6, GTK, IPython with a GUI, uvloop, twistd, gunicorn, what the benchmarks compare
+# with, the clients that get a sync twin, Sphinx; and Twisted's guarded methods, its clients over several lives, and its
+# modules.
 # The rest is about the project's own programs: the command line, both demos, pytest's settings, and parts of chaos, all
 # of which runs on each Python.
 ENDS = {*FOUND[:1], *FOUND[-1:]}

@@ -35,6 +35,7 @@ from .strategies import register_strategy, strategies
 from .strategies.interface import Strategy, Waiter
 
 if TYPE_CHECKING:
+    from ._runs.options import Options
     from ._views.enter import Entered
     from ._views.iterate import Items
     from ._watch.stats import Stats
@@ -48,6 +49,7 @@ __all__ = [
     "DeadlockError",
     "Entered",
     "Items",
+    "Options",
     "ReactorConflict",
     "Stats",
     "Strategy",
@@ -82,8 +84,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The classes of what iterate(), enter() and stats() return, for annotations. Their modules import asyncio.
-    module = {"Entered": "_views.enter", "Items": "_views.iterate", "Stats": "_watch.stats"}.get(name)
+    # The classes of what iterate(), enter(), stats() and options return, for annotations. Most modules import asyncio.
+    module = {
+        "Entered": "_views.enter",
+        "Items": "_views.iterate",
+        "Options": "_runs.options",
+        "Stats": "_watch.stats",
+    }.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return globals().setdefault(name, getattr(import_module(f".{module}", __name__), name))

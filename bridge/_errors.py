@@ -5,6 +5,10 @@ One rule for messages: first what is wrong, then what to write instead.
 
 from __future__ import annotations
 
+import sys
+from types import TracebackType
+from typing import Any
+
 
 class BridgeError(RuntimeError):
     """Base class of the errors that this package raises of its own accord.
@@ -25,7 +29,32 @@ class DeadlockError(BridgeError):
 
 
 class WrongThreadError(BridgeError):
-    """A reactor was used from a thread other than the one that its loop runs in."""
+    """A reactor was used from a thread other than the one that its loop runs in.
+
+    ``place`` is the file and the line of the user's call that has led to the reactor; None if it is not known.
+    """
+
+    place: tuple[str, int] | None = None
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython shows: without the frames of libraries between the user's call and the reactor.
+
+        IPython looks for a method of this name. It has left out its own frame, which is the first.
+        """
+        entries: list[TracebackType] = []
+        each = self.__traceback__
+        while each is not None:
+            entries.append(each)
+            each = each.tb_next
+        places = [(each.tb_frame.f_code.co_filename, each.tb_lineno) for each in entries]
+        if self.place in places:
+            del entries[len(places) - places[::-1].index(self.place) :]
+        kept: TracebackType | None = None
+        for each in reversed(entries[1:] or entries):
+            kept = TracebackType(kept, each.tb_frame, each.tb_lasti, each.tb_lineno)
+        shell: Any = sys.modules["IPython"].get_ipython()
+        lines: list[str] = shell.InteractiveTB.structured_traceback(type(self), self, kept, tb_offset=0)
+        return lines
 
 
 class ReactorConflict(BridgeError):

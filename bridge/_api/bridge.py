@@ -9,7 +9,7 @@ import contextlib
 import functools
 import threading
 import warnings
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .._watch.stats import Stats
     from ..strategies.interface import Strategy
 
+    How = str | Strategy | None  # a strategy, for the overloads
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -44,20 +46,7 @@ def _use(calls: ModuleType) -> None:
     _calls = calls
 
 
-# What other rooms of the package read of a bridge. It is not for users, so help() and completion leave it out.
-_INTERNAL = {
-    *("caller", "current_run", "exit_grace", "last_run", "name", "runs", "stall_after", "strategy", "was_started")
-}
-
-
-class _Documented(type):
-    """The class of Bridge: ``help(Bridge)`` shows what ``dir()`` gives."""
-
-    def __dir__(cls) -> Iterable[str]:
-        return sorted(set(super().__dir__()) - _INTERNAL)
-
-
-class Bridge(Verbs, metaclass=_Documented):
+class Bridge(Verbs):
     """A loop thread of its own, with the calls into it; the first call starts it, or ``with``.
 
     ::
@@ -84,6 +73,9 @@ class Bridge(Verbs, metaclass=_Documented):
     :param await_deferreds: whether all asyncio tasks of the process can await Deferreds from this bridge's start on,
         as soon as Twisted is imported. False leaves Twisted's ``Deferred.__await__`` as it is, unless another loop of
         ours has replaced it. None is True, unless :func:`configure` says otherwise.
+    :param context_out: whether context variables that the work sets are set for the caller when the call ends. False
+        keeps the threads of a pool, of a web server for instance, from collecting what nobody resets. On the loop's own
+        thread ``block_on`` is an ``await``, and shares the variables whatever this says.
     :raises BridgeError: dump_signal was given, and this is not the main thread.
     :raises StrategyUnavailable: there is no such strategy.
     :raises ValueError: a number of seconds is negative or NaN.
@@ -104,6 +96,7 @@ class Bridge(Verbs, metaclass=_Documented):
         exit_grace: float | None = 0.0,
         dump_signal: int | None = None,
         await_deferreds: bool | None = None,
+        context_out: bool = True,
     ) -> None:
         from .._runs.factories import OwnedRuns
         from .._runs.options import Options
@@ -118,13 +111,11 @@ class Bridge(Verbs, metaclass=_Documented):
             exit_grace=exit_grace,
             dump_signal=dump_signal,
             await_deferreds=await_deferreds,
+            context_out=context_out,
         )
         self._set_up(options, OwnedRuns)
         dump_on(options.dump_signal)
         self._dump_signal = options.dump_signal
-
-    def __dir__(self) -> Iterable[str]:
-        return sorted(set(super().__dir__()) - _INTERNAL)
 
     @classmethod
     def _with_runs(cls, options: Options, make_runs: Callable[[Bridge, Options], Runs]) -> Bridge:
@@ -146,20 +137,31 @@ class Bridge(Verbs, metaclass=_Documented):
         self.strategy: Strategy = options.strategy
         self.stall_after = options.stall_after
         self.exit_grace = options.exit_grace
+        self.context_out = options.context_out
 
     # The calls.
 
     @overload
     def block_on(
-        self, x: Awaitable[T], *, timeout: float | None = None, strategy: str | Strategy | None = None
+        self, x: Awaitable[T], *, timeout: float | None = None, strategy: How = None, context_out: bool | None = None
     ) -> T: ...
     @overload
     def block_on(
-        self, x: concurrent.futures.Future[T], *, timeout: float | None = None, strategy: str | Strategy | None = None
+        self,
+        x: concurrent.futures.Future[T],
+        *,
+        timeout: float | None = None,
+        strategy: How = None,
+        context_out: bool | None = None,
     ) -> T: ...
     @overload
     def block_on(
-        self, x: Callable[[], Awaitable[T]], *, timeout: float | None = None, strategy: str | Strategy | None = None
+        self,
+        x: Callable[[], Awaitable[T]],
+        *,
+        timeout: float | None = None,
+        strategy: How = None,
+        context_out: bool | None = None,
     ) -> T: ...
     @overload
     def block_on(
@@ -167,13 +169,21 @@ class Bridge(Verbs, metaclass=_Documented):
         x: Callable[[], concurrent.futures.Future[T]],
         *,
         timeout: float | None = None,
-        strategy: str | Strategy | None = None,
+        strategy: How = None,
+        context_out: bool | None = None,
     ) -> T: ...
     @overload
     def block_on(
-        self, x: Callable[[], T], *, timeout: float | None = None, strategy: str | Strategy | None = None
+        self, x: Callable[[], T], *, timeout: float | None = None, strategy: How = None, context_out: bool | None = None
     ) -> T: ...
-    def block_on(self, x: Any, *, timeout: float | None = None, strategy: str | Strategy | None = None) -> Any:
+    def block_on(
+        self,
+        x: Any,
+        *,
+        timeout: float | None = None,
+        strategy: str | Strategy | None = None,
+        context_out: bool | None = None,
+    ) -> Any:
         """Wait for x in this thread, while the loop runs it in its own, and return its result.
 
         ::
@@ -189,6 +199,7 @@ class Bridge(Verbs, metaclass=_Documented):
         :param timeout: seconds, 0 for one iteration of the loop, None to wait for ever. Then the work is cancelled and
             given ``shutdown_timeout`` seconds to clean up. A result that comes all the same is returned.
         :param strategy: how to wait; None for the bridge's own strategy.
+        :param context_out: False leaves the caller's context variables as they are; None for the bridge's own option.
         :returns: the result of x.
         :raises BaseException: what the awaited code raised, the very object.
         :raises TimeoutError: the time is up.
@@ -203,7 +214,7 @@ class Bridge(Verbs, metaclass=_Documented):
             or, where Twisted was imported later, by one with a Deferred.
         """
         try:
-            return (_calls or calls_for(x)).block_on(self, x, timeout, strategy)
+            return (_calls or calls_for(x)).block_on(self, x, timeout, strategy, context_out)
         except BaseException as error:
             trim(error)
             raise
@@ -269,7 +280,11 @@ class Bridge(Verbs, metaclass=_Documented):
 
     @staticmethod
     def attach(
-        loop_or_reactor: Any = None, *, strategy: str | Strategy = "auto", stall_after: float | None = 30.0
+        loop_or_reactor: Any = None,
+        *,
+        strategy: str | Strategy = "auto",
+        stall_after: float | None = 30.0,
+        context_out: bool = True,
     ) -> Bridge:
         """Return a bridge on a loop that someone else runs: uvicorn's, Jupyter's, twistd's, a GUI's.
 
@@ -288,6 +303,7 @@ class Bridge(Verbs, metaclass=_Documented):
         :param loop_or_reactor: an asyncio loop, or a reactor of any kind; None for what runs here.
         :param strategy: as for :class:`Bridge`.
         :param stall_after: as for :class:`Bridge`.
+        :param context_out: as for :class:`Bridge`.
         :raises BridgeError: nothing runs here, or the loop is closed.
         :raises TypeError: it is neither a loop nor a reactor.
         """
@@ -300,7 +316,7 @@ class Bridge(Verbs, metaclass=_Documented):
         found: Bridge | None = bridge_of_loop(loop)
         if found is not None:
             return found
-        options = Options(name="attached", strategy=strategy, stall_after=stall_after)
+        options = Options(name="attached", strategy=strategy, stall_after=stall_after, context_out=context_out)
         attached = Bridge._with_runs(options, functools.partial(AttachedRuns, loop=loop))
         attached.runs.know_workers()
         return attached
@@ -308,6 +324,11 @@ class Bridge(Verbs, metaclass=_Documented):
     def caller(self) -> Caller:
         """Return the bridge itself: blocking(), iterate() and enter() call this one."""
         return self
+
+    @property
+    def options(self) -> Options:
+        """The options of this bridge, to read: ``bridge.options.stall_after``. The next start uses them."""
+        return self.runs.options
 
     # Its runs.
 

@@ -7,16 +7,16 @@ import functools
 import logging
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from types import ModuleType
+import warnings
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from types import CoroutineType, ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from .._diagnostics.dump import dump_on, no_dump_on
-from .._errors import BridgeError
 from .._runs.runs import bridge_of_loop, bridges
 from .._threads.native import new_lock
-from .._values.origin import origin_of, shown
-from .._values.outcomes import is_machinery, trim
+from .._values.origin import origin_of, place_of, shown, users_frame
+from .._values.outcomes import trim
 from .._views.caller import Caller
 from .bridge import Bridge
 from .engine import after_fork, calls_for, when_loaded
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import concurrent.futures
     from concurrent.futures._base import DoneAndNotDoneFutures
 
-    from .._runs.options import OptionArguments
+    from .._runs.options import OptionArguments, Settings
     from .._runs.where import Answer
     from ..strategies.interface import Strategy
 
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 _calls: ModuleType | None = None
 _lock = new_lock()
-_options: OptionArguments = {}
+_settings: Settings | None = None
 _default: Bridge | None = None
 _has_reported = False  # that a worker's call goes to the default bridge
 
@@ -56,51 +56,70 @@ def _renew() -> None:
 
 
 def configure(**options: Unpack[OptionArguments]) -> None:
-    """Set options of the default bridge, before its first use.
+    """Set options of the default bridge, before its first use. For programs: a library makes a :class:`Bridge`.
 
     ::
 
         bridge.configure(strategy="event", stall_after=5)
 
+    The first value that is set for an option holds. A later call with another value, or after the start with another
+    one than the default, gives a ``RuntimeWarning`` that names both places, and changes nothing. After
+    ``default_bridge().close()`` each option may be set once more. :attr:`Bridge.options` has them all.
+
     :param options: the options of :class:`Bridge`. A later call adds to the earlier ones. ``await_deferreds=False``
         holds for all loops of ours, also for those that the program runs, but for a bridge that was told otherwise.
-    :raises BridgeError: the default bridge is in use already, or dump_signal is set off the main thread.
+    :raises BridgeError: dump_signal is set off the main thread.
     :raises TypeError: there is no such option, or its value is of the wrong type.
     :raises ValueError: a value is out of range.
     :raises StrategyUnavailable: there is no such strategy.
     """
-    global _options
-    from .._runs.factories import DefaultRuns
+    for ignored in set_options(options, place_of(sys._getframe(1))):
+        warnings.warn(ignored, RuntimeWarning, stacklevel=2)
+
+
+def set_options(options: Mapping[str, Any], place: str) -> list[str]:
+    """Set options of the default bridge. Return a sentence on each that is ignored.
+
+    :param place: what sets them.
+    """
+    from dataclasses import replace
+
     from .._runs.options import options_from
     from .._values.deferreds import deferreds
 
-    given = options_from(options)  # refuses wrong options, also while the bridge is in use; starts nothing
-    with _lock:
-        if _default is not None and _default.runs.is_attached:  # its loop runs from the beginning
-            _default._take(given)
-            _default.runs.take_options(given)
-            return
-        starting = new_lock() if _default is None else _default.runs.starting
-        with starting:
-            if _default is not None and _default.was_started:
-                raise BridgeError(
-                    "the default bridge is in use already; call bridge.configure() before the first call, or make a "
-                    "Bridge(...) of your own with these options"
-                )
-            merged: OptionArguments = {**_options, **options}
-            checked = options_from(merged)
+    checked = options_from(options)
+    default, settings = default_bridge(), _the_settings()
+    with default.runs.starting:
+        is_attached = default.runs.is_attached  # to a loop that runs from the beginning, and takes the options
+        running = default.options if default.running and not is_attached else None
+        accepted, ignored = settings.set({name: getattr(checked, name) for name in options}, place, running)
+        if "dump_signal" in accepted:
             dump_on(checked.dump_signal)
-            no_dump_on(_options.get("dump_signal"))
-            _options = merged
-            deferreds.to_be_awaited = checked.await_deferreds is not False
-            if _default is not None:
-                _default._set_up(checked, DefaultRuns)
-                _default.runs.starting = starting  # on which another thread may wait
+            no_dump_on(settings.values.get("dump_signal"))
+        settings.keep(accepted, place)
+        new = replace(default.options, **accepted)
+        if "await_deferreds" in accepted:
+            deferreds.to_be_awaited = new.await_deferreds is not False
+        default._take(new)
+        default.runs.take_options(new)
+        if not is_attached:
+            default.name = new.name or default.name
+    return ignored
 
 
 def is_configured(option: str) -> bool:
     """Return whether the option has been given to :func:`configure`."""
-    return option in _options
+    return option in _the_settings().values
+
+
+def _the_settings() -> Settings:
+    global _settings
+    with _lock:
+        if _settings is None:
+            from .._runs.options import Settings
+
+            _settings = Settings()
+        return _settings
 
 
 def default_bridge() -> Bridge:
@@ -112,7 +131,9 @@ def default_bridge() -> Bridge:
                 from .._runs.factories import DefaultRuns
                 from .._runs.options import options_from
 
-                _default = Bridge._with_runs(options_from(_options), DefaultRuns)
+                settings = _the_settings()
+                make_runs = functools.partial(DefaultRuns, settings=settings)
+                _default = Bridge._with_runs(options_from(settings.values), make_runs)
     return _default
 
 
@@ -187,30 +208,36 @@ def _report_unknown() -> None:
         "coroutine of that loop, or make the loop by bridge.new_event_loop. This is reported once. The thread is %r, "
         "and it stands at:\n%s",
         threading.current_thread().name,
-        shown(origin_of(_callers_frame())),
+        shown(origin_of(users_frame())),
     )
-
-
-def _callers_frame() -> Any:
-    """Return the frame of the user's that called one of our functions."""
-    frame: Any = sys._getframe(1)
-    while frame is not None and is_machinery(None, frame.f_code.co_filename):
-        frame = frame.f_back
-    return frame
 
 
 bridges.of = find_bridge
 
 
 @overload
-def block_on(x: Awaitable[T], *, timeout: float | None = None, strategy: str | Strategy | None = None) -> T: ...
-@overload
 def block_on(
-    x: concurrent.futures.Future[T], *, timeout: float | None = None, strategy: str | Strategy | None = None
+    x: Awaitable[T],
+    *,
+    timeout: float | None = None,
+    strategy: str | Strategy | None = None,
+    context_out: bool | None = None,
 ) -> T: ...
 @overload
 def block_on(
-    x: Callable[[], Awaitable[T]], *, timeout: float | None = None, strategy: str | Strategy | None = None
+    x: concurrent.futures.Future[T],
+    *,
+    timeout: float | None = None,
+    strategy: str | Strategy | None = None,
+    context_out: bool | None = None,
+) -> T: ...
+@overload
+def block_on(
+    x: Callable[[], Awaitable[T]],
+    *,
+    timeout: float | None = None,
+    strategy: str | Strategy | None = None,
+    context_out: bool | None = None,
 ) -> T: ...
 @overload
 def block_on(
@@ -218,10 +245,19 @@ def block_on(
     *,
     timeout: float | None = None,
     strategy: str | Strategy | None = None,
+    context_out: bool | None = None,
 ) -> T: ...
 @overload
-def block_on(x: Callable[[], T], *, timeout: float | None = None, strategy: str | Strategy | None = None) -> T: ...
-def block_on(x: Any, *, timeout: float | None = None, strategy: str | Strategy | None = None) -> Any:
+def block_on(
+    x: Callable[[], T],
+    *,
+    timeout: float | None = None,
+    strategy: str | Strategy | None = None,
+    context_out: bool | None = None,
+) -> T: ...
+def block_on(
+    x: Any, *, timeout: float | None = None, strategy: str | Strategy | None = None, context_out: bool | None = None
+) -> Any:
     """Wait for x and return its result, as ``default_bridge().block_on(x)`` does.
 
     In a worker thread of another bridge, that bridge is used instead of the default one.
@@ -236,12 +272,17 @@ def block_on(x: Any, *, timeout: float | None = None, strategy: str | Strategy |
     """
     try:
         calls = _calls or calls_for(x)
-        if timeout is None and strategy is None:
+        if timeout is None and strategy is None and context_out is None:
             loop = calls.get_running_loop()
-            block_here = None if loop is None else calls.short_way(loop, x)
-            if block_here is not None:
-                return block_here(loop, x)
-        return calls.block_on(None, x, timeout, strategy)
+            if loop is not None and isinstance(loop, calls.SwitchingLoop):
+                # The same for the commonest kinds of x, with fewer frames: such a call is short, and a stack that is
+                # blocked keeps every frame between its caller and the switch.
+                kind: type[object] = x.__class__
+                if kind is CoroutineType:
+                    return calls.block_coroutine(loop, x)
+                if kind is calls.Future:
+                    return calls.block_future(loop, x)
+        return calls.block_on(None, x, timeout, strategy, context_out)
     except BaseException as error:
         trim(error)
         raise

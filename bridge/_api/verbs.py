@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from .._values.outcomes import trim
 from .._views.facade import Facade
+from .documented import INTERNAL, Documented
 from .engine import calls_for, load_on_a_loop
 
 if TYPE_CHECKING:
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Verbs(Facade):
+class Verbs(Facade, metaclass=Documented):
     """The verbs for many calls, and for other loops."""
+
+    def __dir__(self) -> Iterable[str]:
+        return sorted(set(super().__dir__()) - INTERNAL)
 
     def _bridge_here(self) -> Owner:
         """Return the bridge that serves this thread."""

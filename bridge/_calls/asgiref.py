@@ -79,7 +79,8 @@ class AsgirefCall(BlockedCall):
         """Begin the work in a context where asgiref finds the caller's thread, and the values of its Locals there."""
         if self.context is not None and is_open(self):
             self.context.run(enter, self.executor)
-            self.began_with = self.context.copy()
+            if self.began_with is not None:
+                self.began_with = self.context.copy()
         super().start()
 
     def let_go(self) -> None:

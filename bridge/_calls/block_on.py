@@ -5,10 +5,10 @@ The first call loads this module, and with it asyncio.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import threading
+from asyncio import Future
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from gc import get_referents
@@ -19,11 +19,12 @@ from typing import Any
 from .._errors import BridgeClosed, DeadlockError
 from .._loop import in_place, worker_threads
 from .._loop.base import is_ours
+from .._loop.in_place import block_coroutine, block_future
 from .._loop.switching import SwitchingLoop
 from .._private.cpython import get_running_loop
 from .._runs.run import Owner, Run
 from .._runs.runs import bridges
-from .._runs.where import NO_LOOP, Answer, Job, OnLoop, is_thread_of, where
+from .._runs.where import NO_LOOP, Answer, Job, NoLoop, OnLoop, is_thread_of, where
 from .._threads.native import get_ident
 from .._threads.seconds import checked_seconds
 from .._threads.signals import wait_looking_up
@@ -34,13 +35,15 @@ from .._watch.watchdog import watchdog
 from ..strategies import refused, resolve
 from ..strategies.interface import Strategy
 from . import asgiref, deadlock, unseen_fork
-from .call import MAY_BE_DEFERRED, ROUTED, BlockedCall, end_of, route_of
+from .call import MAY_BE_DEFERRED, BlockedCall, end_of
 from .errands import has_rung, leave, pending, ring_self, serve
+from .other_loops import BOUND, route_of
 from .state import CANCELLED, OPEN, WITHDRAW, move
 from .submit import submit
 from .waiting import cannot_switch
 
-__all__ = ["block_on", "get_running_loop", "is_ours", "run", "short_way", "submit", "where"]
+__all__ = ["Future", "SwitchingLoop", "block_coroutine", "block_future"]  # and more, for _api/default.py
+__all__ += ["block_on", "get_running_loop", "is_ours", "run", "submit", "where"]
 
 # Yields the core to another thread, and releases the GIL meanwhile.
 _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
@@ -56,22 +59,7 @@ _set_caller = caller.set
 _STILL_RUNS = "The work was cancelled but has not ended; it still runs."
 
 
-def short_way(running: object, x: Any) -> Callable[[SwitchingLoop, Any], Any] | None:
-    """Return the function that waits for x on the running loop's own thread; None if x needs :func:`block_on`.
-
-    It does the same for the commonest kinds of x, with fewer frames: such a call is short, and a stack that is blocked
-    keeps every frame between its caller and the switch.
-    """
-    if isinstance(running, SwitchingLoop):
-        cls: type[object] = x.__class__
-        if cls is CoroutineType:
-            return in_place.block_coroutine
-        if cls is asyncio.Future:
-            return in_place.block_future
-    return None
-
-
-def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Strategy | None) -> Any:
+def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Strategy | None, out: bool | None) -> Any:
     """Wait for x in this thread; :meth:`bridge.Bridge.block_on` has the contract."""
     call: BlockedCall | None = None
     try:
@@ -82,10 +70,12 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
             timeout = checked_seconds(timeout, "timeout")
         here = where()
         match here:
+            case NoLoop():
+                bridge = bridge or bridges.of(here, kind in MAY_BE_DEFERRED)
             case OnLoop(SwitchingLoop() as loop) if bridge is None or bridge.current_run().loop is loop:
                 _check_switches(how, x)
                 try:
-                    return in_place.block(loop, x, kind, timeout)
+                    return in_place.block(loop, x, kind, timeout, out is False)
                 finally:
                     if loop.stacks.interrupted:
                         in_place.raise_interrupt(loop)
@@ -94,8 +84,6 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
                 if bridge.current_run().loop is loop:
                     _check_switches(how, x)
                     raise cannot_switch(loop, f"block_on({describe(x)})")
-            case _:
-                bridge = bridge or bridges.of(here, kind in MAY_BE_DEFERRED)
         run = (runs := bridge.runs).last
         if run is None or run.refuses or not run.has_served or runs.is_attached:
             run = runs.current()  # in all other cases that would return the same
@@ -103,7 +91,7 @@ def block_on(bridge: Owner | None, x: Any, timeout: float | None, how: str | Str
             run = _run_elsewhere(bridge, run, x)
         strategy = _strategy_for(bridge, how, here)
         while True:
-            call = _call_on(run, x, kind, strategy, here)
+            call = _call_on(run, x, kind, strategy, here, bridge.context_out if out is None else out)
             if timeout is not None:
                 call.limit = timeout
             move(call, OPEN)
@@ -178,7 +166,7 @@ def _strategy_for(bridge: Owner, how: str | Strategy | None, here: Answer) -> St
     return strategy
 
 
-def _call_on(run: Run, x: Any, kind: Kind, strategy: Strategy, here: Answer) -> BlockedCall:
+def _call_on(run: Run, x: Any, kind: Kind, strategy: Strategy, here: Answer, context_out: bool) -> BlockedCall:
     """Return a new call to the run's loop, with a copy of this thread's context if the work needs one."""
     context: Context | None = None
     make = BlockedCall
@@ -189,7 +177,7 @@ def _call_on(run: Run, x: Any, kind: Kind, strategy: Strategy, here: Answer) -> 
             context.run(library.set, None)
         if _ASGIREF in _modules:
             make = asgiref.call_type(here.loop if here.runs_here else None)
-    route = run.post if kind not in ROUTED else route_of(run, x, kind)
+    route = run.post if kind not in BOUND else route_of(run, x, kind, waits=True)
     call = make(run, x, kind, route, context, strategy.waiter())
     if here.loop is run.loop and not here.runs_here and (route == run.post or kind is Kind.CONCURRENT):
         call.scope = worker_threads.scope_of_this_thread()
@@ -197,7 +185,8 @@ def _call_on(run: Run, x: Any, kind: Kind, strategy: Strategy, here: Answer) -> 
             call.route = run.post
     if context is not None:
         context.run(_set_caller, call)
-        call.began_with = context.copy()
+        if context_out:
+            call.began_with = context.copy()
     return call
 
 
@@ -341,7 +330,7 @@ def run(bridge: Owner | None, function: Callable[[], Any]) -> Any:
     run = bridge.current_run()
     if (here.runs_here and here.loop is run.loop) or (run.calls_here and is_thread_of(run)):
         return function()
-    return block_on(bridge, _called(function), None, None)
+    return block_on(bridge, _called(function), None, None, None)
 
 
 async def _called(function: Callable[[], Any]) -> Any:

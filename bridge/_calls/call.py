@@ -22,7 +22,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any
 
-from .._errors import BridgeClosed, BridgeError, DeadlockError
+from .._errors import BridgeClosed
 from .._loop import worker_threads
 from .._loop.base import never_raise, start_task, starts_now
 from .._loop.switching import SwitchingLoop
@@ -35,7 +35,9 @@ from .._values.deferreds import await_any, deferreds
 from .._values.kinds import Kind, describe, discard, returned_kind
 from .._values.outcomes import set_traceback, trim
 from ..strategies.interface import Waiter
+from . import other_loops
 from .calling import Calling
+from .other_loops import ROUTED, here, route_of
 from .state import (
     CANCEL,
     CANCELLED,
@@ -56,8 +58,6 @@ from .state import (
 
 # The states in which a call has its outcome.
 _ENDS = frozenset({ENDED, CANCELLED})
-# Futures, which may belong to another loop than the bridge's, or to none.
-ROUTED = frozenset({Kind.FUTURE, Kind.CONCURRENT})
 # A callable may return a Deferred.
 MAY_BE_DEFERRED = frozenset({Kind.DEFERRED, Kind.CALLABLE})
 _COROUTINE, _FUTURE = Kind.COROUTINE, Kind.FUTURE  # at a fifth of the cost of the attributes
@@ -170,7 +170,9 @@ class Call:
         self.error = error
         self.work = None  # it holds the error as well; see the head of _loop/task.py
         try:
-            self._count()
+            meter = self.run.meter
+            if not meter.count() % meter.every:  # as in _count(), without a call
+                meter.measure(monotonic() - self.started)
             self._tell()
         except BaseException:  # the same, before or after the caller was notified
             with contextlib.suppress(Exception):
@@ -231,12 +233,13 @@ class Call:
             else:
                 self._start(self.kind, x)
         except BaseException as raised:
-            if self.route is _here and not isinstance(raised, Exception):  # Ctrl-C in the caller's own thread
+            if self.route is here and not isinstance(raised, Exception):  # Ctrl-C in the caller's own thread
                 raise
             error: BaseException | None = raised
         else:
             error = None
         if error is not None:
+            other_loops.explain(error, self.run)
             trim(error)  # as in _future_done
             self.end(None, self.run.explained(error, self.x))
             del error  # the frames in its traceback keep this one, their caller; see the head of _loop/task.py
@@ -246,7 +249,7 @@ class Call:
 
     def _allow_one_turn(self) -> None:
         """Have the work cancelled after one iteration of the loop."""
-        if self.route is _here:
+        if self.route is here:
             self._cancel_once()
             return
         loop = get_running_loop() or self.run.loop
@@ -319,6 +322,8 @@ class Call:
             # Without this frame, which would make a reference cycle.
             error = set_traceback(raised, None if raised.__traceback__ is None else raised.__traceback__.tb_next)
         if error is not None:
+            if self.kind not in ROUTED:
+                other_loops.explain(error, self.run)
             trim(error)
             if future is self.x:
                 set_traceback(error, kept_traceback(future, error))
@@ -348,7 +353,13 @@ class Call:
     def _failed(self, failure: Any) -> None:
         if getattr(self.work, "result", None) is failure:
             deferreds.mark_handled(self.work)
-        self.end(None, deferreds.error_of(failure))
+        error = deferreds.error_of(failure)
+        try:
+            if self.kind is Kind.DEFERRED:
+                other_loops.explain_missing(error)
+            self.end(None, error)
+        finally:
+            del error  # see the head of _loop/task.py
 
     def _cancel_once(self) -> None:
         """Cancel the work, unless it was cancelled before.
@@ -398,7 +409,7 @@ class BlockedCall(Call):
     """A call whose caller waits in its thread."""
 
     # ``limit``: seconds after which the caller goes on in any case; not set if it waits without a limit.
-    # ``began_with``: a copy of the context as the work finds it, if there is one.
+    # ``began_with``: a copy of the context as the work finds it; None if nothing of it comes out.
     __slots__ = ("began_with", "caller", "limit", "waiter")
     waits = True
     limit: float
@@ -453,36 +464,6 @@ def kept_traceback(future: Any, error: BaseException) -> TracebackType | None:
         with contextlib.suppress(AttributeError):  # a Future class of the user's that takes no attributes
             future._bridge_traceback = kept
     return kept
-
-
-def route_of(run: Run, x: Any, kind: Kind) -> Callable[[Callable[[], object]], object]:
-    """Return the function that carries a callback to the thread in which a Future's callbacks run.
-
-    :raises DeadlockError: the Future is bound to the loop that runs in this thread.
-    :raises BridgeError: the Future is bound to a loop that does not run.
-    """
-    if kind is Kind.CONCURRENT or x.done():
-        return _here
-    loop: asyncio.AbstractEventLoop = x.get_loop()
-    if loop is run.loop:
-        return run.post
-    if loop is get_running_loop():
-        raise DeadlockError(
-            f"{describe(x)} is bound to the loop that runs in this very thread, and that loop stands still while the "
-            "thread waits; write 'await' in a coroutine of that loop instead, or let the bridge make it on its own "
-            "loop: block_on(coroutine), block_on(lambda: asyncio.gather(...))"
-        )
-    if loop.is_closed() or not loop.is_running():
-        state = "is closed" if loop.is_closed() else "does not run"
-        raise BridgeError(
-            f"{describe(x)} is bound to a loop that {state}, so it can never finish; let the bridge make "
-            "it on its own loop: block_on(coroutine), block_on(lambda: asyncio.gather(...))"
-        )
-    return loop.call_soon_threadsafe
-
-
-def _here(callback: Callable[[], object]) -> None:
-    callback()
 
 
 def end_of(error: BaseException) -> str:

@@ -125,6 +125,12 @@ def state_of(call: Stated) -> State:
 def move(call: Stated, how: Move) -> State | None:
     """Make a move. Return the new state, or None if the call's state has no such move."""
     run, phase = call.run, call.phase
+    if phase is NEW:  # so it is in no set, and no other thread makes a move
+        after = MOVES[NEW].get(how)
+        if after is not None:
+            call.phase = after
+            run.open.add(call)
+        return after
     if call in run.open:
         after = MOVES[phase].get(how)
         if after in IN_OPEN:
@@ -141,14 +147,8 @@ def move(call: Stated, how: Move) -> State | None:
             if after is NEW:
                 call.phase = NEW
         return after
-    before = phase if phase is NEW else state_of(call)
-    after = MOVES[before].get(how)
-    if after is None:
-        return None
-    if before is NEW:
-        call.phase = after
-        run.open.add(call)
-    elif after is GONE:
+    after = MOVES[state_of(call)].get(how)
+    if after is GONE:
         call.phase = GONE
         run.left.discard(call)
     elif after is LEFT_CANCELLED:

@@ -20,8 +20,9 @@ from .._values.origin import Origin, origin_of
 from .._values.outcomes import set_traceback, trim
 from .._watch.watchdog import watchdog
 from . import unseen_fork
-from .call import MAY_BE_DEFERRED, ROUTED, Call, end_of, kept_traceback, route_of
+from .call import MAY_BE_DEFERRED, Call, end_of, kept_traceback
 from .conditions import PatientFuture
+from .other_loops import BOUND, route_of
 from .state import CANCELLED, OPEN, WITHDRAW, move
 from .unseen import Unseen, keep, tell
 from .waiting import check_place
@@ -228,7 +229,7 @@ def submit(bridge: Owner | None, x: Any) -> WorkFuture:
             if unseen_fork.is_of_parent(run):
                 unseen_fork.renew(run)
                 continue
-            route = run.post if kind not in ROUTED else route_of(run, x, kind)
+            route = run.post if kind not in BOUND else route_of(run, x, kind)
             call = SubmittedCall(run, x, kind, route, context)
             future = call.future
             condition: Any = future._condition

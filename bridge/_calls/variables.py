@@ -66,6 +66,11 @@ class Variables:
         self._outgoing += _changes(before, self._before)
         self._gone += [variable for variable in before if variable not in self._before]
 
+    def drop(self) -> None:
+        """Leave the task's changes with it. Called instead of :meth:`receive`."""
+        self._outgoing.clear()
+        self._gone.clear()
+
     def receive(self) -> None:
         """Set the task's changes. Called in the caller's thread, after a call."""
         if not self._outgoing and not self._gone:

@@ -81,6 +81,7 @@ def cannot_switch(loop: Any, call: str) -> StrategyUnavailable:
     return StrategyUnavailable(
         f"{call} was called on the loop's own thread, where only a loop of ours can switch stacks, and this is "
         f"{type(loop).__module__}.{type(loop).__name__}"
-        + (f": {lacking}" if lacking else ", from the user's loop_factory")
+        + (f": {lacking}" if lacking else "")
         + "; write 'await' in a coroutine, or call the blocking code in a thread: await asyncio.to_thread(function)"
+        + ("" if lacking else "; or make the loop by bridge.new_event_loop, on which the call works as it stands")
     )

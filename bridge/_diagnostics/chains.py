@@ -21,6 +21,7 @@ from typing import Any
 
 from .._calls.calling import Calling
 from .._loop.task import inner_coroutine, is_task
+from .._values.cells import cell
 from .._values.deferreds import deferreds, is_deferred_type
 
 # A longer or broader chain is cut off.
@@ -39,6 +40,7 @@ class Link:
 
 def chain_of(awaited: Any) -> list[Link]:
     """Return the chain from an awaited object, or a coroutine, to the last object that can be known."""
+    deferreds.load()  # a task may await a Deferred in a process whose calls have met none
     links: list[Link] = []
     seen: set[int] = set()
     todo: list[Any] = [awaited]
@@ -58,7 +60,7 @@ def _next(each: Any, link: Link) -> list[Any]:
     if is_task(each):
         return _after_task(each, link)
     if is_deferred_type(type(each)):
-        return deferreds.behind(each, link, (_cell, frames_of))
+        return deferreds.behind(each, link, frames_of)
     if isinstance(each, Calling):
         return _after_calling(each, link)
     children: Any = getattr(each, "_children", None)
@@ -114,21 +116,10 @@ def _tasks_of_group(frames: list[tuple[FrameType, int]]) -> list[Any]:
 def _behind_shield(future: Any) -> list[Any]:
     callbacks: list[Any] = list(getattr(future, "_callbacks", None) or ())
     for callback, _ in callbacks:
-        inner = _cell(callback, "inner")
+        inner = cell(callback, "inner")
         if inner is not None and not inner.done():
             return [inner]
     return []
-
-
-def _cell(function: Any, name: str) -> Any:
-    """Return what a function's variable of the enclosing scope refers to, None if it has none of that name."""
-    code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None)
-    if code is None or not cells or name not in code.co_freevars:
-        return None
-    try:
-        return cells[code.co_freevars.index(name)].cell_contents
-    except ValueError:  # it is empty
-        return None
 
 
 _STEPS = ("async_generator_asend", "async_generator_athrow", "coroutine_wrapper", "anext_awaitable")

@@ -27,7 +27,7 @@ from .._values.origin import shown
 from .._values.outcomes import is_machinery
 from .._watch.watchdog import Watched, watchdog
 from ..strategies.auto import name_of_gui
-from . import locks
+from . import idle, locks
 from .chains import Link, chain_of, frames_of_stack, frames_of_stacks, walked
 
 log = logging.getLogger("bridge")
@@ -90,6 +90,7 @@ def _all_calls(target: Watched) -> list[Any]:
 
 def _call(target: Watched, call: Any, seconds: float) -> str:
     """Return one call with its stacks."""
+    after: list[str] = []
     waited = f"has waited for {seconds:.6g} seconds"
     if isinstance(call, OnLoopCall) and isinstance(call.work, Told):
         return _waiting_stack(target, call, seconds)
@@ -103,10 +104,21 @@ def _call(target: Watched, call: Any, seconds: float) -> str:
         head = f"block_on({describe(call.x)}) {waited}, in {_thread(call.caller)}:"
         caller = _frames_of_caller(call)
         work = call.work
+        after = idle.loops_in(_frames_of_thread(call.caller), _loop_of(target))
     else:
         head = f"submit({describe(call.x)}) was called {seconds:.6g} seconds ago, at:"
-        return "\n".join((head, shown(call.origin), *_held_up(call), "it waits for:", work_stack(call.work)))
-    return "\n".join((head, _formatted(caller) or "  (the thread has ended)", "it waits for:", work_stack(work)))
+        return "\n".join(
+            (
+                head,
+                shown(call.origin),
+                *_held_up(call),
+                "it waits for:",
+                work_stack(call.work),
+                *idle.reactors(target, call.work),
+            )
+        )
+    text = _formatted(caller) or "  (the thread has ended)"
+    return "\n".join((head, text, *after, "it waits for:", work_stack(work), *idle.reactors(target, work)))
 
 
 def _waiting_stack(target: Watched, call: Any, seconds: float) -> str:
@@ -194,6 +206,7 @@ def _link(link: Link) -> Iterable[str]:
         return
     yield f"  {_shown(link.what)}"
     yield _formatted(link.frames)
+    yield idle.loop_of_future(link.what)
     limiter = locks.limiter_in(link.frames)
     if limiter is not None:
         yield f"  (which waits for one of the {limiter.total_tokens} tokens of {limiter!r}: all are borrowed)"

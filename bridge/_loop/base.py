@@ -334,6 +334,7 @@ def _edge_triggered(selector: Any, alarm: Alarm) -> bool:
     return True
 
 
+_EAGER = sys.version_info >= (3, 12)  # tasks take eager_start; compared once, since every call asks
 _ONE = (1).to_bytes(8, sys.byteorder)  # an eventfd takes a number of eight bytes; a pipe takes any bytes
 
 
@@ -368,7 +369,7 @@ def start_task(
         task = kind(contained(coro, primed=True, holder=holder, loop=loop), loop=loop, context=context)
         if kind is BridgeTask and loop.get_debug():
             task.user_coro = coro  # type: ignore[attr-defined]
-    elif sys.version_info >= (3, 12):
+    elif _EAGER:
         if kind is BridgeTask:
             outer = containing(coro, False, holder, loop)
         else:
@@ -390,4 +391,4 @@ def starts_now(loop: asyncio.AbstractEventLoop) -> bool:
 
     In asyncio's debug mode the loop takes it, as of any task. So the warning of a slow callback names the task.
     """
-    return (sys.version_info >= (3, 12) or isinstance(loop, BridgeLoop)) and not loop.get_debug()
+    return (_EAGER or isinstance(loop, BridgeLoop)) and not loop.get_debug()

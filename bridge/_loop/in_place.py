@@ -26,8 +26,13 @@ _current_task = asyncio.current_task
 _Future = asyncio.Future  # a global costs a third of the attribute
 
 
-def block(loop: SwitchingLoop, x: Any, kind: Kind, timeout: float | None) -> Any:
-    """Wait for x on the loop's own thread; :meth:`bridge.Bridge.block_on` has the contract."""
+def block(loop: SwitchingLoop, x: Any, kind: Kind, timeout: float | None, is_apart: bool = False) -> Any:
+    """Wait for x on the loop's own thread; :meth:`bridge.Bridge.block_on` has the contract.
+
+    :param is_apart: what x sets in its context variables stays with it.
+    """
+    if is_apart:
+        return _block_apart(loop, x, kind, timeout)
     if kind is Kind.CALLABLE:
         x = x()
         returned = returned_kind(x)
@@ -94,6 +99,35 @@ def block_future(loop: SwitchingLoop, future: asyncio.Future[Any]) -> Any:
         del task, future  # see the head of task.py
         if loop._stacks.interrupted:
             raise_interrupt(loop)
+
+
+def _block_apart(loop: SwitchingLoop, x: Any, kind: Kind, timeout: float | None) -> Any:
+    """Do the same as :func:`block`, but run x in a copy of the context, and a coroutine in a task of its own."""
+    context, stack = copy_context(), BlockedStack()
+    if kind is Kind.CALLABLE:
+        x = context.run(x)
+        returned = returned_kind(x)
+        if returned is None:
+            return x
+        kind = returned
+    if kind is Kind.AWAITABLE:
+        x = await_any(x)
+    elif kind is not Kind.COROUTINE:
+        return block(loop, x, kind, timeout)
+    try:
+        loop.check_wait()
+        context.run(caller.set, stack)
+        x = start_task(loop, x, context, now=False)
+        result = block(loop, x, Kind.FUTURE, timeout)
+    except BaseException:
+        discard(x)
+        raise
+    finally:
+        stack.is_open = False
+        del x  # see the head of task.py
+    if type(result) is Contained:
+        raise result.error
+    return result
 
 
 def raise_interrupt(loop: SwitchingLoop) -> None:

@@ -28,8 +28,9 @@ def leave_reactor(run: LoopThread) -> None:
     takes the same lock, and so waits for the decision. A call that began before is among the open ones.
     """
     if run.has_gone:  # its loop is closed
-        if run.reactor is not None:
-            run.reactor.owner = run.reactor.leave = run.reactor = None
+        for reactor in run.hand_over():
+            reactor.owner = reactor.leave = None
+        run.reactor = None
         return
     if not run.accepts or run.ident == native.get_ident() or not isinstance(run.loop, SwitchingLoop):
         return
@@ -70,6 +71,7 @@ def _leave_if_unused(run: LoopThread) -> None:
         return
     with contextlib.suppress(ValueError):  # a shutdown has used it up
         reactor.removeSystemEventTrigger(run.trigger)
+    run.hand_over()  # to nobody
     run.reactor = loop.before_block = None
     reactors.part(reactor)
     run.begin_to_close("another loop has taken its reactor")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .._errors import BridgeClosed, BridgeError
 from .._threads.native import new_lock
+from .._values.origin import place_of, users_frame
 from .exit import process_exit
 from .runs import Runs, engine
 from .states import LOST
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from .attached import AttachedReactor
-    from .options import Options
+    from .options import Options, Settings
     from .owned import LoopThread
     from .program import AttachedLoop
     from .run import Owner, Run
@@ -124,7 +125,12 @@ class DefaultRuns(OwnedRuns):
     While nobody uses it, it leaves the installed reactor to a loop that the program runs.
     """
 
+    def __init__(self, owner: Owner, options: Options, settings: Settings) -> None:
+        super().__init__(owner, options)
+        self._settings = settings
+
     def _new_after(self, run: LoopThread | None) -> LoopThread:
+        self._settings.started_at = place_of(users_frame())
         new = super()._new_after(run)
         if self.options.install_reactor is None:
             new.on_claim = self._leave_reactor
@@ -142,6 +148,7 @@ class DefaultRuns(OwnedRuns):
         run = self.last
         if run is not None:
             run.begin_to_close("the default bridge was closed")
+        self._settings.reopen()
         return run
 
     def drop(self) -> bool:

@@ -60,7 +60,9 @@ class LoopThread(Run):
         # Weak, so that a Bridge that is dropped without close() gets collected. The reference is one object while the
         # bridge exists, so owners are compared by identity.
         self._owner = weakref.ref(owner)
-        self._previous_reactor = None if previous is None else previous.reactor
+        # The reactor that this run will give up: to the run after it, to another loop, or for good. Whoever takes it
+        # out of the list does that: for instance a thread that closes the bridge, while another starts the next run.
+        self._kept: list[Any] = [] if previous is None else previous.hand_over()
         self._place: arrival.Place | None = None
         # Called, in any thread, when another loop wants the installed reactor; None if this run keeps it.
         self.on_claim: Callable[[], object] | None = None
@@ -214,10 +216,10 @@ class LoopThread(Run):
         kept: list[Any] = [self]
         if self._place is not None:
             self._place.is_over = True
-        if self.reactor is not None:
+        for reactor in {self.reactor, *self._kept} - {None}:
             from .._twisted import reactor as reactors
 
-            kept += reactors.forget(self.reactor)
+            kept += reactors.forget(reactor)
         loop = getattr(self, "loop", None)
         if loop is not None and not loop.is_closed():
             fork.abandon(loop, kept)
@@ -226,11 +228,18 @@ class LoopThread(Run):
         """Make ``_serve`` return, which ends the loop. Called on the loop's thread."""
         set_once(self._serving)
 
+    def hand_over(self) -> list[Any]:
+        """Return the reactor for who has it next, in a list that is empty if there is none, or somebody has it."""
+        try:
+            return [self._kept.pop()]
+        except IndexError:
+            return []
+
     def _release_reactor(self) -> None:
-        if self.reactor is not None:
+        for reactor in self.hand_over():
             from .._twisted import reactor as reactors
 
-            reactors.release(self.reactor, self._owner)
+            reactors.release(reactor, self._owner)
 
     def _main(self) -> None:
         # May be interrupted at any line, as may the functions that it calls: see *interrupts* in run.py. Even the last
@@ -338,8 +347,8 @@ class LoopThread(Run):
         self._place = place = arrival.Place(
             self.loop, self._install_reactor, self._owner, self._take_reactor, awaits=self._await_deferreds
         )
-        if self._previous_reactor is not None:
-            place.take_over(self._previous_reactor)
+        if self._kept:
+            place.take_over(self._kept[0])
             return
         if not self._install_reactor and not arrival.is_loaded():
             place.wait()  # sees imports from now on; Twisted may have been imported just before, so look again
@@ -352,6 +361,7 @@ class LoopThread(Run):
 
     def _take_reactor(self, reactor: Any) -> None:
         self.reactor = reactor
+        self._kept[:] = [reactor]
         reactor.on_crash = self._reactor_crashed
         if isinstance(self.loop, SwitchingLoop):
             self.loop.before_block = reactor.keep_time

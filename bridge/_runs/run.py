@@ -57,6 +57,7 @@ class Owner(Protocol):
     """The interface of a bridge to the calls."""
 
     strategy: Strategy  # of calls that name none
+    context_out: bool  # of calls that do not say it
     runs: Any  # its Runs; see runs.py, which imports this module
 
     # Return the run that accepts calls; start one if there is none.

@@ -22,6 +22,7 @@ def _register() -> None:
     deferreds.mark_handled = mark_handled
     deferreds.run_callbacks = getattr(getattr(Deferred, "_runCallbacks", None), "__code__", None)
     deferreds.behind = chains.behind
+    deferreds.future_behind = chains.future_behind
     deferreds.cancellations += (CancelledError, *BY_OTHER_NAMES)
     deferreds.is_cancellation = is_cancelled_part
     deferreds.type = Deferred  # last: readers take it as the sign that all the others are set

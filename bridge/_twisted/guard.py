@@ -34,7 +34,8 @@ from twisted.internet.posixbase import PosixReactorBase
 from .._private.cpython import get_running_loop
 from .._private.twisted import GAIResolver
 from .._threads.native import get_ident, new_lock
-from .wrong_thread import Target, wrong_thread
+from .forms import Target
+from .wrong_thread import wrong_thread
 
 T = TypeVar("T", bound=type)
 

@@ -35,6 +35,7 @@ class Deferreds:
         self.mark_handled: Callable[[Any], None] = _unknown  # with a Deferred: a caller has got its failure
         self.run_callbacks: CodeType | None = None  # the code that calls a Deferred's callbacks
         self.behind: Callable[[Any, Any, Any], list[Any]] = _unknown  # what a Deferred waits for; see _twisted.chains
+        self.future_behind: Callable[[Any], Any] = _unknown  # the Future that a Deferred waits for, if there is one
         self.cancellations: tuple[type[BaseException], ...] = (
             asyncio.CancelledError,
             concurrent.futures.CancelledError,

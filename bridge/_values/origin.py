@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import itertools
 import linecache
+import sys
 from collections.abc import Sequence
 from types import CodeType, FrameType
+
+from .outcomes import is_machinery
 
 # Code and instruction of each frame, the innermost first. It keeps neither frames nor their variables alive.
 Origin = Sequence[tuple[CodeType, int]]
 
 _DEPTH = 8
+
+
+def users_frame() -> FrameType | None:
+    """Return the innermost frame of this thread that is the user's; None if there is none."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and is_machinery(frame.f_globals.get("__name__"), frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
+
+
+def place_of(frame: FrameType | None) -> str:
+    """Return the place of a frame's current line, as "file:line"."""
+    return "an unknown place" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def origin_of(frame: FrameType | None) -> Origin:

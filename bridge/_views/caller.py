@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 class Caller(Protocol):
     """The bridge of one iteration or one ``with`` block."""
 
+    context_out: bool
+
     def block_on(self, x: Any, *, timeout: float | None = None, strategy: str | Strategy | None = None) -> Any:
         """Wait for x."""
         ...

@@ -38,13 +38,16 @@ class Session:
         raise NotImplementedError
 
     def _call(self, request: Callable[[], asyncio.Future[Any] | None]) -> None:
-        """Wait for the step that a request returns. The caller's context variables go in, the task's come out."""
+        """Wait for the step that a request returns. Context variables go in, and come out if the bridge has it so."""
         assert self._server is not None
         self._server.variables.send()
         try:
             self._cross(request)
         finally:
-            self._server.variables.receive()
+            if self._caller.context_out:
+                self._server.variables.receive()
+            else:
+                self._server.variables.drop()
 
     def _cross(self, request: Callable[[], asyncio.Future[Any] | None]) -> None:
         """Call a request on the loop's thread, and wait for the step that it returns.

@@ -69,9 +69,9 @@ class Extension:
             raise
 
     def _load(self) -> None:
-        if not default_bridge().was_started and not default.is_configured("stall_after"):
+        if not default_bridge().running and not default.is_configured("stall_after"):
             # No watchdog: the user of a blocked shell sees that it waits, and has the interrupt and %bridge.
-            default.configure(stall_after=None)
+            default.set_options({"stall_after": None}, "%load_ext bridge")
         default_bridge().start()
         self._loop_ends.new_message()
         self._add_cell()

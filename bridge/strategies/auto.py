@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from greenlet import getcurrent
+
 from .._threads.lock_waiter import LockWaiter
+from .._threads.native import get_ident, is_patched
 from .toolkits import BINDINGS
 
 if TYPE_CHECKING:
@@ -34,28 +38,28 @@ class AutoStrategy:
 
     def waiter(self, modules: dict[str, ModuleType] = sys.modules) -> Waiter:
         """Return a waiter of the strategy that fits this thread."""
-        # Runs for every call: four look-ups in a program without any of these modules.
-        if _PYSIDE in modules or _PYQT in modules or "tkinter" in modules or "gevent" in modules:
-            return self._in_gui() or self._in_gevent() or LockWaiter()
-        return LockWaiter()
+        # Runs for every call: four look-ups in a program without any of these modules, and a few more in one that has
+        # imported some, but has no application object and no other greenlets.
+        waiter: Waiter | None = None
+        if (_PYSIDE in modules or _PYQT in modules or "tkinter" in modules) and _is_main_thread() and name_of_gui():
+            waiter = self._in_gui()
+        if waiter is None and "gevent" in modules and (getcurrent().parent is not None or is_patched()):
+            waiter = self._in_gevent()
+        return LockWaiter() if waiter is None else waiter
 
     def _in_gevent(self) -> Waiter | None:
         """Return a waiter that runs gevent's other greenlets; None if there can be none."""
-        if "gevent" not in sys.modules:
-            return None
         gevent: GeventStrategy = self._find_strategy("gevent")
         return gevent.waiter() if gevent.serves_here() else None
 
     def _in_gui(self) -> Waiter | None:
-        """Return a waiter that runs the events of this thread's GUI; None if it has no GUI.
+        """Return a waiter that runs the events of the main thread's GUI, called there; None if it has no GUI.
 
         A GUI needs an application object (Qt) or a root window (Tk). If both exist, the choice is: the GUI that IPython
         was told to run; else Qt if its loop runs; else Tk, since there is no way to see whether Tk's loop runs.
         """
         from . import gui
 
-        if gui.why_not_here() is not None:
-            return None
         qt: QtStrategy = self._find_strategy("qt")
         tk: TkStrategy = self._find_strategy("tk")
         core, application = qt.application()
@@ -73,6 +77,10 @@ class AutoStrategy:
             if strategy.unavailable() is None:
                 return strategy.waiter()
         return None
+
+
+def _is_main_thread() -> bool:
+    return get_ident() == threading.main_thread().ident
 
 
 def name_of_gui(modules: dict[str, ModuleType] = sys.modules) -> str | None:

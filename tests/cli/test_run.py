@@ -14,7 +14,7 @@ import pytest
 from paths import ENVIRONMENT
 from scripts import run
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.any_python]
 
 PROGRAMS = Path(__file__).with_name("programs")
 

@@ -194,6 +194,7 @@ def test_dump_signal_of_the_default_bridge() -> None:
     assert "main thread" in errors[0]
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
     bridge.configure(dump_signal=signal.SIGUSR1)
+    bridge.default_bridge().close()
     bridge.configure(dump_signal=signal.SIGUSR2)
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
     bridge.block_on(asyncio.sleep(0))

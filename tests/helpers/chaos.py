@@ -449,6 +449,15 @@ class Interrupter:
                     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
+# The errors that Python has ignored in this process: in a child, those of what runs as it is forked.
+ignored: list[str] = []
+
+
+def on_ignored(unraisable: Any) -> None:
+    ignored.append(repr(unraisable.exc_value))
+    sys.__unraisablehook__(unraisable)
+
+
 class Forker:
     """Forks children, each of which makes a call and exits."""
 
@@ -504,6 +513,8 @@ class Forker:
 
     def _child(self, entry: Entry) -> int:
         faulthandler.dump_traceback_later(self.limit * 0.8, exit=True)
+        if ignored:
+            return 96
         try:
             for source in (self.work.echo(entry), lambda: self.work.echo_deferred(entry)):
                 if block_on(source, timeout=self.limit) != entry.text:
@@ -651,6 +662,8 @@ def main() -> int:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     globalLogBeginner.beginLoggingTo([lambda event: None], redirectStandardIO=False)
     faulthandler.enable()
+    sys.unraisablehook = on_ignored
+    os.register_at_fork(before=ignored.clear)
 
     server = subprocess.Popen(
         [sys.executable, __file__, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -356,6 +356,20 @@ def test_an_eager_task_factory(bridge: Bridge) -> None:
     assert bridge.block_on(main()) == ["value", "coroutine"]
 
 
+@needs_eager
+def test_an_eager_task_that_has_ended_shows_no_coroutine() -> None:
+    async def main() -> tuple[str, object]:
+        loop: Any = asyncio.get_running_loop()
+        task = loop.create_task(name(), eager_start=True)
+        assert task.done()
+        return repr(task), task.get_coro()
+
+    shown, coroutine = block_on(main())
+    assert shown.startswith("<Task finished")
+    assert "coro=" not in shown
+    assert coroutine is None
+
+
 def test_tasks_leave_no_reference_cycle(bridge: Bridge) -> None:
     class Result:
         pass

@@ -714,6 +714,9 @@ def test_the_chain_behind_what_is_awaited(loop: asyncio.AbstractEventLoop) -> No
     args = callbacks[0][0][1]
     relied_on = "it is called with (waiting, gen, status, ...)"
     check(args[1].gi_frame and args[2] is status, "_gotResultInlineCallbacks", user, relied_on)
+    of_a_future: Any = Deferred.fromFuture(loop.create_future())
+    in_canceller = "future" in of_a_future._canceller.__code__.co_freevars
+    check(in_canceller, "Deferred.fromFuture", user, "its canceller has the Future")
     outer: Any = Deferred()
     outer.addCallback(lambda _: unfired)
     outer.callback(None)

@@ -14,8 +14,8 @@ import pytest
 
 from bridge._private.abilities import rows
 
-# Private names of asgiref, which _calls/asgiref.py has a table of.
-OF_OPTIONAL_LIBRARIES = {"_broken", "_old_executor", "_work_items", "_work_ready"}
+# Private names of asgiref, which _calls/asgiref.py has a table of, and a method that IPython looks for in errors.
+OF_OPTIONAL_LIBRARIES = {"_broken", "_old_executor", "_work_items", "_work_ready", "_render_traceback_"}
 ROOT = Path(__file__).resolve().parents[2]
 
 # Highest first: a module imports only from the rooms below its own, or out of its own room, TYPE_CHECKING included.

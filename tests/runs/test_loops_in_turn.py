@@ -180,39 +180,75 @@ def test_no_call_is_lost_while_the_default_bridge_leaves_its_reactor() -> None:
     import bridge
 
     errors: list[BaseException] = []
-    counts: list[int] = []
+    counts = [0, 0]
     is_over = threading.Event()
 
-    def calls() -> None:
-        count = 0
+    def calls(caller: int) -> None:
         try:
             while not is_over.is_set():
-                assert bridge.block_on(asyncio.sleep(0, count)) == count
-                count += 1
-                if not count % 10:
+                assert bridge.block_on(asyncio.sleep(0, counts[caller])) == counts[caller]
+                counts[caller] += 1
+                if not counts[caller] % 10:
                     is_over.wait(0.003)  # so that the bridge is unused now and then
         except BaseException as error:
             errors.append(error)
-        counts.append(count)
 
     async def main() -> bool:
         from twisted.internet import reactor
 
         return reactor._asyncioEventloop is asyncio.get_running_loop()
 
-    threads = [threading.Thread(target=calls) for _ in range(2)]
+    threads = [threading.Thread(target=calls, args=(caller,)) for caller in range(2)]
     for each in threads:
         each.start()
-    taken = 0
-    for _ in range(60):
+    taken = turns = 0
+    while turns < 60 or (min(counts) < 20 and not errors):
+        turns += 1
         with asyncio.Runner(loop_factory=bridge.new_event_loop) as runner:
             taken += runner.run(main())
     is_over.set()
     for each in threads:
         each.join()
     assert not errors, errors
-    assert min(counts) > 10, counts
     assert taken, "it was never left"
+
+
+@isolated
+def test_the_default_bridge_leaves_a_reactor_that_a_loop_has_where_it_is() -> None:
+    import asyncio
+    import threading
+
+    from twisted.internet.task import deferLater
+
+    import bridge
+
+    def call() -> None:
+        where.append(bridge.block_on(on_loop()))
+
+    async def on_loop() -> object:
+        return asyncio.get_running_loop()
+
+    async def main() -> None:
+        from twisted.internet import reactor
+
+        loop = asyncio.get_running_loop()
+        assert reactor._asyncioEventloop is loop
+        for _ in range(3):  # the default bridge begins, and begins again
+            caller = threading.Thread(target=call)
+            caller.start()
+            await asyncio.to_thread(caller.join)
+            assert reactor._asyncioEventloop is loop
+            assert await asyncio.wait_for(deferLater(reactor, 0.001, lambda: "fired"), 5) == "fired"
+            await asyncio.to_thread(bridge.default_bridge().close)
+
+    where: list[object] = []
+    for _ in range(2):
+        with bridge.default_bridge():
+            assert bridge.block_on(lambda: deferLater(bridge.default_bridge().reactor, 0.001, lambda: 1)) == 1
+        with asyncio.Runner(loop_factory=bridge.new_event_loop) as runner:
+            runner.run(main())
+            assert runner.get_loop() not in where
+    assert len(set(map(id, where))) == 6
 
 
 @isolated

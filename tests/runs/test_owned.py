@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import threading
@@ -22,8 +23,9 @@ from twisted.internet.task import deferLater
 
 import bridge as package
 from bridge import Bridge, BridgeClosed
+from bridge._calls.state import WORKING
 from bridge._runs.factories import DefaultRuns
-from bridge._runs.options import Options
+from bridge._runs.options import Options, Settings
 
 PATIENCE = 10.0  # seconds that a test waits for what must come
 
@@ -367,7 +369,8 @@ def test_a_close_races_with_the_start() -> None:
 
 def test_a_close_waits_for_the_life_that_it_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another thread may have started the next one meanwhile."""
-    default: Any = Bridge._with_runs(Options(install_reactor=False, shutdown_timeout=30), DefaultRuns)
+    make_runs = functools.partial(DefaultRuns, settings=Settings())
+    default: Any = Bridge._with_runs(Options(install_reactor=False, shutdown_timeout=30), make_runs)
     default.start()
     first = default.last_run
     begin_to_close = first.begin_to_close
@@ -681,6 +684,78 @@ def test_ten_thousand_calls_leave_nothing_behind() -> None:
         assert new_remains() == []
         assert bridge.block_on(bridge.reactor.getDelayedCalls) == []
     nothing_new(before)
+
+
+def test_work_that_has_not_taken_its_first_step_is_cancelled() -> None:
+    """In debug mode the loop takes it later. By then the call may have failed, and its caller closed the coroutine."""
+
+    def new_loop() -> asyncio.AbstractEventLoop:
+        loop = package.new_event_loop()
+        loop.set_debug(True)
+        return loop
+
+    bridge = Bridge("debug", install_reactor=False, loop_factory=new_loop)
+    run: Any = bridge.current_run()
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        release.wait(PATIENCE)
+
+    run.post(hold)
+    held.wait(PATIENCE)  # the loop takes the posts that come from now on in one go
+    caller = Caller(lambda: bridge.block_on(value()))
+    deadline = time.monotonic() + PATIENCE
+    while not run.open and time.monotonic() < deadline:
+        time.sleep(0.001)
+    (call,) = run.open
+    time.sleep(0.01)  # the call is posted right after it is opened
+
+    tasks: list[Any] = []
+
+    def end() -> None:
+        assert call.phase is WORKING
+        tasks.append(call.work)
+        run.end("closed")
+        caller.join(PATIENCE)
+
+    run.post(end)
+    release.set()
+    assert isinstance(caller.outcome(), BridgeClosed)
+    bridge.close()
+    assert tasks[0].cancelled()  # and has not failed, which asyncio would log
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_run_that_is_closed_late_leaves_the_reactor_to_the_next(made: bool) -> None:
+    """close() may have found the run before: a thread starts the next one meanwhile, and that has the reactor."""
+    loops = 0
+
+    def new_loop() -> asyncio.AbstractEventLoop:
+        nonlocal loops
+        loops += 1
+        if loops > 1:
+            first.begin_to_close("closed", final=True)
+            first.wait_closed()
+            if not made and loops == 2:
+                raise LookupError("no loop")
+        return package.new_event_loop()
+
+    with Bridge("late", install_reactor=False, loop_factory=new_loop) as bridge:
+        reactor = bridge.reactor
+        first: Any = bridge.last_run
+        bridge.block_on(asyncio.sleep(0))
+        first.post(first.loop.stop)
+        first.wait_closed()
+        if not made:
+            with pytest.raises(LookupError):
+                bridge.block_on(value())
+        assert bridge.block_on(lambda: deferLater(reactor, 0.001, lambda: "fired")) == "fired"
+        assert bridge.reactor is reactor
+        reactor.callFromThread(reactor.callLater, 0, int)
+        assert bridge.block_on(lambda: threads.deferToThreadPool(reactor, reactor.getThreadPool(), lambda: 1)) == 1
+    assert reactor.waker is None
+    assert reactor.owner is None
 
 
 # --- the process ends

@@ -259,7 +259,10 @@ def test_on_the_loops_own_thread(loop: asyncio.AbstractEventLoop) -> None:
         attached = Bridge.attach()
         if isinstance(loop, asyncio.SelectorEventLoop) and type(loop) is asyncio.SelectorEventLoop:
             coroutine = value()
-            with pytest.raises(StrategyUnavailable, match="only a loop of ours can switch stacks"):
+            with pytest.raises(
+                StrategyUnavailable,
+                match=r"only a loop of ours can switch stacks.*or make the loop by bridge.new_event_loop",
+            ):
                 attached.block_on(coroutine)
             assert coroutine.cr_frame is None
         else:
@@ -414,20 +417,3 @@ def test_a_loop_that_stops_as_a_bridge_attaches_again_hears_no_call(monkeypatch:
         assert "does not run" in outcome[0]
     finally:
         loop.close()
-
-
-@isolated
-def test_configure_changes_the_options_and_not_the_name_of_an_attached_default_bridge() -> None:
-    import asyncio
-
-    import bridge
-    from bridge._api.default import use_as_default
-
-    async def main() -> None:
-        attached = bridge.Bridge.attach()
-        use_as_default(attached)
-        bridge.configure(stall_after=7)
-        assert (attached.name, attached.stall_after, attached.current_run().stall_after) == ("attached", 7, 7)
-
-    with asyncio.Runner(loop_factory=bridge.new_event_loop) as runner:
-        runner.run(main())

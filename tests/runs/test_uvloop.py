@@ -23,6 +23,7 @@ from bridge import Bridge, BridgeClosed, StrategyUnavailable, as_deferred, in_th
 
 uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed; pip install uvloop")
 
+pytestmark = pytest.mark.any_python
 del test_on_the_loops_own_thread_the_stack_switches  # noqa: F821 - the one thing that it cannot do; see below
 
 

@@ -122,6 +122,7 @@ broken = plugin:NotThere
 
 
 @pytest.mark.process
+@pytest.mark.any_python
 def test_a_distribution_declares_strategies_by_entry_points(tmp_path: Path) -> None:
     shutil.copy(Path(__file__).with_name("programs") / "plugin.py", tmp_path)
     info = tmp_path / "plugin-1.0.dist-info"

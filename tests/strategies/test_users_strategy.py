@@ -18,6 +18,7 @@ ENTRY_POINTS = "[bridge.strategies]\npiped = piped:Piped\n"
 
 
 @pytest.mark.process
+@pytest.mark.any_python
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("how", ["registered", "by an entry point"])
 def test_conformance(how: str, tmp_path: Path) -> None:

@@ -9,12 +9,19 @@ import importlib
 import re
 import signal
 import socket
+import subprocess
+import sys
+import sysconfig
+import textwrap
 import threading
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from isolated import isolated
+from paths import ENVIRONMENT
 from places import in_a_thread
 from twisted.internet import interfaces, threads
 from twisted.internet.defer import Deferred
@@ -27,6 +34,7 @@ import bridge as package
 from bridge import Bridge, BridgeClosed, WrongThreadError
 from bridge._twisted.guard import GUARDED
 
+pytestmark = pytest.mark.any_python  # it is about Twisted's methods
 PATIENCE = 10.0
 
 # What any thread may call, and why: Twisted says so, it starts or takes a thread of the pool, it only looks, or it adds
@@ -333,7 +341,7 @@ def test_the_message_has_the_users_own_call(bridge: Bridge, reactor: Any) -> Non
     assert f"({__file__}, line " in first
     assert forms(message)[:3] == [
         "bridge.block_on(lambda: deferLater(reactor, 1, lambda: 2), timeout=3)",
-        "bridge.blocking(deferLater)(reactor, 1, lambda: 2)",
+        "bridge.blocking(deferLater, timeout=3)(reactor, 1, lambda: 2)",
         "reactor.callFromThread(deferLater, reactor, 1, lambda: 2)",
     ]
 
@@ -342,8 +350,40 @@ def test_what_is_called_on_the_result_goes_into_the_lambda(bridge: Bridge, react
     message = refused(lambda: bridge.block_on(deferLater(reactor, 1, list).addCallback(len)))
     assert forms(message)[:2] == [
         "bridge.block_on(lambda: deferLater(reactor, 1, list).addCallback(len))",
-        "bridge.blocking(deferLater)(reactor, 1, list)",
+        "reactor.callFromThread(lambda: deferLater(reactor, 1, list).addCallback(len))",
     ]
+
+
+def test_what_is_called_on_the_value_is_called_on_a_view(bridge: Bridge, reactor: Any) -> None:
+    class Page:
+        status = 200
+
+        def json(self) -> Deferred[list[int]]:
+            return deferLater(reactor, 0.01, lambda: [1, 2])
+
+    names = {"bridge": bridge, "reactor": reactor, "deferLater": deferLater, "Page": Page}
+    view = "bridge.blocking(deferLater, wrap=True)(reactor, 0, Page).json()"
+    for message, waits, value in (
+        (refused(lambda: deferLater(reactor, 0, Page).json()), view, None),  # the treq test has its value
+        (refused(lambda: bridge.block_on(deferLater(reactor, 0, Page)).json()), view, None),
+        (
+            refused(lambda: bridge.block_on(deferLater(reactor, 0, Page), timeout=9).status),
+            "bridge.block_on(lambda: deferLater(reactor, 0, Page), timeout=9).status",
+            200,
+        ),
+        (
+            refused(lambda: bridge.block_on(deferLater(reactor, 0, Page).addCallback(Page.json)).copy()),
+            "bridge.block_on(lambda: deferLater(reactor, 0, Page).addCallback(Page.json)).copy()",
+            [1, 2],
+        ),
+    ):
+        assert forms(message)[0] == waits
+        assert value is None or eval(waits, names) == value
+    plain = forms(refused(lambda: bridge.block_on(deferLater(reactor, 0, Page)).status))
+    assert eval(plain[1], names) == 200
+    assert "blocking" in plain[1]
+    apart = forms(refused(lambda: bridge.block_on(deferLater(reactor, 0, Page), context_out=False)))
+    assert not [form for form in apart if "blocking" in form]
 
 
 def test_a_call_over_many_lines_is_shown_in_one(bridge: Bridge, reactor: Any) -> None:
@@ -498,9 +538,17 @@ def test_treq_in_the_wrong_thread_is_refused_whole() -> None:
             forms = [form.split("  #")[0].strip() for form in forms]
             assert forms == [
                 "block_on(lambda: treq.get(url), timeout=5)",
-                "blocking(treq).get(url)",
+                "blocking(treq, timeout=5).get(url)",
                 "reactor.callFromThread(treq.get, url)",
             ], forms
+        try:
+            block_on(treq.get(url)).text()
+        except WrongThreadError as error:
+            viewed = str(error).splitlines()[1].split("  #")[0].strip()
+            assert viewed == "blocking(treq, wrap=True).get(url).text()", viewed
+            assert eval(viewed) == "hello"
+        else:
+            raise AssertionError("it was not refused")
         gc.collect()
         assert len(reactor.getDelayedCalls()) == delayed
         assert psutil.Process().num_fds() == descriptors
@@ -516,6 +564,57 @@ def test_a_script_is_told_how_to_run_whole() -> None:
     script = str(Path(__file__).with_name("programs") / "calls_the_reactor.py")
     sys.argv = [script]
     runpy.run_path(script, run_name="__main__")
+
+
+def test_an_installed_program_is_told_how_to_run_whole(reactor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    program = ModuleType("__main__")
+    program.__spec__ = None
+    monkeypatch.setitem(sys.modules, "__main__", program)
+    scripts = Path(sysconfig.get_path("scripts"))
+    for file, shown in (
+        (scripts / "pytest", "-m pytest"),
+        (scripts / "no_module", str(scripts / "no_module")),
+        (Path("/somewhere/job.py"), "job.py"),
+    ):
+        program.__file__ = str(file)
+        assert forms(refused(lambda: reactor.callLater(0, print)))[-1] == f"python -m bridge run {shown}"
+
+
+@pytest.mark.any_python
+@pytest.mark.process
+def test_a_test_is_told_how_to_run_whole_and_so_it_passes(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        textwrap.dedent(
+            """
+            import bridge
+            reactor = bridge.default_bridge().reactor
+
+            def test_it():
+                from twisted.internet.task import deferLater
+                assert bridge.block_on(deferLater(reactor, 0, str)) == ""
+            """
+        )
+    )
+    pytests = Path(sysconfig.get_path("scripts")) / "pytest"
+    options = ["-q", "-p", "no:cacheprovider", "test_it.py"]
+    refused_there = (
+        _run(tmp_path, str(pytests), *options) if pytests.exists() else _run(tmp_path, "-m", "pytest", *options)
+    )
+    assert "python -m bridge run -m pytest   " in refused_there
+    assert "1 passed" in _run(tmp_path, "-m", "bridge", "run", "-m", "pytest", *options)
+
+
+def _run(folder: Path, *arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    ).stdout
 
 
 def test_a_thread_that_calls_the_reactor_directly_has_no_code_of_the_users(bridge: Bridge, reactor: Any) -> None:

@@ -15,6 +15,7 @@ from isolated import isolated
 
 import bridge
 
+pytestmark = pytest.mark.any_python  # it is about what Twisted's modules import
 _ROOT = str(Path(bridge.__file__).resolve().parent.parent)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from isolated import isolated
 
+pytestmark = pytest.mark.any_python  # it is about Twisted's clients
 ENDS = ["loop.stop", "reactor.stop", "close", "runners"]
 
 

@@ -31,6 +31,7 @@ from twisted.internet.task import deferLater
 
 from bridge import Bridge, as_deferred, as_future, block_on, in_thread
 
+PATIENCE = 10.0  # seconds
 variable: contextvars.ContextVar[Any] = contextvars.ContextVar("variable", default="unset")
 without_default: contextvars.ContextVar[Any] = contextvars.ContextVar("without_default")
 
@@ -400,6 +401,72 @@ def test_a_variable_cannot_be_unset_from_within(bridge: Bridge) -> None:
 
 
 # --- submit
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_nothing_comes_out_of_a_call_that_says_so(bridge: Bridge, place: Callable[[Callable[[], Any]], Any]) -> None:
+    def call() -> None:
+        token = variable.set("in")
+        assert bridge.block_on(set_to("out"), context_out=False) == "in"
+        assert bridge.block_on(lambda: (variable.set("out"), set_to("out"))[1], context_out=False) == "out"
+        assert bridge.block_on(Awaitable(), context_out=False) == "in"
+        assert bridge.block_on(lambda: variable.set("out"), context_out=False, timeout=PATIENCE)
+        assert block_on(set_to("out"), context_out=False) == "in"
+        assert variable.get() == "in"
+        with pytest.raises(TimeoutError):
+            bridge.block_on(set_and_wait(), timeout=0.01, context_out=False)
+        with pytest.raises(SystemExit):
+            bridge.block_on(set_and_exit(), context_out=False)
+        assert variable.get() == "in"
+        variable.reset(token)
+
+    place(call)
+
+
+async def set_and_wait() -> None:
+    variable.set("out")
+    await for_ever()
+
+
+async def set_and_exit() -> None:
+    variable.set("out")
+    sys.exit(3)
+
+
+def test_nothing_comes_out_of_a_bridge_that_says_so() -> None:
+    @asynccontextmanager
+    async def connection() -> AsyncIterator[str]:
+        without_default.set("entered")
+        yield variable.get()
+        without_default.set("left")
+
+    async def numbers() -> AsyncIterator[Any]:
+        for number in range(3):
+            without_default.set(number)
+            yield variable.get()
+
+    async def add(number: int) -> int:
+        variable.set((number, *variable.get()))
+        return len(variable.get())
+
+    with Bridge("mine", install_reactor=False, context_out=False) as mine:
+        before = contextvars.copy_context()
+        assert mine.block_on(set_to("out")) == "from the caller"
+        assert mine.run(lambda: variable.set("out")) is not None
+        with mine.enter(connection()) as seen:
+            assert seen == "from the caller"
+        items = mine.iterate(numbers())
+        assert next(items) == "from the caller"
+        variable.set("changed by the caller")
+        assert list(items) == ["changed by the caller"] * 2
+        variable.set("from the caller")
+        assert dict(contextvars.copy_context()) == dict(before)
+        assert mine.block_on(set_to("out"), context_out=True) == "from the caller"
+        assert variable.get() == "out"
+        # What async code adds to and never resets does not pile up in a thread that calls often.
+        variable.set(())
+        assert {mine.block_on(add(number)) for number in range(100)} == {1}
+        assert [mine.block_on(add(number), context_out=True) for number in range(100)][-1] == 100
 
 
 def test_submit_takes_variables_in_and_never_out(bridge: Bridge) -> None:

@@ -57,6 +57,30 @@ CELLS = {
         "try:\n    await bad()\nexcept LookupError as e:\n    print('caught', *e.args)\n", (r"caught badly",)
     ),
     "walrus_in_an_await": Cell("await asyncio.sleep(0, (deep := 6) * 7), deep", (r"\(42, 6\)",)),
+    # --- the wrong thread
+    "a_call_of_the_reactor_in_the_shells_thread": Cell(
+        "import sys\nfrom twisted.web.client import Agent\n"
+        "bridge.block_on(Agent(reactor).request(b'GET', b'http://127.0.0.1:9/'))",
+        (
+            r"\n    await Agent\(reactor\).request\(b'GET', b'http://127.0.0.1:9/'\) +#",
+            r"\n    (bridge\.)?block_on\(lambda: Agent",
+            r"\n    %%loop +#",
+            r"WrongThreadError: Agent\(reactor\).request.* in the thread 'MainThread' \((Cell )?In ?\[\d+\], line 3\)",
+            r"-> +3 bridge.block_on\(Agent",
+            "not:python -m bridge run",
+            "not:site-packages|in GuardedReactor",
+            r"\A([^\n]*\n){,24}[^\n]*\Z",  # a screen
+        ),
+    ),
+    "what_it_says_works": Cell(
+        "try:\n    await Agent(reactor).request(b'GET', b'http://127.0.0.1:9/')\nexcept Exception as e:\n    print(e)",
+        ("Connection was refused",),
+    ),
+    "in_a_function_there_is_no_await": Cell(
+        "def f():\n    return deferLater(reactor, 0, str)\nf()",
+        (r"\n    (bridge\.)?block_on\(lambda: deferLater\(reactor, 0, str\)\)", r"\n    %%loop +#", "not:    await"),
+    ),
+    # --- context variables
     "context_variables_cross": Cell(
         "v = contextvars.ContextVar('v', default=0)\nasync def sets(): v.set(v.get() + 5)\n"
         "v.set(1); await sets(); v.get() * 7",

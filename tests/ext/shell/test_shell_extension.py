@@ -169,6 +169,20 @@ def test_error_of_a_loop_cell_is_shown_in_its_own_way_once_only(ip, capsys):
     assert "raise error" in capsys.readouterr().out
 
 
+def test_a_call_in_the_wrong_thread_names_the_extension_where_it_is_not_loaded(ip, capsys):
+    names = "import bridge\nfrom twisted.internet.task import deferLater\nreactor = bridge.default_bridge().reactor"
+    ip.run_cell(names)
+    for extension, shows, hides in (("un", "%load_ext bridge   ", "await def"), ("", "await deferLater(", "%load_ext")):
+        ip.run_cell(f"%{extension}load_ext bridge")
+        capsys.readouterr()
+        ip.run_cell("bridge.block_on(deferLater(reactor, 0, str))")
+        shown = capsys.readouterr().out
+        assert shows in shown
+        assert hides not in shown
+        assert "block_on(lambda: deferLater(reactor, 0, str))" in shown
+        assert len(shown.splitlines()) <= 24
+
+
 # --- the status
 
 
