@@ -234,13 +234,13 @@ def _nested_runner_run(original: Any) -> Any:
             return _complete(running, coro, copy_context() if context is None else context)
         if loop.is_running():
             return original(self, coro, context=context)  # in another thread: that raises RuntimeError
-        tasks: list[Any] = []
-
-        async def tracked() -> Any:
-            tasks.append(asyncio.current_task())
-            return await coro
-
-        return _in_thread(loop, functools.partial(original, self, tracked(), context=context), tasks)
+        elsewhere = _Elsewhere(loop)
+        tracked = elsewhere.tracked(coro)
+        try:
+            return elsewhere.run(functools.partial(original, self, tracked, context=context))
+        finally:
+            discard(tracked)  # if it has not begun
+            discard(coro)
 
     return run
 
@@ -261,7 +261,12 @@ def _nested_run_until_complete(original: Any) -> Any:
             return original(self, future)
         if not is_here:
             task = asyncio.ensure_future(future, loop=self)
-            return _in_thread(self, functools.partial(original, self, task), [task])
+            try:
+                return _Elsewhere(self, task).run(functools.partial(original, self, task))
+            except BaseException:
+                if task is not future and task.done() and not task.cancelled():
+                    task.exception()  # it is raised here, so asyncio need not report it
+                raise
         if not asyncio.isfuture(future):
             return _complete(running, _coroutine(future, of_asyncio=False), copy_context())
         if future.get_loop() is not self:
@@ -390,32 +395,59 @@ def _keep_from_report(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) 
     reports.add(loop, task)
 
 
-def _in_thread(loop: asyncio.AbstractEventLoop, function: Callable[[], Any], tasks: list[Any]) -> Any:
-    """Call a function that runs a loop of the caller's in a thread of its own, and return its result.
+class _Elsewhere:
+    """A run of a loop of the caller's, which does not run, in a thread of its own.
 
-    :param tasks: what to cancel if the wait is ended.
+    :param task: what the loop is run for, if that exists already.
     """
-    outcome: concurrent.futures.Future[Any] = concurrent.futures.Future()
-    context = copy_context()
 
-    def work() -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Future[Any] | None = None) -> None:
+        self._loop = loop
+        self._task: Any = task
+        self._is_cancelled = False
+        self._to_begin = [True]  # whoever pops the item decides: the thread begins, or the caller has given up before
+
+    async def tracked(self, coro: Coroutine[Any, Any, Any]) -> Any:
+        """Await what the loop is run for."""
+        self._task = asyncio.current_task()
+        if self._is_cancelled:
+            self._task.cancel()
+        return await coro
+
+    def run(self, function: Callable[[], Any]) -> Any:
+        """Call a function that runs the loop, and return its result."""
+        outcome: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        context = copy_context()
+
+        def work() -> None:
+            if not self._may_begin():
+                return
+            try:
+                result = context.run(function)
+            except BaseException as error:
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(result)
+
         try:
-            result = context.run(function)
-        except BaseException as error:
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(result)
+            # Ctrl-C may come in start(), which waits for the thread.
+            Thread(target=work, name="bridge-nest", daemon=True).start()
+            wait([outcome])
+        except BaseException:  # Ctrl-C, or a cancellation of the task that waits; a second one ends this wait too
+            if not self._may_begin():
+                with contextlib.suppress(RuntimeError):  # the loop has been closed
+                    self._loop.call_soon_threadsafe(self._cancel)
+                wait([outcome])
+            raise
+        return outcome.result()
 
-    def cancel() -> None:
-        for task in tasks:
-            task.cancel()
+    def _may_begin(self) -> bool:
+        try:
+            return self._to_begin.pop()
+        except IndexError:
+            return False
 
-    Thread(target=work, name="bridge-nest", daemon=True).start()
-    try:
-        wait([outcome])
-    except BaseException:  # Ctrl-C, or a cancellation of the task that waits; a second one ends this wait too
-        with contextlib.suppress(RuntimeError):  # the loop has been closed
-            loop.call_soon_threadsafe(cancel)
-        wait([outcome])
-        raise
-    return outcome.result()
+    def _cancel(self) -> None:
+        self._is_cancelled = True
+        if self._task is not None:
+            self._task.cancel()
