@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
 from .. import DeadlockError, default_bridge
 from .._diagnostics.chains import chain_of
 from .._loop.base import start_task
 from .._loop.task import is_task
+from .._values.context import take_variables
 from .._values.kinds import describe, discard
 
 # Seconds between two looks. Work is given up when two looks find the same.
@@ -64,35 +65,38 @@ class _Watch:
 
     def _only_theirs(self, chain: list[Any]) -> Any:
         """Return the first object in the chain that belongs to the other loop, unless other work may end the wait."""
-        theirs: Any = None
+        theirs: list[Any] = []
         for each in chain:
-            if isinstance(each, asyncio.Future) and each.get_loop() is self._standing:
-                if theirs is None:
-                    theirs = each
-            elif not is_task(each) or theirs is not None:
-                return None
-        return theirs
+            if asyncio.isfuture(each) and each.get_loop() is self._standing:
+                theirs.append(each)
+            elif theirs or not is_task(each) or getattr(each, "_fut_waiter", None) is None:
+                return None  # an own Future, which some other event may end; or a task that is about to take a step
+        return theirs[0] if theirs else None
 
 
 def run_beside(coro: Coroutine[Any, Any, Any], context: Context, standing: asyncio.AbstractEventLoop) -> Any:
     """Run a coroutine on the default bridge, in a task of its own, for a thread whose own loop stands still meanwhile.
 
-    :param context: of the task.
+    :param context: that the task begins with; what the task sets in its own is set there afterwards.
     :raises DeadlockError: the coroutine waits for nothing but what belongs to that loop. It has been cancelled.
     """
     name = describe(coro)
     watches: list[_Watch] = []
+    contexts: list[Context] = []
 
     def begin() -> asyncio.Task[Any]:
-        task = start_task(asyncio.get_running_loop(), coro, context)
+        # Not in the context itself: this one is of the call, so that in_caller() finds the thread that waits for it.
+        contexts.extend([copy_context(), copy_context()])
+        task = start_task(asyncio.get_running_loop(), coro, contexts[1])
         if not task.done():
             watches.append(_Watch(task, standing))
         return task
 
     begin.__qualname__ = f"of a nested run of {name}"  # for a report of the watchdog
-    token = context.run(_standing_still.set, (*_standing_still.get(), standing))
+    token: Any = None
     try:
-        return default_bridge().block_on(begin)
+        token = context.run(_standing_still.set, (*_standing_still.get(), standing))
+        return context.run(default_bridge().block_on, begin)
     except asyncio.CancelledError:
         if not watches or watches[0].awaited is None:
             raise
@@ -101,7 +105,10 @@ def run_beside(coro: Coroutine[Any, Any, Any], context: Context, standing: async
             error.add_note(f"The work was called where {standing!r} runs. {ADVICE}.")
         raise
     finally:
-        context.run(_standing_still.reset, token)
+        if contexts:
+            context.run(take_variables, *contexts)
+        if token is not None:
+            context.run(_standing_still.reset, token)
         discard(coro)  # if it has not begun
     raise DeadlockError(
         f"{name} would never end: it waits for {describe(watches[0].awaited)}, which belongs to {standing!r}; that "

@@ -42,6 +42,7 @@ from .._loop.task import Contained
 from .._private.cpython import get_running_loop
 from .._threads.imports import AfterImport
 from .._threads.native import Thread, new_lock
+from .._values.context import BlockedStack, caller
 from .._values.deferreds import await_any
 from .._values.kinds import describe, discard
 from .._values.outcomes import trim
@@ -303,8 +304,11 @@ def _complete(running: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any]
 
 
 def _on_loop(loop: SwitchingLoop, coro: Coroutine[Any, Any, Any], context: Context) -> Any:
+    stack = BlockedStack()  # in which in_caller() calls its function
+    token: Any = None
     try:
         loop.check_wait()
+        token = context.run(caller.set, stack)
         task = start_task(loop, coro, context, now=False)
     except BaseException:
         discard(coro)
@@ -315,6 +319,8 @@ def _on_loop(loop: SwitchingLoop, coro: Coroutine[Any, Any, Any], context: Conte
         task.cancel()
         raise
     finally:
+        stack.is_open = False
+        context.run(caller.reset, token)
         del task  # an error's traceback has this frame
     if type(result) is Contained:
         raise result.error

@@ -179,6 +179,19 @@ def test_a_runner_keeps_its_context(factory):
 
 
 @on_all
+@pytest.mark.parametrize("way", [by_run, by_runner, by_loop])
+def test_in_caller_runs_in_the_thread_that_waits_for_the_nested_run(factory, way):
+    async def asks():
+        await asyncio.sleep(0)
+        return await bridge.in_caller(threading.current_thread)
+
+    async def main():
+        assert way(asks()) is threading.current_thread()
+
+    run_on(factory, main())
+
+
+@on_all
 def test_a_runner_whose_loop_was_asked_for_runs_that_loop(factory):
     async def main():
         with asyncio.Runner() as runner:
@@ -427,17 +440,25 @@ def test_work_that_waits_for_such_a_future_where_asyncio_does_not_see_it_is_ende
     assert run_on(factory, main()) == 42
 
 
-@on_others
-def test_what_waits_for_other_things_too_is_not_ended(factory):
+async def _busy():
+    loop = asyncio.get_running_loop()
+    end = loop.time() + 1.2
+    while loop.time() < end:
+        await asyncio.sleep(0)
+    return 42
+
+
+@pytest.mark.parametrize(("factory", "other"), [(asyncio.new_event_loop, _busy), (_uvloop, lambda: answer(42, 1.2))])
+def test_what_waits_for_other_things_too_is_not_ended(factory, other):
     async def waits(started):
-        own = asyncio.ensure_future(answer("own", seconds=1.5))
+        own = asyncio.ensure_future(other())
         done, _ = await asyncio.wait([started, own], return_when=asyncio.FIRST_COMPLETED)
         return [task.result() for task in done]
 
     async def main():
         started = asyncio.ensure_future(answer())
         await asyncio.sleep(0)
-        assert asyncio.run(waits(started)) == ["own"]
+        assert asyncio.run(waits(started)) == [42]
         return await started
 
     assert run_on(factory, main()) == 42
