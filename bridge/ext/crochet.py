@@ -394,7 +394,7 @@ def retrieve_result(result_id: int) -> EventualResult[Any]:
 def _wrapped(function: Any, call: Callable[[Any, Any, Any], Any]) -> Any:
     """Return a sync function for another, of the same name and signature."""
     if isinstance(function, classmethod | staticmethod):
-        kind: Any = function.__class__
+        kind: Any = cast(Any, function).__class__
         return kind(_wrapped(function.__func__, call))
 
     @functools.wraps(function)

@@ -439,11 +439,9 @@ class _Elsewhere:
             # Ctrl-C may come in start(), which waits for the thread.
             Thread(target=work, name="bridge-nest", daemon=True).start()
             wait([outcome])
-        except BaseException:  # Ctrl-C, or a cancellation of the task that waits; a second one ends this wait too
+        except BaseException:  # Ctrl-C, or a cancellation of the task that waits
             if not self._may_begin():
-                with contextlib.suppress(RuntimeError):  # the loop has been closed
-                    self._loop.call_soon_threadsafe(self._cancel)
-                wait([outcome])
+                self._end(outcome)
             raise
         return outcome.result()
 
@@ -452,6 +450,14 @@ class _Elsewhere:
             return self._to_begin.pop()
         except IndexError:
             return False
+
+    def _end(self, outcome: concurrent.futures.Future[Any]) -> None:
+        """Cancel the run, and wait for its cleanup. A second Ctrl-C ends this wait; a cancellation is passed on."""
+        while not outcome.done():
+            with contextlib.suppress(RuntimeError):  # the loop has been closed
+                self._loop.call_soon_threadsafe(self._cancel)
+            with contextlib.suppress(asyncio.CancelledError):
+                wait([outcome])
 
     def _cancel(self) -> None:
         self._is_cancelled = True

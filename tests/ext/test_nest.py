@@ -347,6 +347,40 @@ def test_cancelling_the_caller_cancels_the_nested_run_and_waits_for_its_cleanup(
     assert steps == ["clean", ("enough",), "clean"]
 
 
+@pytest.mark.parametrize("way", [by_run, by_another_loop, by_own_factory])
+def test_a_second_cancellation_is_passed_on_and_the_caller_still_waits(way):
+    steps = []
+    ready = threading.Event()
+
+    async def stubborn():
+        for step in range(2):
+            try:
+                ready.set()
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                steps.append(step)
+        ready.set()
+        await asyncio.sleep(0.01)
+        steps.append("end")
+        raise asyncio.CancelledError
+
+    async def nests():
+        way(stubborn())
+
+    async def main():
+        task = asyncio.ensure_future(nests())
+        for _ in range(2):
+            while not ready.is_set():
+                await asyncio.sleep(0.001)
+            ready.clear()
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return steps
+
+    assert run_on(bridge.new_event_loop, main()) == [0, 1, "end"]
+
+
 def test_a_nested_run_takes_futures_of_its_own_loop():
     async def main():
         loop = asyncio.get_running_loop()
@@ -666,3 +700,24 @@ def test_ctrl_c_cancels_a_nested_run_and_waits_for_its_cleanup() -> None:
     loop.run_until_complete(main(other.run_until_complete))
     loop.close()
     other.close()
+
+
+@isolated
+def test_on_a_default_bridge_that_cannot_switch_stacks_a_nested_run_says_so() -> None:
+    import asyncio
+
+    import bridge
+    from bridge.ext import nest
+
+    nest.apply()
+    bridge.configure(loop_factory=asyncio.SelectorEventLoop)
+
+    async def main() -> None:
+        try:
+            asyncio.run(asyncio.sleep(0))
+        except bridge.StrategyUnavailable as error:
+            assert "only a loop of ours can switch stacks" in str(error)
+        else:
+            raise AssertionError
+
+    bridge.block_on(main())
