@@ -246,11 +246,8 @@ class _OnDefaultBridge:
             if error is not None:
                 put.stop(str(error))
 
-        try:
-            # The Deferred of take() never fails. So the call fails only if the loop ends, in whatever way.
-            default_bridge().submit(lambda: put.take(begin())).add_done_callback(ended)
-        except BridgeClosed as error:
-            raise ReactorStopped(str(error)) from error
+        # The Deferred of take() never fails. So the call fails only if the loop ends, in whatever way.
+        default_bridge().submit(lambda: put.take(begin())).add_done_callback(ended)
 
 
 class _OnReactor:
@@ -409,9 +406,14 @@ def _wrapped(function: Any, call: Callable[[Any, Any, Any], Any]) -> Any:
 
 
 def _start(function: Callable[..., Any], args: Any, kwargs: Any) -> EventualResult[Any]:
-    place = _set_up()
-    eventual: EventualResult[Any] = EventualResult(None, place.reactor)
-    place.start(eventual, functools.partial(_begin, function, args, kwargs))
+    try:
+        place = _set_up()
+        eventual: EventualResult[Any] = EventualResult(None, place.reactor)
+        place.start(eventual, functools.partial(_begin, function, args, kwargs))
+    except ReactorStopped:
+        raise
+    except BridgeClosed as error:
+        raise ReactorStopped(str(error)) from error
     return eventual
 
 

@@ -80,8 +80,7 @@ def apply(loop: asyncio.AbstractEventLoop | None = None) -> None:
     A nested ``asyncio.run(main())`` runs in a task of its own, in a copy of the caller's context, as outside a loop.
     It does not make a loop and close it again. So tasks that main leaves behind go on, and ``debug`` has no effect.
 
-    :param loop: a loop whose class is to be included, in case that this finds it by no other way; None for all
-        subclasses of ``asyncio.AbstractEventLoop``.
+    :param loop: is there since ``nest_asyncio.apply()`` takes a loop; every class of loops is included anyway.
     :raises TypeError: loop is no asyncio loop.
     :raises DeadlockError: by a nested call: it was to wait for a Future of a loop that stands still meanwhile.
     :raises StrategyUnavailable: by a nested call: it was made on the loop of the default bridge, and that loop cannot
@@ -97,8 +96,6 @@ def apply(loop: asyncio.AbstractEventLoop | None = None) -> None:
         for name, make in _OF_RUNNERS.items():
             _replace(asyncio.Runner, name, make)
         _replace_in_loops()
-        if loop is not None:
-            _replace(type(loop), "run_until_complete", _nested_run_until_complete)
         if "uvloop" not in sys.modules:
             _of_uvloop.watch()
 
@@ -224,24 +221,25 @@ def _nested_runner_run(original: Any) -> Any:
             _without_loop.pop(self, None)
             return original(self, coro, context=context)
         coro = _coroutine(coro)
-        if self in _without_loop:
-            if context is None:
-                context = _without_loop[self]
-            if context is None:
-                context = _without_loop[self] = copy_context()
-            return _complete(running, coro, context)
-        loop = self.get_loop()
-        if loop is running:
-            return _complete(running, coro, copy_context() if context is None else context)
-        if loop.is_running():
-            return original(self, coro, context=context)  # in another thread: that raises RuntimeError
-        elsewhere = _Elsewhere(loop)
-        tracked = elsewhere.tracked(coro)
+        tracked: Any = None
         try:
+            if self in _without_loop:
+                if context is None:
+                    context = _without_loop[self]
+                if context is None:
+                    context = _without_loop[self] = copy_context()
+                return _complete(running, coro, context)
+            loop = self.get_loop()
+            if loop is running:
+                return _complete(running, coro, copy_context() if context is None else context)
+            if loop.is_running():
+                return original(self, coro, context=context)  # in another thread: that raises RuntimeError
+            elsewhere = _Elsewhere(loop)
+            tracked = elsewhere.tracked(coro)
             return elsewhere.run(functools.partial(original, self, tracked, context=context))
         finally:
-            discard(tracked)  # if it has not begun
-            discard(coro)
+            for each in (tracked, coro):
+                discard(each)  # if it has not begun
 
     return run
 

@@ -9,6 +9,7 @@ from isolated import isolated
 @isolated
 def test_functions_run_on_the_reactor_and_their_callers_wait() -> None:
     import asyncio
+    import contextvars
     import inspect
     import threading
 
@@ -56,6 +57,9 @@ def test_functions_run_on_the_reactor_and_their_callers_wait() -> None:
             return here(value)
 
     thing = Thing()
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable")
+    variable.set(42)
+    assert wait_for(10)(variable.get)() == 42
     name = bridge.default_bridge().thread.name
     assert wait_for(10)(here)(1, key=2) == run_in_reactor(here)(1, key=2).wait(10) == (name, 1, 2)
     for function in (both, generates, lambda value: succeed(value + 1), lambda value: value + 1):
@@ -438,3 +442,21 @@ def test_a_forked_child_has_a_reactor_of_its_own() -> None:
         os._exit(0 if answer() == (os.getpid(), "bridge") else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert answer() == (os.getpid(), "bridge")
+
+
+@isolated(stdout="42\nstopped")
+def test_when_the_process_has_ended_its_loops_a_call_is_refused() -> None:
+    import atexit
+
+    from bridge.ext import crochet
+
+    answer = crochet.wait_for(timeout=10)(lambda: 42)
+
+    def late() -> None:
+        try:
+            answer()
+        except crochet.ReactorStopped:
+            print("stopped")
+
+    atexit.register(late)  # before the first call, so that it runs after the loop has ended
+    print(answer())

@@ -206,6 +206,8 @@ def test_a_runner_whose_loop_was_asked_for_runs_that_loop(factory):
             assert runner.run(waits()) == 42
             assert runner.run(answer(1)) == 1
         assert loop.is_closed()
+        with pytest.raises(RuntimeError, match="Runner is closed"):
+            runner.run(answer())
 
     run_on(factory, main())
 
@@ -713,11 +715,11 @@ def test_on_a_default_bridge_that_cannot_switch_stacks_a_nested_run_says_so() ->
     bridge.configure(loop_factory=asyncio.SelectorEventLoop)
 
     async def main() -> None:
+        message = ""
         try:
             asyncio.run(asyncio.sleep(0))
         except bridge.StrategyUnavailable as error:
-            assert "only a loop of ours can switch stacks" in str(error)
-        else:
-            raise AssertionError
+            message = str(error)
+        assert "only a loop of ours can switch stacks" in message
 
     bridge.block_on(main())
