@@ -157,6 +157,9 @@ class EventualResult(Generic[T]):
         if self._deferred is not None:
             self._deferred.cancel()
 
+    def _stop(self, reason: str) -> None:
+        self._set_result(_new_failure(ReactorStopped(reason)))
+
     def _set_result(self, result: Any) -> None:
         # The reactor may stop as the Deferred fires.
         with contextlib.suppress(concurrent.futures.InvalidStateError):
@@ -191,7 +194,7 @@ class _Put:
         self._has_stopped = True
         eventual = self._eventual()
         if eventual is not None:
-            eventual._set_result(_new_failure(ReactorStopped(reason)))
+            eventual._stop(reason)
 
 
 def _log_unseen(result: Any, text: str) -> None:
@@ -258,7 +261,8 @@ class _OnReactor:
 
         self.reactor = cast(Any, reactor)
         self._has_stopped = False
-        self._open: weakref.WeakKeyDictionary[EventualResult[Any], _Put] = weakref.WeakKeyDictionary()
+        # By id. Another thread may add an item at any moment; valuerefs() is atomic.
+        self._results: weakref.WeakValueDictionary[int, EventualResult[Any]] = weakref.WeakValueDictionary()
         self.reactor.addSystemEventTrigger("before", "shutdown", self._stop)
 
     def start(self, eventual: EventualResult[Any], begin: Callable[[], Deferred[Any]]) -> None:
@@ -268,15 +272,17 @@ class _OnReactor:
         """
         put = _Put(eventual)
         # First this, and then the look: the end of the reactor comes either before the look, or finds the result.
-        self._open[eventual] = put
+        self._results[id(eventual)] = eventual
         if self._has_stopped:
             raise ReactorStopped("the reactor has stopped; call the function before that")
         self.reactor.callFromThread(lambda: put.take(begin()))
 
     def _stop(self) -> None:
         self._has_stopped = True
-        for put in list(self._open.values()):
-            put.stop("the reactor has stopped")
+        for ref in self._results.valuerefs():
+            eventual = ref()
+            if eventual is not None:
+                eventual._stop("the reactor has stopped")
 
 
 _places: dict[str, _OnDefaultBridge | _OnReactor] = {}  # at most one item: the place

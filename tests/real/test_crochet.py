@@ -29,6 +29,7 @@ TESTS = [
 
 @pytest.mark.process
 @pytest.mark.any_python
+@pytest.mark.timeout(170)  # crochet's tests start ten processes, one after the other
 def test_crochets_own_tests_pass(tmp_path: Path) -> None:
     # PYTHONSAFEPATH: its programs run where crochet itself is installed, and are to import the other one.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(SHIM), PACKAGES]), "PYTHONSAFEPATH": "1"}
@@ -40,7 +41,7 @@ def test_crochets_own_tests_pass(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=50,
+        timeout=150,
     )
     # Two skip themselves, one on each Python 3, and one on each Twisted that we support. The program skips two more.
     assert re.search(r"^PASSED \(skips=4, successes=55\)$", ended.stdout, re.MULTILINE), ended.stdout

@@ -39,7 +39,7 @@ class EventLoop:
 
     @property
     def _registry(self) -> Any:
-        return SimpleNamespace(_results=set(self._places[""]._open))
+        return SimpleNamespace(_results=set(self._places[""]._results.values()))
 
     def no_setup(self) -> None:
         """Run the functions on the reactor."""
