@@ -35,7 +35,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
-from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
 from twisted.logger import Logger
 from twisted.python import threadable
 from twisted.python.failure import Failure
@@ -77,6 +77,7 @@ class EventualResult(Generic[T]):
     """
 
     def __init__(self, deferred: Deferred[T] | None, _reactor: Any) -> None:
+        self._put = _Put(self)
         self._deferred: Deferred[Any] | None = None
         self._reactor = _reactor
         self._is_cancelled = False
@@ -131,7 +132,7 @@ class EventualResult(Generic[T]):
     def __del__(self) -> None:
         future: Any = getattr(self, "_future", None)
         if future is not None and future.done() and not self._was_retrieved:
-            _log_unseen(future.result(), "Unhandled error in EventualResult")
+            self._put.log_unseen(future.result())
 
     def _result(self, timeout: float | None) -> Any:
         if not self.has_ended:
@@ -143,8 +144,7 @@ class EventualResult(Generic[T]):
 
     def _connect_deferred(self, deferred: Deferred[Any]) -> None:
         """Take the result from a Deferred. Called once, on the reactor's thread."""
-        deferred.addBoth(_Put(self))
-        self._take(deferred)
+        self._put.take(deferred)
 
     def _take(self, deferred: Deferred[Any]) -> None:
         """Cancel this Deferred from now on; at once, if that was asked for before."""
@@ -154,11 +154,9 @@ class EventualResult(Generic[T]):
 
     def _cancel(self) -> None:
         self._is_cancelled = True
+        self._put.expected = (ReactorStopped, CancelledError)
         if self._deferred is not None:
             self._deferred.cancel()
-
-    def _stop(self, reason: str) -> None:
-        self._set_result(_new_failure(ReactorStopped(reason)))
 
     def _set_result(self, result: Any) -> None:
         # The reactor may stop as the Deferred fires.
@@ -169,17 +167,18 @@ class EventualResult(Generic[T]):
 class _Put:
     """The callback that sets a result. It does not keep the result alive, whose ``__del__`` logs an unseen error."""
 
+    expected: tuple[type[BaseException], ...] = (ReactorStopped,)  # errors that are not logged
+
     def __init__(self, eventual: EventualResult[Any]) -> None:
         self._eventual = weakref.ref(eventual)
-        self._has_stopped = False
 
     def __call__(self, result: Any) -> None:
         """Take what the Deferred has fired with."""
         eventual = self._eventual()
-        if eventual is not None:
+        if eventual is None:
+            self.log_unseen(result)
+        else:
             eventual._set_result(result)
-        elif not self._has_stopped:
-            _log_unseen(result, "Unhandled error in EventualResult")
 
     def take(self, deferred: Deferred[Any]) -> Deferred[None]:
         """Take the result from a Deferred, and return another that fires afterwards."""
@@ -191,15 +190,15 @@ class _Put:
 
     def stop(self, reason: str) -> None:
         """Let those who wait for the result know that the reactor has stopped."""
-        self._has_stopped = True
+        self.expected = (BaseException,)  # the end of the loop cancels the work
         eventual = self._eventual()
         if eventual is not None:
-            eventual._stop(reason)
+            eventual._set_result(_new_failure(ReactorStopped(reason)))
 
-
-def _log_unseen(result: Any, text: str) -> None:
-    if isinstance(result, Failure) and not issubclass(result.type or Exception, ReactorStopped):
-        _logger.failure(text, result)
+    def log_unseen(self, result: Any, text: str = "Unhandled error in EventualResult") -> None:
+        """Log an error that nobody has asked for."""
+        if isinstance(result, Failure) and not isinstance(result.value, self.expected):
+            _logger.failure(text, result)
 
 
 class _Stash:
@@ -223,7 +222,7 @@ class _Stash:
 
     def _log_errors(self) -> None:
         for result in list(self._kept.values()):
-            _log_unseen(result.original_failure(), "Unhandled error in stashed EventualResult")
+            result._put.log_unseen(result.original_failure(), "Unhandled error in stashed EventualResult")
 
 
 _stash = _Stash()
@@ -242,7 +241,7 @@ class _OnDefaultBridge:
 
     def start(self, eventual: EventualResult[Any], begin: Callable[[], Deferred[Any]]) -> None:
         """Call a function on the reactor's thread, and set its result."""
-        put = _Put(eventual)
+        put = eventual._put
 
         def ended(future: concurrent.futures.Future[Any]) -> None:
             error = None if future.cancelled() else future.exception()
@@ -270,7 +269,7 @@ class _OnReactor:
 
         :raises ReactorStopped: the reactor has stopped.
         """
-        put = _Put(eventual)
+        put = eventual._put
         # First this, and then the look: the end of the reactor comes either before the look, or finds the result.
         self._results[id(eventual)] = eventual
         if self._has_stopped:
@@ -282,7 +281,7 @@ class _OnReactor:
         for ref in self._results.valuerefs():
             eventual = ref()
             if eventual is not None:
-                eventual._stop("the reactor has stopped")
+                eventual._put.stop("the reactor has stopped")
 
 
 _places: dict[str, _OnDefaultBridge | _OnReactor] = {}  # at most one item: the place

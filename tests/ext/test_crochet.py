@@ -392,6 +392,10 @@ def test_an_error_that_nobody_sees_goes_to_twisteds_log_once() -> None:
     failed = crochet.run_in_reactor(lambda: fail(TypeError()))()
     bridge.block_on(lambda: None)
     assert failed.original_failure().check(TypeError)
+    try:  # what was cancelled fails as its caller wants it
+        crochet.wait_for(0)(Deferred)()
+    except crochet.TimeoutError:
+        bridge.block_on(lambda: None)
     number = crochet.EventualResult(fail(OSError()), None).stash()
     assert crochet.EventualResult(fail(IndexError()), None).stash() == number + 1
     taken = crochet.retrieve_result(number + 1)
