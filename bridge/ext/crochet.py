@@ -41,7 +41,6 @@ from twisted.python import threadable
 from twisted.python.failure import Failure
 
 from .. import BridgeClosed, ReactorConflict, as_deferred, default_bridge, wait
-from .._values.outcomes import trim
 
 __all__ = [
     "EventualResult",
@@ -100,16 +99,12 @@ class EventualResult(Generic[T]):
         :raises RuntimeError: this is the reactor's thread.
         :raises BaseException: what the function has raised, or its Deferred has failed with.
         """
-        try:
-            _check_thread()
-            result = self._result(timeout)
-            if isinstance(result, Failure):
-                result.raiseException()
-            value: T = result
-            return value
-        except BaseException as error:
-            trim(error)
-            raise
+        _check_thread()
+        result = self._result(timeout)
+        if isinstance(result, Failure):
+            result.raiseException()
+        value: T = result
+        return value
 
     def cancel(self) -> None:
         """Cancel the Deferred, on the reactor's thread. Its canceller decides whether that ends the work."""
@@ -401,11 +396,7 @@ def _wrapped(function: Any, call: Callable[[Any, Any, Any], Any]) -> Any:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return call(function, args, kwargs)
-        except BaseException as error:
-            trim(error)
-            raise
+        return call(function, args, kwargs)
 
     return wrapper
 
