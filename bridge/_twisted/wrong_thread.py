@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import twisted
 
 from .._errors import WrongThreadError
+from .runners import Runner, find_runner, proposed
 
 _HERE = (
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep,
@@ -56,6 +57,7 @@ class _Call(NamedTuple):
     callee: str  # the name of the called function, from its definition
     frame: FrameType
     is_reactors: bool  # the user has called a method of the reactor itself
+    runner: Runner | None  # the function that is about to run the reactor and has come here
 
 
 def wrong_thread(target: Target) -> WrongThreadError:
@@ -85,9 +87,7 @@ def _message(target: Target, call: _Call | None) -> str:
         )
         return "\n".join(lines)
     lines[0] += " Write instead:"
-    for code, remark in _forms(target, call):
-        lines.append(f"    {code:<50}  # {remark}")
-    return "\n".join(lines)
+    return lines[0] + proposed(_forms(target, call))
 
 
 def _forms(target: Target, call: _Call | None) -> list[tuple[str, str]]:
@@ -103,6 +103,8 @@ def _forms(target: Target, call: _Call | None) -> list[tuple[str, str]]:
     node = None if call is None else call.node
     if (call is None or call.is_reactors) and target.method in _ENDS:
         return [(f"{reactor}.callFromThread({method})", "calls it on the loop's thread soon")]
+    if call is not None and call.runner is not None:  # it would run the reactor, had this call not been refused
+        return [(f"{block_on}(lambda: {call.runner.called})", f"instead of {call.runner.shown}: {call.runner.remark}")]
     forms: list[tuple[str, str]] = []
     if call is None or node is None:
         called = method if call is None or call.is_reactors else call.callee
@@ -216,7 +218,8 @@ def _find_call(frame: FrameType | None) -> _Call | None:
     node, argument, around = _parsed(caller)
     module = None if callee is None else callee.f_globals.get("__name__")
     named = "" if callee is None else ".".join(filter(None, (module, callee.f_code.co_qualname)))
-    return _Call(caller.f_code.co_filename, caller.f_lineno, node, argument, around, named, caller, caller is reactors)
+    position = caller.f_code.co_filename, caller.f_lineno
+    return _Call(*position, node, argument, around, named, caller, caller is reactors, find_runner(reactors))
 
 
 def _innermost(
