@@ -110,7 +110,7 @@ class SwitchingLoop(BlockingLoop):
         self._stacks.has_factory = factory is not None
 
     @property
-    def run_until_complete(self) -> Callable[[Any], Any]:
+    def run_until_complete(self) -> Callable[[Any], Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The method that runs until a Future is done, or a coroutine, and returns its result.
 
         A loop that runs refuses this, as asyncio's do, until nest_asyncio has been applied. Then the stack blocks. As

@@ -262,7 +262,7 @@ class BridgeReactor(LivingReactor):
             pool.threadFactory = functools.partial(PoolThread, lambda: self._asyncioEventloop, daemon=True)
 
 
-# An instance has a method of its own where its class has none; properties and methods of operators stay the class's.
+# What become() gives to a reactor. Only methods: a property cannot be an attribute of an instance (see guard()).
 _METHODS = {
     name: each
     for cls in (GuardedReactor, LivingReactor, BridgeReactor)

@@ -15,30 +15,29 @@ from .._threads.native import current_frames
 
 
 class Runner(NamedTuple):
-    """A function of a framework that runs the reactor, and the call that takes its place beside a running reactor."""
+    """A function of a framework that runs the reactor, and what takes its place beside a reactor that runs already."""
 
     module: str
     function: str  # the name of the function in that module that calls run()
     shown: str  # as the user has called it
     called: str  # what to give to block_on
     remark: str
+    serves: bool = False  # it returns when the reactor is stopped, and not when some work is done
 
 
-_CRAWL = "CrawlerRunner(settings).crawl(MySpider)"
+_CRAWL = "CrawlerRunner(settings).crawl(MySpider)", "waits for a crawl, as often as you like"
 _RUNNERS = (
-    Runner("scrapy.crawler", "start", "CrawlerProcess.start()", _CRAWL, "waits for a crawl, as often as you like"),
-    Runner(
-        *("scrapy.crawler", "_start_twisted", "AsyncCrawlerProcess.start()", _CRAWL),
-        "waits for a crawl, as often as you like",
-    ),
+    Runner("scrapy.crawler", "start", "CrawlerProcess.start()", *_CRAWL),
+    Runner("scrapy.crawler", "_start_twisted", "AsyncCrawlerProcess.start()", *_CRAWL),
     Runner("twisted.internet.task", "react", "react(main)", "main(reactor)", "calls main and waits for its result"),
     Runner(
         *("klein._app", "run", "app.run()", "reactor.listenTCP(8080, Site(app.resource()))"),
-        "serves while the program goes on",
+        *("serves while the program goes on", True),
     ),
 )
-_PLAIN = Runner("", "", "reactor.run()", "...", "calls a function on the reactor's thread and waits for its result")
-
+_PLAIN = Runner(
+    *("", "", "reactor.run()", "...", "calls a function on the reactor's thread and waits for its result", True)
+)
 
 TRIAL = (
     "trial runs the reactor of this process from test to test, so no bridge can run it in a thread of its own; write "
@@ -76,7 +75,7 @@ def runs_already(frame: FrameType | None, thread: int | None, is_of_bridge: bool
     if is_in_trial():
         return TRIAL
     forms = [(f"block_on(lambda: {runner.called})", runner.remark)]
-    if runner is not _RUNNERS[0] and runner is not _RUNNERS[1]:
+    if runner.serves:
         forms.append(("default_bridge().thread.join()", "waits until the reactor is stopped"))
     forms.append(("bridge.install()", f"before the first call; then {runner.shown} works, and block_on in it"))
     return (
