@@ -93,7 +93,7 @@ def _needs_its_loop(call: Any) -> bool:
     work = call.work
     if work is None or isinstance(work, Calling):
         return True
-    return isinstance(work, asyncio.Future) and work.get_loop() is call.run.loop
+    return asyncio.isfuture(work) and work.get_loop() is call.run.loop
 
 
 def _thread_of(run: Run) -> int | None:

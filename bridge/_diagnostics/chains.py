@@ -64,9 +64,9 @@ def _next(each: Any, link: Link) -> list[Any]:
     if isinstance(each, Calling):
         return _after_calling(each, link)
     children: Any = getattr(each, "_children", None)
-    if isinstance(each, asyncio.Future) and isinstance(children, list):  # of gather()
+    if asyncio.isfuture(each) and isinstance(children, list):  # of gather()
         return [child for child in children if not child.done()]
-    if isinstance(each, asyncio.Future):
+    if asyncio.isfuture(each):
         return _behind_shield(each)
     if isinstance(each, concurrent.futures.Future):  # of submit: what the loop has made of it
         work: Any = getattr(each, "work", None)
@@ -158,7 +158,7 @@ def frames_of(awaited: Any) -> tuple[list[tuple[FrameType, int]], Any]:
 
 
 def _is_waited_for(awaited: Any) -> bool:
-    return isinstance(awaited, asyncio.Future) or is_deferred_type(type(awaited))
+    return asyncio.isfuture(awaited) or is_deferred_type(type(awaited))
 
 
 def frames_of_stacks(stacks: list[Any]) -> list[tuple[FrameType, int]]:

@@ -11,11 +11,12 @@ cancellation that the C task accepted before the stack blocks, to be raised in t
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import types
 from asyncio import events
 from typing import Any, cast
+
+from .task import is_task
 
 # Replaces the message of a cancellation that a blocked call has raised, while the C task still has it. If the C task
 # raises it a second time, the message says why.
@@ -66,8 +67,7 @@ def _task_below(task: Any, wait: Any) -> Any:
     while frame is not None:
         if frame.f_code is events.Handle._run.__code__:
             below: Any = getattr(frame.f_locals["self"]._callback, "__self__", None)
-            is_task = isinstance(below, asyncio.Task)
-            return cast(Any, below) if is_task and below is not task and not below.done() else None
+            return below if is_task(below) and below is not task and not below.done() else None
         frame = frame.f_back
         if frame is None and stacks:
             frame = stacks.pop().gr_frame

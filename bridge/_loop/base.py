@@ -28,7 +28,13 @@ from .workers import Workers, load_executors, shut_down_executor
 
 
 class BridgeLoop(asyncio.SelectorEventLoop):
-    """A selector event loop that takes posts from other threads, and whose workers' calls come back to it."""
+    """A selector event loop that takes posts from other threads, and whose workers' calls come back to it.
+
+    nest_asyncio replaces methods in the class of a loop: that of the standard loop, and ours where ours runs. Here they
+    stay asyncio's.
+    """
+
+    _nest_patched = True  # by which nest_asyncio knows a class that it has changed
 
     task_class: type[asyncio.Task[Any]] = asyncio.Task
     is_ending = False
@@ -77,7 +83,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
             self.create_task(prepare(self))
             self.run_first()
         try:
-            super().run_forever()
+            asyncio.BaseEventLoop.run_forever(self)
         finally:
             # Another thread may run the loop again before this ends. A function added then belongs to that run.
             at_stop, self._ours.at_stop = self._ours.at_stop, []
@@ -217,6 +223,11 @@ class BridgeLoop(asyncio.SelectorEventLoop):
 
         def _catch_first_step(self, step: Callable[[], object], *, context: Context) -> None:
             self._first_step = step
+
+
+for _name in ("_check_running", "_run_once", "run_until_complete"):
+    if hasattr(asyncio.BaseEventLoop, _name):
+        setattr(BridgeLoop, _name, getattr(asyncio.BaseEventLoop, _name))
 
 
 def _nothing() -> None:

@@ -109,6 +109,22 @@ class SwitchingLoop(BlockingLoop):
         super().set_task_factory(factory)
         self._stacks.has_factory = factory is not None
 
+    @property
+    def run_until_complete(self) -> Callable[[Any], Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The method that runs until a Future is done, or a coroutine, and returns its result.
+
+        A loop that runs refuses this, as asyncio's do, until nest_asyncio has been applied. Then the stack blocks. As
+        a property it has no frame in the user's tracebacks.
+        """
+        is_nested = get_running_loop() is self and hasattr(asyncio, "_nest_patched")
+        return self._block if is_nested else super().run_until_complete
+
+    def _block(self, future: Any) -> Any:
+        awaited = asyncio.ensure_future(future, loop=self)
+        if not awaited.done():
+            self.wait(awaited, asyncio.current_task(self), None)
+        return awaited.result()
+
     def _run_once(self, *more: Any, **options: Any) -> None:
         """Iterate the loop until it is stopped. The caller is the root stack."""
         if not self.is_running():  # called directly, as asyncio's own tests do

@@ -17,12 +17,14 @@ from collections.abc import Coroutine, Generator
 from contextvars import Context
 from typing import Any
 
+from .._private.cpython import Future, Task
+
 _REVOKES = sys.version_info >= (3, 13)  # uncancel() down to 0 revokes a cancellation that is not delivered yet
 
 _current_task = asyncio.current_task
 
 
-class BridgeTask(asyncio.Task[Any]):
+class BridgeTask(Task[Any]):
     """A task of a loop that switches stacks. It can be cancelled while its step is blocked.
 
     A task that cancels itself is cancelled where it next suspends: where it blocks, or where its step ends. So the
@@ -146,18 +148,18 @@ def end_step(task: BridgeTask) -> None:
     if _REVOKES:
         return
     if not task.done():
-        asyncio.Task.cancel(task, message)
+        Task.cancel(task, message)
         if task.cancels:
             task.cancels -= 1
         else:  # uncancel() was called, which does not revoke the cancellation
-            asyncio.Task.uncancel(task)
+            Task.uncancel(task)
     elif not task.cancelled() and task._exception is None:
         # asyncio cancels such a task instead of setting its result. No callback has been called yet.
         created: list[Any] | None = getattr(task, "_source_traceback", None)
-        asyncio.Future.__init__(task, loop=loop)
+        Future.__init__(task, loop=loop)
         if created is not None:
             task._source_traceback[:] = created  # type: ignore[attr-defined]
-        asyncio.Future.cancel(task, message)
+        Future.cancel(task, message)
 
 
 def is_task(x: object) -> bool:

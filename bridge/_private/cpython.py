@@ -57,6 +57,9 @@ NAMES: tuple[Name, ...] = (
     Name("asyncio.tasks", "_enter_task", "calls", SWITCHING, "a blocked task is the current one again", 2, _ALL),
     Name("asyncio.tasks", "_leave_task", "calls", SWITCHING, "a blocked task is not the current one", 2, _ALL),
     Name("asyncio.events", "_set_running_loop", "calls", SWITCHING, "a closed loop's stacks end in it", 1, _ALL),
+    Name("_asyncio", "Task", "reads", SWITCHING, "nest_asyncio hides the class in C", 0, _ALL),
+    Name("_asyncio", "Future", "reads", SWITCHING, "nest_asyncio hides the class in C", 0, _ALL),
+    Name(_LOOP, "_check_running", "reads", SWITCHING, "nest_asyncio replaces it in the standard loop", 0, _ALL),
     Name(_TASK, "_must_cancel", "reads", SWITCHING, "a foreign task was cancelled before it blocks", 0, _ALL),
     Name(_TASK, "_cancel_message", "sets", SWITCHING, "the message of that cancellation", 0, _ALL),
     Name(
@@ -194,6 +197,8 @@ _FUNCTIONS = {
 
 if TYPE_CHECKING:
     import asyncio
+    from asyncio import Future as Future
+    from asyncio import Task as Task
 
     enter_task: Any
     leave_task: Any
@@ -210,6 +215,8 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name == "get_running_loop":
         return _get_running_loop()
+    if name in ("Future", "Task"):
+        return _in_c(name)
     try:
         module, private = _FUNCTIONS[name]
     except KeyError:
@@ -235,6 +242,17 @@ def _get_running_loop() -> Any:
                 return None
 
         return running_or_none
+
+
+def _in_c(name: str) -> Any:
+    """Return the class Future or Task that asyncio has as it is imported: that in C, where there is one.
+
+    nest_asyncio puts the classes in Python in their places in ``asyncio``, for tasks that are made from then on.
+    """
+    try:
+        return getattr(importlib.import_module("_asyncio"), name)
+    except (ImportError, AttributeError):
+        return getattr(importlib.import_module("asyncio"), name)
 
 
 def signal_functions() -> Any:

@@ -5,7 +5,8 @@ of Twisted. It waits in its :class:`Place` until a reactor is needed, which happ
 
 * a call of :meth:`Place.get`;
 * a Deferred on the loop, if the program has installed a reactor meanwhile: the loop adopts that one;
-* an import of ``twisted.internet.reactor`` in any thread, which then gets the loop's reactor.
+* an import of ``twisted.internet.reactor`` in any thread, which then gets the loop's reactor. An import of Scrapy
+  counts as one.
 
 Of several loops the one that has waited for longest gets its reactor installed, as if each had built one at its start.
 
@@ -42,6 +43,8 @@ from .._threads.native import ThreadRLock, get_ident
 from .._values.deferreds import deferreds
 
 _REACTOR = "twisted.internet.reactor"
+# This module looks whether a reactor is installed, and imports none.
+_LOOKS = "scrapy.utils.reactor"
 # All code that uses Deferreds or Twisted's log imports this module. Its own import uses neither the log nor a context.
 _DEFER = "twisted.internet.defer"
 # Seconds between two checks that the loop still runs, by a thread that waits for the reactor's start.
@@ -325,9 +328,15 @@ class _Loader:
             default.install()
 
 
+def _install() -> None:
+    if any(place.wants_to_install for place in list(_waiting)):
+        import_module(_REACTOR)
+
+
 _finder = _Finder()
 # tell() runs in the importing thread: its imports would hold up the loop.
 _deferreds = AfterImport(_DEFER, tell)
+_looks = AfterImport(_LOOKS, _install)
 
 
 def _update_finders() -> None:
@@ -338,6 +347,10 @@ def _update_finders() -> None:
     elif _DEFER not in sys.modules:
         _deferreds.watch()
     (add_finder if _waiting else remove_finder)(_finder)
+    if _waiting and _LOOKS not in sys.modules:
+        _looks.watch()
+    else:
+        _looks.stop()
 
 
 def after_fork() -> None:

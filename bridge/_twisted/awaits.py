@@ -28,7 +28,7 @@ from twisted.python.threadable import isInIOThread
 
 from .._errors import ReactorConflict
 from .._private.abilities import lost, why_lost
-from .._private.cpython import get_running_loop, py_current_task
+from .._private.cpython import Future, get_running_loop, py_current_task
 from .._private.rows import AWAITS
 from .._threads.native import get_ident
 from .._values.deferreds import deferreds, is_cancellation
@@ -45,7 +45,7 @@ _twisteds: Callable[[Any], _Yields] = Deferred.__await__  # type: ignore[misc]
 _is_decided = False
 
 
-class DeferredFuture(asyncio.Future[None], Deferred[Any]):  # type: ignore[misc]
+class DeferredFuture(Future[None], Deferred[Any]):  # type: ignore[misc]
     """A Future that is done when a Deferred has fired. It does not change the Deferred's result.
 
     It is cancelled like a task: ``cancel()`` cancels the Deferred and lets it clean up. The Future is cancelled only
@@ -58,7 +58,7 @@ class DeferredFuture(asyncio.Future[None], Deferred[Any]):  # type: ignore[misc]
     """
 
     def __init__(self, deferred: Deferred[Any], loop: asyncio.AbstractEventLoop) -> None:
-        asyncio.Future.__init__(self, loop=loop)
+        Future.__init__(self, loop=loop)
         if deferreds.met is not None:
             with contextlib.suppress(ReactorConflict):  # the call that has made the Deferred raises it
                 deferreds.met(loop)
@@ -78,7 +78,7 @@ class DeferredFuture(asyncio.Future[None], Deferred[Any]):  # type: ignore[misc]
         if not self.is_followed:
             self.is_followed = True
             self.deferred.addBoth(self._fired)
-        asyncio.Future.add_done_callback(self, fn, context=context)
+        Future.add_done_callback(self, fn, context=context)
 
     def cancel(self, msg: Any = None) -> bool:  # type: ignore[override]
         """Cancel the Deferred. Return False if it has fired already."""
@@ -111,7 +111,7 @@ class DeferredFuture(asyncio.Future[None], Deferred[Any]):  # type: ignore[misc]
         if self._cancel_requested:
             failure = self._result_then
             if isinstance(failure, Failure) and is_cancellation(failure.value):
-                asyncio.Future.cancel(self, self._cancel_message)
+                Future.cancel(self, self._cancel_message)
                 return
         self.set_result(None)
 

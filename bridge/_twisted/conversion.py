@@ -17,6 +17,7 @@ from .._loop.task import Contained
 from .._values.deferreds import await_any
 from .._values.kinds import Kind, describe, discard, returned_kind
 from .._values.outcomes import trim
+from . import arrival
 from . import tracker as trackers
 
 
@@ -33,6 +34,8 @@ def as_deferred(x: Any) -> Deferred[Any]:
         elif kind is Kind.FUTURE:
             future = x
         else:
+            if not isinstance(loop, BridgeLoop):  # maybe no loop of ours has started
+                arrival.begin_awaits(None, None)
             coro = x if kind is Kind.COROUTINE else await_any(x)
             future = start_task(loop, coro, copy_context(), now=False)
     except BaseException:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from twisted.internet.defer import Deferred
 
 from .._values.source import UserCall, cannot_move, expression, in_lambda, rechained, source_of
+from .runners import Runner
 
 # Methods that end the loop, and with it every call. So a call of one cannot be waited for.
 _ENDS = frozenset({"stop", "crash"})
@@ -47,6 +48,7 @@ class Call(NamedTuple):
     callee: str  # the name of the called function, from its definition
     is_reactors: bool  # the user has called a method of the reactor itself
     source: UserCall | None  # None without source
+    runner: Runner | None  # the function that is about to run the reactor and has come here
 
 
 def forms(target: Target, call: Call | None) -> list[Form]:
@@ -62,6 +64,8 @@ def forms(target: Target, call: Call | None) -> list[Form]:
     is_reactors = call is None or call.is_reactors
     if is_reactors and target.method in _ENDS:
         return [(f"{reactor}.callFromThread({method})", "calls it on the loop's thread soon")]
+    if call is not None and call.runner is not None:  # it would run the reactor, had this call not been refused
+        return [(f"{block_on}(lambda: {call.runner.called})", f"instead of {call.runner.shown}: {call.runner.remark}")]
     shell = shell_of(frame) if target.is_installed and target.owner is not None else None
     if call is None or call.source is None:
         called = method if call is None or is_reactors else call.callee

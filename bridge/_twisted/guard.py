@@ -115,16 +115,17 @@ class GuardedResolver(GAIResolver):
 class GuardedReactor(AsyncioSelectorReactor):
     """An asyncio reactor that only the thread of its loop may use while the loop runs.
 
-    The methods that refuse other threads are those of the class that is made last: ``BridgeReactor``.
+    The methods that refuse other threads are those of the class that is made last: ``BridgeReactor``. Its head says
+    why no reactor has this class, and why no method uses ``super()``.
     """
 
     # The loop that runs this reactor, or a weak reference to the bridge that runs it or will run it again. None once
     # the owner is closed.
-    owner: object = None
+    owner: object
     # The ident of the thread that the loop runs in, or last ran in.
-    loop_thread: int | None = None
-    _exempt: frozenset[int] = frozenset()
-    _pool_lock = new_lock()
+    loop_thread: int | None
+    _exempt: frozenset[int]
+    _pool_lock: Any
 
     def refuse_other_threads(self, method: str) -> None:
         """Raise WrongThreadError if the loop runs in another thread. Called if this thread is not ``loop_thread``.
@@ -157,9 +158,8 @@ class GuardedReactor(AsyncioSelectorReactor):
         self._exempt = frozenset()
         self._pool_lock = new_lock()
 
-    def guard(self) -> None:
+    def guard_parts(self) -> None:
         """Guard the timers and the name resolver that the reactor had before it became a guarded one."""
-        _reactors.add(self)
         for call in self._pendingTimedCalls + self._newTimedCalls:
             if type(call) is DelayedCall:
                 call.__class__ = TimedCall
@@ -170,7 +170,7 @@ class GuardedReactor(AsyncioSelectorReactor):
     def startRunning(self, installSignalHandlers: bool = True) -> None:
         """Start the reactor. Called on the loop's thread, which is recorded."""
         self.loop_thread = get_ident()
-        super().startRunning(installSignalHandlers)
+        AsyncioSelectorReactor.startRunning(self, installSignalHandlers)
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kw: object) -> DelayedCall:
         """Call a function after ``delay`` seconds."""
@@ -182,29 +182,41 @@ class GuardedReactor(AsyncioSelectorReactor):
             self._reschedule()  # type: ignore[no-untyped-call]
         return call
 
-    @property
-    def nameResolver(self) -> IHostnameResolver:
-        """The name resolver.
-
-        Any thread may read it, since the making of an endpoint does. But a request of twisted.web makes its endpoint
-        just before it takes a connection from the pool. This is the last point at which the guard can refuse the whole
-        request.
-        """
-        if get_ident() != self.loop_thread and _is_in_web_request(sys._getframe(1)):
-            self.refuse_other_threads("nameResolver")
-        return cast(IHostnameResolver, cast(Any, self)._nameResolver)
-
     def _initThreadPool(self, *more: Any, **options: Any) -> None:
         # Exempt, since any thread may be the first to need the pool.
         with self._at_leave():
             if self.threadpool is None:
-                super()._initThreadPool(*more, **options)
+                AsyncioSelectorReactor._initThreadPool(self, *more, **options)
         if get_ident() != self.loop_thread:  # the reactor may be starting there, too late to see the pool's trigger
             cast(Any, self).callFromThread(self._start_pool)
 
     def _start_pool(self) -> None:
         if self.threadpool is not None and not self.threadpool.started:
             self.threadpool.start()
+
+
+def is_guarded(reactor: object) -> bool:
+    """Return whether the reactor is one of ours."""
+    return isinstance(reactor, AsyncioSelectorReactor) and reactor in _reactors
+
+
+def _name_resolver(self: Any) -> IHostnameResolver:
+    """Return the name resolver of a reactor, which need not be one of ours.
+
+    Any thread may read it, since the making of an endpoint does. But a request of twisted.web makes its endpoint just
+    before it takes a connection from the pool. This is the last point at which the guard can refuse the whole request.
+    """
+    if self in _reactors and get_ident() != self.loop_thread and _is_in_web_request(sys._getframe(1)):
+        self.refuse_other_threads("nameResolver")
+    return cast(IHostnameResolver, self._nameResolver)
+
+
+def guard(reactor: Any) -> None:
+    """Note that a reactor has the methods of a guarded one, and give it the attributes that they need."""
+    vars(reactor).update(_exempt=frozenset(), _pool_lock=new_lock())
+    _reactors.add(reactor)
+    if "nameResolver" not in vars(AsyncioSelectorReactor):  # an instance cannot have a property of its own
+        AsyncioSelectorReactor.nameResolver = property(_name_resolver)  # type: ignore[method-assign, assignment]
 
 
 def _is_in_web_request(frame: FrameType | None) -> bool:

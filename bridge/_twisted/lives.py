@@ -11,12 +11,12 @@ alone are given a fresh start.
 
 from __future__ import annotations
 
-import functools
 import heapq
 import sys
 import weakref
 from typing import Any
 
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.base import DelayedCall
 from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.tcp import Connection
@@ -29,26 +29,21 @@ from .guard import GuardedReactor
 class LivingReactor(GuardedReactor):
     """A guarded reactor whose connections end with its life, and whose clients go on in the next."""
 
-    @functools.cached_property
-    def seen(self) -> weakref.WeakSet[Any]:
-        """Connections that were paused once. A paused one stands neither among the readers nor among the writers."""
-        return weakref.WeakSet()
-
-    @functools.cached_property
-    def retries(self) -> list[Any]:
-        """The timers that were set when connections were lost. Clients reconnect by them in the next life."""
-        return []
+    # Connections that were paused once. A paused one stands neither among the readers nor among the writers.
+    seen: weakref.WeakSet[Any]
+    # The timers that were set when connections were lost. Clients reconnect by them in the next life.
+    retries: list[Any]
 
     def removeReader(self, reader: Any) -> None:
         """Stop watching a descriptor for reading."""
-        super().removeReader(reader)  # type: ignore[no-untyped-call]
+        AsyncioSelectorReactor.removeReader(self, reader)  # type: ignore[no-untyped-call]
         if isinstance(reader, Connection) and reader.connected:
             self.seen.add(reader)
 
     def disconnectAll(self) -> None:
         """Tell every transport that its connection is lost."""
         before = {id(call) for call in self.getDelayedCalls()}
-        super().disconnectAll()
+        AsyncioSelectorReactor.disconnectAll(self)
         for connection in list(self.seen):
             if connection.connected:
                 callWithLogger(connection, connection.connectionLost, Failure(CONNECTION_LOST))  # type: ignore[no-untyped-call]
@@ -58,7 +53,7 @@ class LivingReactor(GuardedReactor):
         """Call the triggers of an event. Database pools that a shutdown closes open again in the next life."""
         if eventType == "shutdown":
             self.keep_databases()
-        super().fireSystemEvent(eventType)
+        AsyncioSelectorReactor.fireSystemEvent(self, eventType)
 
     def keep_databases(self) -> None:
         """Have the database pools that the shutdown closes open again in the next life. Called before its triggers."""

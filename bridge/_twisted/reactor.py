@@ -1,8 +1,9 @@
 """The Twisted reactor of a loop: build a new one, adopt an idle one, bind it to a new loop when the old one has ended.
 
 For users of Twisted the reactor is one object for the whole process: modules import it and keep it. So it is never
-replaced. An installed reactor of another class gets the class :class:`BridgeReactor`. Its descriptors, its timers and
-its triggers of startup and shutdown are carried over to the loop that it now runs on.
+replaced. An installed reactor of another class gets the class of Twisted's asyncio reactor, and in any case the methods
+of :class:`BridgeReactor` as its own. Its descriptors, its timers and its triggers of startup and shutdown are carried
+over to the loop that it now runs on.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from operator import attrgetter
-from types import CodeType, FrameType, ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
@@ -30,10 +31,10 @@ from .._loop.task import set_once
 from .._private.abilities import lost, unavailable
 from .._private.rows import REACTOR
 from .._private.twisted import ContinuousPolling
-from .._threads.native import current_frames
 from . import children, lives
-from .guard import refuses
-from .restartable import BridgeReactor as BridgeReactor
+from .guard import is_guarded, refuses
+from .restartable import BridgeReactor, become
+from .runners import TRIAL, any_frame, is_in_trial
 
 _log = Logger()
 
@@ -66,7 +67,7 @@ class _NewCalls(list[Any]):
 
 
 class _Rebound:
-    """A method of an adopted reactor's new class. It equals the old class's method, so a trigger's id stays valid."""
+    """An adopted reactor's new method. It equals that of the old class, so a trigger's id stays valid."""
 
     def __init__(self, old: Any, new: Callable[..., object]) -> None:
         self._old = old
@@ -97,11 +98,13 @@ def build(loop: asyncio.AbstractEventLoop, install: bool | None, owner: object) 
     installed = _installed()
     if install is False:
         return _new(loop, owner, private=True)
+    if not is_guarded(installed) and not isinstance(owner, asyncio.AbstractEventLoop) and is_in_trial():
+        raise ReactorConflict(TRIAL)
     if installed is None:
         reactor = _new(loop, owner, private=False)
         _install(reactor)
         return reactor
-    if isinstance(installed, BridgeReactor) and not _is_free(installed) and installed.owner is not owner:
+    if is_guarded(installed) and not _is_free(installed) and installed.owner is not owner:
         if install is None:
             return _new(loop, owner, private=True)
         raise ReactorConflict(
@@ -114,20 +117,12 @@ def build(loop: asyncio.AbstractEventLoop, install: bool | None, owner: object) 
     return installed  # type: ignore[no-any-return]
 
 
-class _WithoutWaker(BridgeReactor):
-    """A reactor during its construction in another thread: it does not add its waker to the loop."""
-
-    def installWaker(self) -> None:
-        """Do nothing: :meth:`BridgeReactor.start_late` installs the waker on the loop's thread."""
-
-
 def build_elsewhere(loop: asyncio.AbstractEventLoop, owner: object, thread: int | None) -> BridgeReactor:
     """Return a new, installed reactor for a loop that runs in another thread, without touching the loop.
 
     :param thread: the ident of the loop's thread. That thread may use the reactor from now on, and starts it.
     """
-    reactor = _new(loop, owner, private=False, make=_WithoutWaker)
-    reactor.__class__ = BridgeReactor
+    reactor = _new(loop, owner, private=False, is_elsewhere=True)
     reactor.loop_thread = thread
     _install(reactor)
     return reactor
@@ -150,7 +145,7 @@ def claim(owner: object) -> None:
     Called before :func:`build`, and without its lock: the other owner may have to ask a thread of its own.
     """
     installed = _installed()
-    if isinstance(installed, BridgeReactor) and installed.owner is not owner and installed.leave is not None:
+    if is_guarded(installed) and installed.owner is not owner and installed.leave is not None:
         installed.leave()
 
 
@@ -197,13 +192,15 @@ def _is_free(reactor: BridgeReactor) -> bool:
     return owner is None or (isinstance(owner, weakref.ref) and owner() is None)
 
 
-def _new(
-    loop: asyncio.AbstractEventLoop, owner: object, *, private: bool, make: type[BridgeReactor] = BridgeReactor
-) -> BridgeReactor:
-    reactor = make(loop)
-    reactor._from_threads = deque()
+def _new(loop: asyncio.AbstractEventLoop, owner: object, *, private: bool, is_elsewhere: bool = False) -> BridgeReactor:
+    twisteds = AsyncioSelectorReactor.__new__(AsyncioSelectorReactor)
+    reactor = become(twisteds)
+    if is_elsewhere:  # the loop must not be touched; start_late() installs the waker on the loop's thread
+        vars(reactor)["installWaker"] = lambda: None
+    AsyncioSelectorReactor.__init__(twisteds, loop)
+    vars(reactor).pop("installWaker", None)
     reactor.owner = owner
-    reactor.guard()
+    reactor.guard_parts()
     if private:
         # twisted.python.threadable knows one I/O thread per process: that of the installed reactor.
         reactor._registerAsIOThread = False
@@ -216,8 +213,10 @@ def _check_adoptable(reactor: Any) -> None:
     if getattr(reactor, "running", False) or (loop is not None and loop.is_running()):
         raise ReactorConflict(
             f"a {name} that this package did not start runs in this process, and a program has one installed reactor "
-            "only; write Bridge(install_reactor=False), or bridge.configure(install_reactor=False) before the first "
-            "call, for a loop and a reactor beside it (bridge.reactor; pass it to the code that is to use it)"
+            "only; write Bridge.attach(reactor) for calls to the reactor that runs, such as "
+            "Bridge.attach(reactor).block_on(lambda: treq.get(url)), or write Bridge(install_reactor=False), or "
+            "bridge.configure(install_reactor=False) before the first call, for a loop and a reactor beside it "
+            "(bridge.reactor; pass it to the code that is to use it)"
         )
     if _is_in_main_loop(reactor):
         raise ReactorConflict(
@@ -243,7 +242,7 @@ def _check_adoptable(reactor: Any) -> None:
 # The modules of the main loops from which _release() can take a reactor.
 _CARRIED = {
     *(f"twisted.internet.{name}reactor" for name in ("asyncio", "epoll", "kq", "poll", "select")),
-    *("twisted.internet._glibbase", BridgeReactor.__module__),
+    "twisted.internet._glibbase",
 }
 
 
@@ -257,18 +256,11 @@ def _is_in_main_loop(reactor: Any) -> bool:
 
     If the reactor were adopted and started on our loop now, that thread would see it running and never leave the loop.
     """
-    stacks: list[FrameType | None] = [*current_frames().values()]
-    while stacks:  # popped one by one: a name that keeps our own frame would make a reference cycle
-        each = stacks.pop()
-        while each is not None:
-            if each.f_code.co_name == "mainLoop" and each.f_locals.get("self") is reactor:
-                return True
-            each = each.f_back
-    return False
+    return any_frame(lambda each: each.f_code.co_name == "mainLoop" and each.f_locals.get("self") is reactor)
 
 
 def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
-    """Make an idle reactor a BridgeReactor on the loop. Its descriptors, timers, triggers and children are kept.
+    """Make an idle reactor one of ours, on the loop. Its descriptors, timers, triggers and children are kept.
 
     The loop must not run yet, or it must run in the calling thread.
 
@@ -276,14 +268,14 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
     """
     from_threads = _calls_from_threads(reactor)
     readers, writers = _release(reactor)
-    vars(reactor).setdefault("_from_threads", deque())
     try:
-        reactor.__class__ = BridgeReactor
+        reactor.__class__ = AsyncioSelectorReactor
     except TypeError as error:
         raise ReactorConflict(
             f"the installed reactor, a {type(reactor).__name__}, cannot be carried over to an asyncio loop ({error}); "
             "write Bridge(install_reactor=False)"
         ) from None
+    become(reactor)
     reactor._asyncioEventloop = loop
     reactor._readers, reactor._writers = {}, {}
     reactor._continuousPolling = ContinuousPolling(reactor)
@@ -298,7 +290,7 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
     reactor._newTimedCalls = _NewCalls(reactor, reactor._newTimedCalls)
     for call in reactor._pendingTimedCalls + reactor._newTimedCalls:
         call.canceller, call.resetter = reactor._cancelCallLater, reactor._moveCallLaterSooner
-    reactor.guard()
+    reactor.guard_parts()
     for reader in readers:
         reactor.addReader(reader)
     for writer in writers:

@@ -1,6 +1,11 @@
 """BridgeReactor: the reactor of a loop of ours. It can start again on another loop, and it reaps its children itself.
 
-:mod:`.reactor` describes how a reactor becomes one, and how it moves from loop to loop.
+No reactor *has* this class. Programs compare the class of the installed reactor, as Scrapy does, and expect exactly
+Twisted's ``AsyncioSelectorReactor``. So each reactor of ours is an instance of that, and :func:`become` gives it the
+methods of BridgeReactor as attributes of its own. Since it is no instance of the classes that define these methods,
+they call the methods of Twisted's class by its name instead of ``super()``.
+
+:mod:`.reactor` describes how a reactor becomes one of ours, and how it moves from loop to loop.
 """
 
 from __future__ import annotations
@@ -8,10 +13,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import sys
+import weakref
 from collections import deque
 from collections.abc import Callable
+from types import FrameType, FunctionType, MethodType
 from typing import Any, ClassVar, cast
 
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.base import ReactorBase
 from twisted.internet.error import ReactorAlreadyRunning, ReactorNotRestartable
 from twisted.internet.posixbase import PosixReactorBase
@@ -24,10 +33,12 @@ from .._loop.ending import end_tasks, run_to_end
 from .._loop.switching import SwitchingLoop
 from .._loop.worker_threads import PoolThread
 from .._private.cpython import get_running_loop
+from .._threads.native import get_ident
 from . import children
-from .guard import REFUSED, refuses
+from .guard import REFUSED, GuardedReactor, guard, is_guarded, refuses
 from .lives import LivingReactor
 from .pool import make_real
+from .runners import runs_already, was_stopped
 
 # Seconds that tasks get for their cleanup when a program's own reactor has stopped.
 _CLEAN_UP = 5.0
@@ -41,15 +52,13 @@ class _Unwatched(int):
 class BridgeReactor(LivingReactor):
     """A guarded reactor that can start again on another loop, and that notifies its bridge when it ends."""
 
-    # As of every reactor of Twisted's, the module has install(): programs that start themselves anew call it by name.
-    __module__ = "bridge"
-
     # Called when the reactor stops or crashes, before anything that its shutdown may wait for.
-    on_crash: Callable[[], object] | None = None
+    on_crash: Callable[[], object] | None
     # Called, in any thread, when another loop wants this reactor. The owner parts the reactor from its loop if the
     # reactor is idle. None if the owner keeps it in any case.
-    leave: Callable[[], object] | None = None
+    leave: Callable[[], object] | None
     on_new_loop: ClassVar[Callable[[BridgeReactor], object]]  # binds an idle reactor to a new loop
+    children: dict[Any, int | None]  # the watched child processes, each with its pidfd or None
     _writers: Any  # descriptors by writer; Twisted annotates it otherwise
     _from_threads: deque[tuple[Callable[..., Any], tuple[object, ...], dict[str, object]]]
 
@@ -72,17 +81,17 @@ class BridgeReactor(LivingReactor):
         :raises ReactorNotRestartable: the reactor was stopped before.
         """
         if self._started:
-            raise ReactorAlreadyRunning
+            raise ReactorAlreadyRunning(self._runs_already(sys._getframe(1)))
         if self._asyncioEventloop.is_closed():
             if self.leave is not None:
                 self.leave()
             if self.owner is None:
-                self.on_new_loop()
+                BridgeReactor.on_new_loop(self)
         loop = self._asyncioEventloop
         if self._startedBefore:
-            raise ReactorNotRestartable
+            raise ReactorNotRestartable(was_stopped(sys._getframe(1)))
         if loop.is_running():
-            raise ReactorAlreadyRunning
+            raise ReactorAlreadyRunning(self._runs_already(sys._getframe(1)))
         errors: list[BaseException] = []
 
         def start() -> None:
@@ -104,6 +113,11 @@ class BridgeReactor(LivingReactor):
                 _end_tasks(loop)
         if errors:
             raise errors.pop()
+
+    def _runs_already(self, frame: FrameType) -> str:
+        is_here = get_running_loop() is self._asyncioEventloop
+        is_of_bridge = not isinstance(self.owner, asyncio.AbstractEventLoop)
+        return runs_already(frame, get_ident() if is_here else self.loop_thread, is_of_bridge)
 
     def _has_crashed(self) -> bool:
         return not self._started and not self._startedBefore
@@ -129,7 +143,7 @@ class BridgeReactor(LivingReactor):
     def _onTimer(self, *more: Any, **options: Any) -> None:
         if self._is_elsewhere():
             return
-        super()._onTimer(*more, **options)  # type: ignore[no-untyped-call]
+        AsyncioSelectorReactor._onTimer(self, *more, **options)  # type: ignore[no-untyped-call]
         if self._scheduledAt is None:
             # The handle keeps the context of the code that set the timer, and so the call that the code ran in.
             handle, self._timerHandle = self._timerHandle, None
@@ -162,7 +176,7 @@ class BridgeReactor(LivingReactor):
 
     def _insertNewDelayedCalls(self, *more: Any, **options: Any) -> None:
         new = self._newTimedCalls
-        super()._insertNewDelayedCalls(*more, **options)
+        AsyncioSelectorReactor._insertNewDelayedCalls(self, *more, **options)
         new.clear()
         self._newTimedCalls = new
 
@@ -170,7 +184,7 @@ class BridgeReactor(LivingReactor):
 
     def _reschedule(self, *more: Any, **options: Any) -> None:
         try:
-            super()._reschedule(*more, **options)  # type: ignore[no-untyped-call]
+            AsyncioSelectorReactor._reschedule(self, *more, **options)  # type: ignore[no-untyped-call]
         except RuntimeError:
             if not self._asyncioEventloop.is_closed():
                 raise
@@ -178,7 +192,7 @@ class BridgeReactor(LivingReactor):
     def addReader(self, reader: Any) -> None:
         """Watch a descriptor for reading."""
         try:
-            super().addReader(reader)  # type: ignore[no-untyped-call]
+            AsyncioSelectorReactor.addReader(self, reader)  # type: ignore[no-untyped-call]
         except RuntimeError:
             if not self._asyncioEventloop.is_closed():
                 raise
@@ -198,7 +212,7 @@ class BridgeReactor(LivingReactor):
                 self._asyncioEventloop.call_soon(self._write, writer, unwatched)
                 return
         try:
-            super().addWriter(writer)  # type: ignore[no-untyped-call]
+            AsyncioSelectorReactor.addWriter(self, writer)  # type: ignore[no-untyped-call]
         except RuntimeError:
             if not self._asyncioEventloop.is_closed():
                 raise
@@ -207,7 +221,7 @@ class BridgeReactor(LivingReactor):
     def removeWriter(self, writer: Any) -> None:
         """Stop watching a descriptor for writing."""
         if type(self._writers.get(writer)) is not _Unwatched:
-            super().removeWriter(writer)  # type: ignore[no-untyped-call]
+            AsyncioSelectorReactor.removeWriter(self, writer)  # type: ignore[no-untyped-call]
             return
         del self._writers[writer]
 
@@ -216,18 +230,13 @@ class BridgeReactor(LivingReactor):
             callWithLogger(writer, self._readOrWrite, writer, False)  # type: ignore[no-untyped-call]
             if self._writers.get(writer) is unwatched:  # the system has not taken all data
                 del self._writers[writer]
-                super().addWriter(cast(Any, writer))  # type: ignore[no-untyped-call]
+                AsyncioSelectorReactor.addWriter(self, cast(Any, writer))  # type: ignore[no-untyped-call]
 
     # Each child is watched separately, without a handler of SIGCHLD: see children.py.
 
-    @functools.cached_property
-    def children(self) -> dict[Any, int | None]:
-        """The watched child processes, each with its pidfd or None."""
-        return {}
-
     def spawnProcess(self, *args: Any, **kwargs: Any) -> Any:
         """Start a process and watch it, so that it is reaped when it ends."""
-        child = super().spawnProcess(*args, **kwargs)  # type: ignore[no-untyped-call]
+        child = AsyncioSelectorReactor.spawnProcess(self, *args, **kwargs)  # type: ignore[no-untyped-call]
         children.watch(self, child)
         return child
 
@@ -240,7 +249,7 @@ class BridgeReactor(LivingReactor):
             self._reschedule()
 
     def _initThreadPool(self, *more: Any, **options: Any) -> None:
-        super()._initThreadPool(*more, **options)
+        LivingReactor._initThreadPool(self, *more, **options)
         self._tie_pool()
 
     def _tie_pool(self) -> None:
@@ -251,6 +260,27 @@ class BridgeReactor(LivingReactor):
             # Daemon threads: Python joins all other threads before the shutdown of the reactor, so a thread that the
             # main thread has started would keep the process from exiting.
             pool.threadFactory = functools.partial(PoolThread, lambda: self._asyncioEventloop, daemon=True)
+
+
+# What become() gives to a reactor. Only methods: a property cannot be an attribute of an instance (see guard()).
+_METHODS = {
+    name: each
+    for cls in (GuardedReactor, LivingReactor, BridgeReactor)
+    for name, each in vars(cls).items()
+    if isinstance(each, FunctionType)
+}
+
+
+def become(reactor: Any) -> BridgeReactor:
+    """Make a reactor of Twisted's asyncio class one of ours, unless it is one already. Return it."""
+    if not is_guarded(reactor):
+        vars(reactor).update(
+            {name: MethodType(method, reactor) for name, method in _METHODS.items()},
+            **{"owner": None, "leave": None, "on_crash": None, "loop_thread": None, "_from_threads": deque()},
+            **{"children": {}, "retries": [], "seen": weakref.WeakSet()},
+        )
+        guard(reactor)
+    return cast(BridgeReactor, reactor)
 
 
 def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:

@@ -19,6 +19,7 @@ import twisted
 from .._errors import WrongThreadError
 from .._values.source import source_of, user_call
 from .forms import Call, Target, forms, shell_of
+from .runners import find_runner, proposed
 
 _HERE = (
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep,
@@ -60,10 +61,7 @@ def _message(target: Target, call: Call | None) -> str:
             "    Site(resource, reactor=bridge.reactor), Agent(bridge.reactor), treq.get(url, reactor=bridge.reactor)"
         )
         return "\n".join(lines)
-    lines[0] += " Write instead:"
-    for code, remark in forms(target, call):
-        lines.append(f"    {code:<50}  # {remark}")
-    return "\n".join(lines)
+    return f"{lines[0]} Write instead:{proposed(forms(target, call))}"
 
 
 def _shown_file(frame: FrameType) -> str:
@@ -86,7 +84,7 @@ def _find_call(frame: FrameType | None) -> Call | None:
         return None
     module = None if callee is None else callee.f_globals.get("__name__")
     named = "" if callee is None else ".".join(filter(None, (module, callee.f_code.co_qualname)))
-    return Call(caller, named, caller is reactors, user_call(caller))
+    return Call(caller, named, caller is reactors, user_call(caller), find_runner(reactors))
 
 
 def _innermost(

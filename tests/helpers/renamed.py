@@ -134,7 +134,7 @@ class Loader(importlib.machinery.SourceFileLoader):
 def is_of_c(row: Any) -> bool:
     """Return whether C's own code has the name, so that nothing here can change it."""
     of_tasks = row.name == "_source_traceback"  # of a Handle, but C's tasks have it too, and asyncio reads both
-    return of_tasks or row.owner.startswith(("_thread", "_signal", "asyncio:")) or row.name.startswith("__")
+    return of_tasks or row.owner.startswith(("_asyncio", "_thread", "_signal", "asyncio:")) or row.name.startswith("__")
 
 
 def is_imported_already(row: Any) -> bool:

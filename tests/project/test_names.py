@@ -284,6 +284,15 @@ def test_a_name_that_has_gone_is_found_missing(monkeypatch: pytest.MonkeyPatch, 
         compare_again()
 
 
+def test_what_nest_asyncio_replaces_is_asyncios_base_and_in_c(loop: asyncio.AbstractEventLoop) -> None:
+    for name in ("_check_running", "_run_once", "run_forever", "run_until_complete"):
+        holds = getattr(type(loop), name) is getattr(asyncio.BaseEventLoop, name)
+        check(holds, f"BaseEventLoop.{name}", "_loop/base.py", "the standard loop has this one")
+    for name in ("Future", "Task"):
+        holds = getattr(asyncio, name) is getattr(importlib.import_module("_asyncio"), name)
+        check(holds, f"_asyncio.{name}", "_loop/task.py", "it is the one in asyncio")
+
+
 def test_current_task_may_be_left_and_entered(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> list[object]:
         task = asyncio.current_task()
@@ -437,6 +446,8 @@ def test_guard_names(reactor: Any) -> None:
     relied_on = "it holds the resolver that nameResolver returns, and the default one is a GAIResolver"
     holds = reactor._nameResolver is reactor.nameResolver and type(reactor._nameResolver) is GAIResolver
     check(holds, "PluggableResolverMixin._nameResolver", "guard.py", relied_on)
+    is_property = isinstance(inspect.getattr_static(ReactorBase, "nameResolver"), property)
+    check(is_property, "PluggableResolverMixin.nameResolver", "guard.py", "it is a property")
     check(reactor._nameResolver._reactor is reactor, "GAIResolver._reactor", "guard.py", "it is the reactor")
     call = reactor.callLater(1000, print)
     check(

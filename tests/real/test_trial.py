@@ -1,4 +1,7 @@
-"""trial on the reactor of bridge.install(): each of Twisted's tests ends as it does on Twisted's asyncio reactor."""
+"""trial on the reactor of bridge.install(): each of Twisted's tests ends as it does on Twisted's asyncio reactor.
+
+And tests that block, as other people run them.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import PACKAGES
 
 import bridge
 
@@ -70,3 +74,45 @@ def test_trial_passes_what_it_passes_on_twisteds_own_reactor(tmp_path: Path) -> 
     expected: dict[str, str] = start("asyncio", others, tmp_path / "twisted's own")()["outcomes"]
     differ = {name: outcomes[name] for name in others if outcomes[name] != expected.get(name)}
     assert not differ, "\n".join(f"{name}: {outcome}\n{errors.get(name, '')}" for name, outcome in differ.items())
+
+
+def trial(choice: str, *names: str, folder: Path) -> tuple[int, str]:
+    """Run tests that block, whose author has written this line, and return the status and the output."""
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "twisted.trial", *(f"trial_of_blocking.{name}" for name in names)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([PACKAGES, str(PROGRAM.parent)]), "CHOICE": choice},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=50,
+    )
+    return ended.returncode, ended.stdout
+
+
+@pytest.mark.process
+@pytest.mark.any_python
+def test_tests_that_block_pass_after_install(tmp_path: Path) -> None:
+    status, said = trial("bridge.install()", "ATestOfSyncCode", "Tests", folder=tmp_path)
+    assert status == 0, said
+    assert "PASSED (successes=6)" in said
+
+
+@pytest.mark.process
+@pytest.mark.any_python
+def test_without_that_each_call_is_refused_by_what_to_write(tmp_path: Path) -> None:
+    status, said = trial("", "ATestOfSyncCode", "Tests.test_directly", "Tests.test_in_a_thread", folder=tmp_path)
+    assert status == 1, said
+    assert "FAILED (errors=3)" in said, said
+    assert said.count("ReactorConflict: trial runs the reactor of this process from test to test") == 3, said
+    assert said.count("write bridge.install() at the top of the test module") == 3
+
+
+@pytest.mark.process
+@pytest.mark.any_python
+def test_what_else_the_refusal_proposes_works(tmp_path: Path) -> None:
+    names = "ATestOfSyncCode", "Tests.test_directly", "Tests.test_in_a_thread", "TestsFromThreads"
+    status, said = trial("bridge.configure(install_reactor=False)", *names, folder=tmp_path)
+    assert status == 0, said
+    assert "PASSED (successes=4)" in said

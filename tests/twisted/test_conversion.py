@@ -14,6 +14,7 @@ import anyio.from_thread
 import anyio.to_thread
 import pytest
 import sniffio
+from isolated import isolated
 from places import usable
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -146,6 +147,29 @@ def test_a_coroutine_may_return_a_deferred(bridge: Bridge) -> None:
         return defer.succeed("value")
 
     assert bridge.block_on(lambda: as_deferred(returning())) == "value"
+
+
+@isolated
+def test_a_coroutine_awaits_deferreds_on_any_loop() -> None:
+    import asyncio
+
+    from twisted.internet.defer import Deferred
+
+    import bridge
+
+    async def awaits() -> str:
+        deferred: Deferred[str] = Deferred()
+        asyncio.get_running_loop().call_soon(deferred.callback, "value")
+        return await deferred
+
+    async def main() -> None:  # no loop of ours has started in this process
+        fired: list[object] = []
+        bridge.as_deferred(awaits()).addBoth(fired.append)
+        while not fired:
+            await asyncio.sleep(0)
+        assert fired == ["value"]
+
+    asyncio.run(main())
 
 
 def test_as_deferred_decorates_functions(bridge: Bridge) -> None:

@@ -638,7 +638,8 @@ def test_an_asyncio_reactor_on_a_loop_that_runs_is_a_conflict(install: Callable[
     reactor = install("asyncio")
 
     async def main() -> None:
-        with pytest.raises(ReactorConflict, match="AsyncioSelectorReactor that this package did not start runs"):
+        message = r"AsyncioSelectorReactor that this package did not start runs .* Bridge\.attach\(reactor\)"
+        with pytest.raises(ReactorConflict, match=message):
             Bridge().start()
 
     reactor._asyncioEventloop.run_until_complete(main())

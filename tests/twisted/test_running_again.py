@@ -163,7 +163,8 @@ def test_its_module_installs_another_in_another_process() -> None:
     import bridge
 
     reactor = bridge.install()
-    assert sys.modules[reactor.__module__] is sys.modules[type(reactor).__module__] is bridge
+    assert sys.modules[reactor.__module__] is sys.modules[type(reactor).__module__]
+    assert callable(vars(sys.modules[reactor.__module__])["install"])
 
 
 @isolated
@@ -210,4 +211,98 @@ def test_it_lives_again_on_the_default_bridge_after_the_program_has_stopped_it()
         assert bridge.block_on(lambda: deferLater(reactor, 0.001, lambda: "deferred")) == "deferred"
         bridge.block_on(lambda: reactor.callLater(0, reactor.stop) and None)
         bridge.default_bridge().close()
+    loop.close()
+
+
+# What runs the reactor where it runs already, or was stopped: each error says what to write instead.
+
+
+@isolated
+def test_run_after_the_first_call_says_what_to_write() -> None:
+    import threading
+
+    from twisted.internet import reactor
+    from twisted.internet.defer import Deferred
+    from twisted.internet.error import ReactorAlreadyRunning
+    from twisted.internet.task import deferLater, react
+
+    import bridge
+    from bridge import block_on, default_bridge
+
+    assert block_on(lambda: "called") == "called"
+
+    def refused(call: object) -> str:
+        try:
+            call()  # type: ignore[operator]
+        except (ReactorAlreadyRunning, bridge.WrongThreadError) as error:
+            return str(error)
+        raise AssertionError("it was not refused")
+
+    message = refused(reactor.run)
+    assert message.startswith("reactor.run() runs the reactor, which runs already, in the thread 'bridge': "), message
+    for form in "block_on(lambda: ...)", "default_bridge().thread.join()", "bridge.install()":
+        assert f"\n    {form}  " in message, message
+    assert "was called by code that the reactor runs; leave it out" in block_on(lambda: refused(reactor.run))
+    # The function that react() calls, before it runs the reactor, needs the reactor's thread.
+    message = refused(lambda: react(lambda reactor: deferLater(reactor, 0.001, lambda: "deferred")))
+    lines = message.splitlines()
+    assert len(lines) == 2, message
+    assert lines[1].startswith("    block_on(lambda: main(reactor))  "), message
+    assert lines[1].endswith("# instead of react(main): calls main and waits for its result"), message
+    message = refused(lambda: react(lambda reactor: Deferred()))
+    assert "react(main) runs the reactor" in message, message
+    assert "\n    block_on(lambda: main(reactor))  " in message
+    # What the messages say works.
+    assert block_on(lambda: deferLater(reactor, 0.001, lambda: "deferred")) == "deferred"
+    thread = default_bridge().thread
+    assert thread is not None
+    threading.Timer(0.01, reactor.callFromThread, [reactor.stop]).start()
+    thread.join()
+
+
+@isolated
+def test_run_after_a_stop_says_what_to_write() -> None:
+    from twisted.internet.error import ReactorNotRestartable
+    from twisted.internet.task import deferLater
+
+    import bridge
+
+    reactor = bridge.install()
+    reactor.callWhenRunning(reactor.stop)
+    reactor.run()
+    message = ""
+    try:
+        reactor.run()
+    except ReactorNotRestartable as error:
+        message = str(error)
+    assert message.startswith("reactor.run() runs the reactor, which was stopped, and "), message
+    assert "\n    block_on(lambda: ...)  " in message
+    assert bridge.block_on(lambda: deferLater(reactor, 0.001, lambda: "deferred")) == "deferred"
+
+
+@isolated
+def test_it_is_exactly_of_twisteds_class() -> None:
+    import asyncio
+
+    from twisted.internet import pollreactor
+    from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+
+    from bridge import Bridge, block_on
+
+    pollreactor.install()
+    from twisted.internet import reactor
+
+    ran: list[str] = []
+    reactor.callWhenRunning(ran.append, "startup")
+    assert block_on(lambda: "called") == "called"
+    assert ran == ["startup"]
+    with Bridge(install_reactor=False) as private:
+        assert type(private.reactor) is type(reactor) is AsyncioSelectorReactor
+    # Other reactors of the class are as they were.
+    loop = asyncio.SelectorEventLoop()
+    other = AsyncioSelectorReactor(loop)
+    assert "callLater" not in vars(other)
+    assert other.nameResolver is vars(other)["_nameResolver"]
+    other.callLater(0, other.stop)
+    other.run()
     loop.close()
