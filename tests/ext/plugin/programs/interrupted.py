@@ -24,7 +24,11 @@ def whole_module(whole_session):
     print("the module's fixture has ended")
 
 
-@pytest.mark.timeout(0.2, method="signal")
+async def test_passes():
+    await asyncio.sleep(0)
+
+
+@pytest.mark.timeout(0.2, method="signal", func_only=True)
 async def test_async():
     try:
         await asyncio.sleep(100)
@@ -33,12 +37,12 @@ async def test_async():
         print("cleaned up after the time-out")
 
 
-@pytest.mark.timeout(0.2, method="signal")
+@pytest.mark.timeout(0.2, method="signal", func_only=True)
 def test_deferred():
     return defer.Deferred()
 
 
-@pytest.mark.timeout(0.2, method="signal")
+@pytest.mark.timeout(0.2, method="signal", func_only=True)
 def test_blocked():
     block_on(asyncio.sleep(100))
 
