@@ -314,9 +314,9 @@ def gui(session: nox.Session) -> None:
 
 @nox.session(python=TESTED, requires=["build"])
 def plugin(session: nox.Session) -> None:
-    """Test the pytest plugin beside pytest-asyncio and pytest-twisted, which run no test of ours. Arguments go to pytest.
+    """Test the pytest plugin beside pytest-asyncio and pytest-twisted. Arguments go to pytest.
 
-    The session check has it on the oldest and the newest Python.
+    These two run none of our own tests. The session check has this one on the oldest and the newest Python.
     """
     session.env["PYTEST_ADDOPTS"] = "-p no:asyncio -p no:twisted"
     _test_in(session, *_group("plugin"), paths=PLUGIN_TESTS)

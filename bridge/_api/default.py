@@ -7,7 +7,7 @@ import functools
 import logging
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
@@ -123,7 +123,7 @@ def use_as_default(bridge: Bridge) -> None:
 
 
 @contextlib.contextmanager
-def as_default(bridge: Bridge) -> Iterator[None]:
+def as_default(bridge: Bridge) -> Generator[None]:
     """Put a bridge behind the plain functions for a while."""
     global _default
     before, _default = _default, bridge

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
 import pytest
@@ -43,8 +43,8 @@ def waiting_test(function: Callable[..., Any], in_worker: bool) -> Callable[...,
             block_on(function(*args, **kwargs))
             return None
         call = functools.partial(function, *args, **kwargs)
-        result = block_on(asyncio.to_thread(call)) if in_worker else call()
-        if isinstance(result, Awaitable):
+        result: Any = block_on(asyncio.to_thread(call)) if in_worker else call()
+        if inspect.isawaitable(result) or is_deferred(result):
             block_on(result)
             return None
         return result
@@ -108,7 +108,7 @@ def _bound(function: Callable[..., Any], request: Any) -> Callable[..., Any]:
 
 
 @contextlib.asynccontextmanager
-async def _manager(function: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
+async def _manager(function: Callable[..., Any], kwargs: dict[str, Any]) -> AsyncGenerator[Any]:
     generator = function(**kwargs)
     try:
         value = await anext(generator)
