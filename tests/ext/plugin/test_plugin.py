@@ -5,6 +5,7 @@ The session ``plugin`` of nox runs these: they need the entry point of the plugi
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -125,10 +126,20 @@ def test_timeouts_and_ctrl_c(pytester: pytest.Pytester) -> None:
     ended.stdout.fnmatch_lines(["*the module's fixture has ended", "*the session's fixture has ended"])
 
 
-def test_nothing_is_loaded_without_the_setting(pytester: pytest.Pytester) -> None:
+def test_nothing_heavy_is_loaded_without_the_setting(pytester: pytest.Pytester) -> None:
     others = ("-p", "no:anyio", "-p", "no:asyncio", "-p", "no:hypothesispytest", "-p", "no:timeout", "-p", "no:xdist")
-    ini = "filterwarnings = error\n"
-    run_program(pytester, "inert", ini, *others).assert_outcomes(passed=1)
+    loaded: list[set[str]] = []
+    for options in [(), ("-p", "no:bridge")]:
+        run_program(pytester, "inert", "filterwarnings = error\n", *others, *options).assert_outcomes(passed=1)
+        loaded.append(set(json.loads((pytester.path / "modules.json").read_text())))
+    added = loaded[0] - loaded[1]
+    assert "bridge.ext.pytest" in added
+    heavy = {"anyio", "asyncio", "concurrent", "greenlet", "selectors", "socket", "ssl", "twisted", "zope"}
+    assert not heavy & {each.partition(".")[0] for each in added}
+    assert not {each for each in added if each.startswith(("bridge.ext._", "bridge._loop", "bridge._twisted"))}
+
+
+def test_collecting_starts_nothing(pytester: pytest.Pytester) -> None:
     ended = run_program(pytester, "one_loop", ON, "--collect-only", "-q")
     ended.stdout.fnmatch_lines(["16 tests collected in *"])
 

@@ -1,8 +1,9 @@
-"""Without the setting and the mark nothing is loaded."""
+"""Says what is loaded, and whether the plugin is."""
 
+import json
 import sys
+from pathlib import Path
 
 
-def test_nothing_is_loaded():
-    assert "bridge.ext.pytest" in sys.modules
-    assert not {"asyncio", "twisted", "anyio", "greenlet", "bridge.ext._testing"} & sys.modules.keys()
+def test_modules():
+    Path("modules.json").write_text(json.dumps(list(sys.modules)))
