@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import Any, cast
@@ -10,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from ..._api.driven import driven_bridge
+from ..._loop.ending import end_tasks, run_to_end
 from ..._loop.worker_threads import come_from
 from ..._runs.driven import new_driven_loop
 
@@ -84,10 +86,20 @@ class SharedLoop:
                 self.loop.run_forever()
                 timer.cancel()
         finally:
-            self._runner.get_loop()
-            self._runner.close()
+            self._end()
             self.bridge.close()
             asyncio.set_event_loop(None)
+
+    def _end(self) -> None:
+        """End tasks, async generators and workers, and close the loop. Not as asyncio's runner, which sets no limit."""
+        loop = self.loop
+        try:
+            run_to_end(loop, lambda: end_tasks(loop, loop.time() + CLEAN_UP))
+            with contextlib.suppress(TimeoutError):
+                run_to_end(loop, lambda: asyncio.wait_for(loop.shutdown_asyncgens(), CLEAN_UP))
+            run_to_end(loop, lambda: loop.shutdown_default_executor(CLEAN_UP))
+        finally:
+            loop.close()
 
 
 async def _some_turns() -> None:

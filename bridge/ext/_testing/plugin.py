@@ -75,7 +75,9 @@ class Plugin:
         if isinstance(cls, type) and issubclass(cls, unittest.IsolatedAsyncioTestCase):
             return self._runners.for_unittest()
         current = self._loops.current
-        return on_loop(current) if current is not None and is_trial(item) else nullcontext()
+        if current is not None and is_trial(item):
+            return on_loop(current, getattr(item, "instance", None))
+        return nullcontext()
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:

@@ -103,8 +103,10 @@ def test_leftovers_fail_the_test_that_left_them(pytester: pytest.Pytester) -> No
 
 def test_trial_cleans_up_after_its_own(pytester: pytest.Pytester) -> None:
     ended = run_program(pytester, "trial_cases", ON)
-    ended.assert_outcomes(passed=5, skipped=1, failed=3)
-    ended.stdout.fnmatch_lines(["*TimeoutError: *test_late* still running at 0.2 secs"])
+    ended.assert_outcomes(passed=5, skipped=1, failed=5)
+    ended.stdout.fnmatch_lines([">       self.assertEqual(1, 2)", "*FailTest: 1 != 2"])
+    ended.stdout.fnmatch_lines(["*TimeoutError: *(test_late) still running at 0.2 secs"])
+    ended.stdout.fnmatch_lines(["*TimeoutError: *(test_late_task) still running at 0.2 secs", "the task was cancelled"])
     said = str(ended.stdout)
     assert said.count("DirtyReactorAggregateError: Reactor was unclean.") == 2
 

@@ -109,7 +109,9 @@ class OfTrial(trial.TestCase):
         self.assertEqual(fired, "fired")
 
     async def test_async(self):
-        self.assertEqual(await deferLater(reactor, 0.001, lambda: 1), 1)
+        self.assertEqual(await both(), "fired")
+        async with asyncio.timeout(10):
+            self.assertEqual(await anyio.to_thread.run_sync(lambda: 1), 1)
 
     def test_sync(self):
         self.assertEqual(bridge.block_on(both()), "fired")

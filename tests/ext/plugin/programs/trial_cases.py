@@ -1,5 +1,7 @@
 """trial's test cases beside a server of the session, which trial must leave alone; and their own faults."""
 
+import asyncio
+
 import pytest
 from twisted.internet import defer, protocol, reactor
 from twisted.internet.endpoints import clientFromString
@@ -8,6 +10,7 @@ from twisted.python import log
 from twisted.trial import unittest
 
 kept = []
+leaked = []
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,6 +25,12 @@ async def server():
 
 
 class Good(unittest.TestCase):
+    async def setUp(self):
+        await asyncio.sleep(0)
+
+    async def tearDown(self):
+        await asyncio.sleep(0)
+
     async def test_connects(self):
         endpoint = clientFromString(reactor, f"tcp:127.0.0.1:{kept[0].getHost().port}")
         connected = await endpoint.connect(protocol.Factory.forProtocol(protocol.Protocol))
@@ -53,14 +62,24 @@ class Bad(unittest.TestCase):
     def test_late(self):
         return defer.Deferred()
 
+    async def test_late_task(self):
+        try:
+            await asyncio.sleep(100)
+        finally:
+            print("the task was cancelled")
+
+    async def test_async(self):
+        await asyncio.sleep(0)
+        self.assertEqual(1, 2)
+
     def test_delayed_call(self):
         reactor.callLater(100, print)
 
-    @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
     def test_port(self):
-        self.port = reactor.listenTCP(0, protocol.Factory(), interface="127.0.0.1")
+        leaked.append(reactor.listenTCP(0, protocol.Factory(), interface="127.0.0.1"))
 
 
 async def test_after():
     assert await deferLater(reactor, 0.001, lambda: 1) == 1
     assert kept[0].connected
+    leaked.pop().socket.close()  # trial has only taken it off the reactor
