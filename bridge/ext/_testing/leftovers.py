@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from ..._private.cpython import get_running_loop
 from .loops import CLEAN_UP, SharedLoop
 from .runners import is_of_anyio
 
@@ -105,7 +106,7 @@ def _things(loops: list[SharedLoop]) -> dict[Hashable, Thing]:
 
 
 def _tasks(loop: Any) -> dict[Hashable, Thing]:
-    running = asyncio.current_task() if asyncio.events._get_running_loop() is loop else None
+    running = asyncio.current_task() if get_running_loop() is loop else None
     return {
         task: Thing("task", repr(task), task.cancel)
         for task in asyncio.all_tasks(loop)
@@ -141,9 +142,8 @@ def _descriptors(loop: Any, own: frozenset[int]) -> dict[Hashable, Thing]:
 
         of_reactor = {each.fileno() for each in (*reactor.getReaders(), *reactor.getWriters())}
         for each in connections_of(reactor):
-            is_port = hasattr(each, "stopListening")
-            end = each.stopListening if is_port else getattr(each, "abortConnection", None) or each.loseConnection
-            found[each] = Thing("port" if is_port else "connection", str(each), end)
+            ends = [getattr(each, name, None) for name in ("stopListening", "abortConnection", "loseConnection")]
+            found[each] = Thing("port" if ends[0] else "connection", str(each), next(filter(None, ends), _nothing))
     selector = getattr(loop, "_selector", None)
     for fd in () if selector is None else selector.get_map():
         if fd not in of_reactor and fd not in own:

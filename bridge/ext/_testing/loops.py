@@ -12,7 +12,7 @@ import pytest
 
 from ..._api.driven import driven_bridge
 from ..._loop.ending import end_tasks, run_to_end
-from ..._loop.worker_threads import come_from
+from ..._loop.worker_threads import come_from, loop_of_this_thread
 from ..._runs.driven import new_driven_loop
 
 SCOPES = ("session", "module", "class", "function")
@@ -75,7 +75,6 @@ class SharedLoop:
 
     def close(self) -> None:
         """Stop the reactor, end the tasks and close the loop."""
-        come_from(None)
         if self.loop.is_closed():
             return
         try:
@@ -87,7 +86,6 @@ class SharedLoop:
                 timer.cancel()
         finally:
             self._end()
-            self.bridge.close()
             asyncio.set_event_loop(None)
 
     def _end(self) -> None:
@@ -99,6 +97,7 @@ class SharedLoop:
                 run_to_end(loop, lambda: asyncio.wait_for(loop.shutdown_asyncgens(), CLEAN_UP))
             run_to_end(loop, lambda: loop.shutdown_default_executor(CLEAN_UP))
         finally:
+            self.bridge.close()  # first: threads that call are refused, and do not meet a closed loop
             loop.close()
 
 
@@ -124,6 +123,7 @@ class Loops:
     def __init__(self) -> None:
         self._open: dict[tuple[str, Any], SharedLoop] = {}
         self.current: SharedLoop | None = None
+        self._outer = loop_of_this_thread()  # of another session, of which a test runs this one in its process
 
     def begin(self, item: pytest.Item, scope: str) -> str | None:
         """Make the loop for a test the current one. Return a message if the reactor of the process is not on it."""
@@ -141,7 +141,7 @@ class Loops:
     def leave(self) -> None:
         """Note that no test runs."""
         self.current = None
-        come_from(None)
+        come_from(self._outer)
 
     def open(self) -> list[SharedLoop]:
         """Return the loops that are open."""

@@ -123,7 +123,7 @@ class Runners:
         found = getattr(module, "Runner", None)
         if found == self._make:
             return
-        if found is not asyncio.Runner:
+        if found is not asyncio.Runner and not isinstance(getattr(found, "__self__", None), Runners):
             raise pytest.UsageError(f"{_refusal(module)}, or run pytest with -o bridge=false")
         module.Runner = self._make
         self._undo.append(lambda: setattr(module, "Runner", found))

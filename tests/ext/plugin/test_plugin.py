@@ -139,6 +139,10 @@ def test_nothing_heavy_is_loaded_without_the_setting(pytester: pytest.Pytester) 
     heavy = {"anyio", "asyncio", "concurrent", "greenlet", "selectors", "socket", "ssl", "twisted", "zope"}
     assert not heavy & {each.partition(".")[0] for each in added}
     assert not {each for each in added if each.startswith(("bridge.ext._", "bridge._loop", "bridge._twisted"))}
+    run_program(pytester, "inert", "bridge = true\n", *others).assert_outcomes(passed=1)
+    loaded.append(set(json.loads((pytester.path / "modules.json").read_text())))
+    assert "bridge.ext._testing" in loaded[2]
+    assert "twisted" not in loaded[2]
 
 
 def test_collecting_starts_nothing(pytester: pytest.Pytester) -> None:
@@ -172,6 +176,24 @@ def test_another_reactor_or_loop_is_named(pytester: pytest.Pytester) -> None:
     code = f"import asyncio, bridge, pytest\n{main}\nasyncio.run(main())"
     ended = pytester.run(sys.executable, "-W", "error", "-c", code, timeout=LIMIT)
     ended.stderr.fnmatch_lines(["ERROR: a loop runs in this thread already, *"])
+
+
+def test_a_test_may_run_pytest_in_its_process(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("pytest_plugins = ['pytester']")
+    text = """
+import asyncio, bridge
+
+async def running_loop():
+    return asyncio.get_running_loop()
+
+def test_outer(pytester):
+    loop = bridge.block_on(running_loop())
+    pytester.makeini("[pytest]\\nbridge = true")
+    pytester.makepyfile("async def test_inner(): pass")
+    pytester.inline_run("-p", "no:twisted", "-p", "no:asyncio").assertoutcome(passed=1)
+    assert bridge.block_on(running_loop()) is loop
+"""
+    run(pytester, text, ON, "-p", "no:twisted").assert_outcomes(passed=1)
 
 
 def test_examples_of_the_page(pytester: pytest.Pytester) -> None:
