@@ -47,7 +47,7 @@ class Plugin:
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None]:
         """Make the loop current, before any fixture is set up."""
         if self._serves(item):
-            self._runners.put_in_place()
+            self._runners.put_in_place(item)
             conflict = self._loops.begin(item, self._scope_of(item))
             if conflict is not None:
                 pytest.exit(conflict, pytest.ExitCode.USAGE_ERROR)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import importlib
 import sys
 import threading
 from collections.abc import Callable, Generator
@@ -109,11 +110,13 @@ class Runners:
             return SharedRunner(self._loops, debug)
         return asyncio.Runner(debug=debug, loop_factory=loop_factory)
 
-    def put_in_place(self) -> None:
-        """Put the runner into the plugins that are loaded. May be called again, for those that came later.
+    def put_in_place(self, item: pytest.Item) -> None:
+        """Put the runner into the plugins that are loaded, before a test that may use them.
 
         :raises pytest.UsageError: a plugin has no place for it.
         """
+        if "anyio_backend" in getattr(item, "fixturenames", ()):
+            importlib.import_module(_ANYIO)  # which anyio itself may import as late as in the test
         for name in (_PYTEST_ASYNCIO, _ANYIO):
             module = sys.modules.get(name)
             if module is not None:
