@@ -75,7 +75,7 @@ def _in_task(loop: asyncio.AbstractEventLoop, method: Callable[[], Coroutine[Any
     """Call a coroutine function in a task, and return a Deferred. The task is cancelled when trial's time is up."""
     from ..._twisted.deferreds import Deferred
 
-    deferred: Any = Deferred()
+    deferred: Deferred[Any] = Deferred()
     task = loop.create_task(method())
 
     def ended(task: asyncio.Task[Any]) -> None:
@@ -88,4 +88,5 @@ def _in_task(loop: asyncio.AbstractEventLoop, method: Callable[[], Coroutine[Any
         return result
 
     task.add_done_callback(ended)
-    return deferred.addBoth(cancel)
+    deferred.addBoth(cancel)
+    return deferred
