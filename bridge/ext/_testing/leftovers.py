@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Generator, Hashable
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -29,11 +30,11 @@ _IDLE = ("asyncio_", "PoolThread-", "AnyIO worker thread", "bridge")
 
 
 class Thing(NamedTuple):
-    """One thing that can be left."""
+    """One thing that can be left. It is put into words when they are needed, and not for each test."""
 
-    kind: str
-    name: str
+    words: Callable[[], str]
     end: Callable[[], object]
+    is_task: bool = False
 
 
 class Leftovers:
@@ -72,17 +73,12 @@ class Leftovers:
                 with suppress(Exception):
                     thing.end()
             if left:
-                shared.run_until(
-                    lambda: not any(each.kind == "task" for each in self._unowned(loops).values()), CLEAN_UP
-                )
+                shared.run_until(lambda: not any(each.is_task for each in self._unowned(loops).values()), CLEAN_UP)
         self._owners.update(dict.fromkeys(left))  # what has not ended is not left by the next test
         return sorted(lines)
 
     def _unowned(self, loops: list[SharedLoop]) -> dict[Hashable, Thing]:
         return {key: thing for key, thing in _things(loops).items() if not self._is_owned(key)}
-
-    def _unowned_tasks(self, loops: list[SharedLoop]) -> list[Thing]:
-        return [thing for thing in self._unowned(loops).values() if thing.kind == "task"]
 
     def _is_owned(self, key: Hashable) -> bool:
         if key not in self._owners:
@@ -93,7 +89,7 @@ class Leftovers:
     def _words(self, key: Hashable, thing: Thing) -> str:
         owner = self._owners.get(key)
         made = "" if owner is None else f", which the fixture {owner.argname!r} ({owner.scope}) has made"
-        return f"{thing.kind}: {thing.name}{made}"
+        return f"{thing.words()}{made}"
 
 
 def _things(loops: list[SharedLoop]) -> dict[Hashable, Thing]:
@@ -108,7 +104,7 @@ def _things(loops: list[SharedLoop]) -> dict[Hashable, Thing]:
 def _tasks(loop: Any) -> dict[Hashable, Thing]:
     running = asyncio.current_task() if get_running_loop() is loop else None
     return {
-        task: Thing("task", repr(task), task.cancel)
+        task: Thing(partial("task: {!r}".format, task), task.cancel, is_task=True)
         for task in asyncio.all_tasks(loop)
         if task is not running and not is_of_anyio(task)
     }
@@ -116,13 +112,13 @@ def _tasks(loop: Any) -> dict[Hashable, Thing]:
 
 def _timers(loop: Any) -> dict[Hashable, Thing]:
     found: dict[Hashable, Thing] = {
-        timer: Thing("delayed call", repr(timer), timer.cancel)
+        timer: Thing(partial("delayed call: {!r}".format, timer), timer.cancel)
         for timer in getattr(loop, "_scheduled", ())
         if not timer.cancelled() and not _is_machinery(getattr(timer, "_callback", None))
     }
     for call in () if loop.reactor is None else loop.reactor.getDelayedCalls():
         if call.active():
-            found[call] = Thing("delayed call", str(call), call.cancel)
+            found[call] = Thing(partial("delayed call: {!s}".format, call), call.cancel)
     return found
 
 
@@ -143,28 +139,29 @@ def _descriptors(loop: Any, own: frozenset[int]) -> dict[Hashable, Thing]:
         of_reactor = {each.fileno() for each in (*reactor.getReaders(), *reactor.getWriters())}
         for each in connections_of(reactor):
             ends = [getattr(each, name, None) for name in ("stopListening", "abortConnection", "loseConnection")]
-            found[each] = Thing("port" if ends[0] else "connection", str(each), next(filter(None, ends), _nothing))
+            words = "port: {!s}" if ends[0] else "connection: {!s}"
+            found[each] = Thing(partial(words.format, each), next(filter(None, ends), _nothing))
     selector = getattr(loop, "_selector", None)
     for fd in () if selector is None else selector.get_map():
         if fd not in of_reactor and fd not in own:
             with suppress(OSError):
                 status = os.fstat(fd)
-                found[status.st_dev, status.st_ino] = _described(fd)
+                found[status.st_dev, status.st_ino] = Thing(partial(_described, fd), _nothing)
     return found
 
 
-def _described(fd: int) -> Thing:
-    """Describe a descriptor of asyncio's. Its transport is not known, so nobody can close it."""
+def _described(fd: int) -> str:
+    """Describe a descriptor that asyncio watches. Its transport is not known, so nobody can close it."""
     try:
         with socket.socket(fileno=os.dup(fd)) as copy:
             name = copy.getsockname()
             if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                return Thing("port", f"an asyncio server that listens on {name}", _nothing)
+                return f"port: an asyncio server that listens on {name}"
             with suppress(OSError):
-                return Thing("connection", f"an asyncio connection from {name} to {copy.getpeername()}", _nothing)
-            return Thing("port", f"an asyncio endpoint on {name}", _nothing)
+                return f"connection: one of asyncio's from {name} to {copy.getpeername()}"
+            return f"port: an asyncio endpoint on {name}"
     except OSError:
-        return Thing("descriptor", f"{fd}, which asyncio watches", _nothing)
+        return f"descriptor: {fd}, which asyncio watches"
 
 
 def _nothing() -> None:
@@ -173,7 +170,7 @@ def _nothing() -> None:
 
 def _threads() -> dict[Hashable, Thing]:
     return {
-        thread: Thing("thread", repr(thread), _nothing)
+        thread: Thing(partial("thread: {!r}".format, thread), _nothing)
         for thread in threading.enumerate()
         if thread is not threading.current_thread() and not thread.name.startswith(_IDLE) and not _is_stub(thread)
     }

@@ -18,6 +18,13 @@ from .runners import Runners
 from .trial import is_trial, on_loop
 
 _MARK = "bridge"
+_LEFTOVERS = ("error", "ignore")
+# What the mark takes.
+_ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "loop_scope": (None, *SCOPES),
+    "in_thread": (False, True),
+    "leftovers": (None, *_LEFTOVERS),
+}
 
 
 class Plugin:
@@ -28,7 +35,7 @@ class Plugin:
         _check_alone(config)
         self._for_all = bool(config.getini("bridge"))
         self._scope = _one_of(SCOPES, config.getini("bridge_loop_scope"), "bridge_loop_scope")
-        self._leftovers_are = _one_of(("error", "ignore"), config.getini("bridge_leftovers"), "bridge_leftovers")
+        self._leftovers_are = _one_of(_LEFTOVERS, config.getini("bridge_leftovers"), "bridge_leftovers")
         self._loops = Loops()
         self._runners = Runners(self._loops)
         self._leftovers = Leftovers()
@@ -39,7 +46,8 @@ class Plugin:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Check the marks before any test runs."""
         for item in items:
-            self._scope_of(item)
+            for mark in item.iter_markers(_MARK):
+                _check_mark(mark, item.nodeid)
 
     # One test. The wrappers that come last begin when those of other plugins have begun, and end before they end.
 
@@ -186,13 +194,21 @@ class Plugin:
         return default
 
     def _scope_of(self, item: pytest.Item) -> str:
-        return _one_of(SCOPES, self._setting(item, "loop_scope", self._scope), f"{item.nodeid}: loop_scope")
+        return str(self._setting(item, "loop_scope", self._scope))
 
 
-def _one_of(values: tuple[str, ...], given: Any, name: str) -> str:
+def _one_of(values: tuple[Any, ...], given: Any, name: str) -> str:
     if given not in values:
-        raise pytest.UsageError(f"{name} is one of {', '.join(values)}, not {given!r}")
+        raise pytest.UsageError(f"{name} is one of {', '.join(map(str, values))}, not {given!r}")
     return str(given)
+
+
+def _check_mark(mark: pytest.Mark, where: str) -> None:
+    wrong = [repr(each) for each in mark.args] + [name for name in mark.kwargs if name not in _ARGUMENTS]
+    if wrong:
+        raise pytest.UsageError(f"{where}: mark.bridge takes {', '.join(_ARGUMENTS)} by name, not {', '.join(wrong)}")
+    for name, value in mark.kwargs.items():
+        _one_of(_ARGUMENTS[name], value, f"{where}: {name}")
 
 
 def _check_alone(config: pytest.Config) -> None:

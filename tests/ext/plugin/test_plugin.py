@@ -62,7 +62,7 @@ def test_pytest_twisted_and_pytest_asyncio_share_a_loop(pytester: pytest.Pyteste
 
 def test_tests_and_fixtures_wait(pytester: pytest.Pytester) -> None:
     ended = run_program(pytester, "waits", ON)
-    ended.assert_outcomes(passed=21, skipped=2, xfailed=1)
+    ended.assert_outcomes(passed=22, skipped=2, xfailed=1)
 
 
 def test_failures_show_the_users_lines(pytester: pytest.Pytester) -> None:
@@ -160,6 +160,11 @@ def test_collecting_starts_nothing(pytester: pytest.Pytester) -> None:
         ),
         ("bridge_leftovers = no\n", "", "bridge_leftovers is one of error, ignore, not 'no'"),
         ("", "@__import__('pytest').mark.bridge(loop_scope='run')\n", "test_it.py::test_it: loop_scope is one of *"),
+        (
+            "",
+            "@__import__('pytest').mark.bridge(scope='class')\n",
+            "*: mark.bridge takes * not scope",
+        ),
     ],
 )
 def test_wrong_settings_are_named(pytester: pytest.Pytester, ini: str, mark: str, said: str) -> None:

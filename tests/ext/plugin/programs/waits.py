@@ -209,6 +209,12 @@ async def test_value_is_ignored():
     return 1
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": asyncio.SelectorEventLoop})])
+async def test_loop_of_the_users_choice(anyio_backend):
+    assert type(asyncio.get_running_loop()) is asyncio.SelectorEventLoop
+
+
 def test_another_loop_runs_here():
     future = bridge.submit(asyncio.sleep(0))
 
