@@ -62,7 +62,7 @@ def test_pytest_twisted_and_pytest_asyncio_share_a_loop(pytester: pytest.Pyteste
 
 def test_tests_and_fixtures_wait(pytester: pytest.Pytester) -> None:
     ended = run_program(pytester, "waits", ON)
-    ended.assert_outcomes(passed=22, skipped=2, xfailed=1)
+    ended.assert_outcomes(passed=23, skipped=2, xfailed=1)
 
 
 def test_failures_show_the_users_lines(pytester: pytest.Pytester) -> None:

@@ -7,6 +7,7 @@ import threading
 
 import anyio
 import pytest
+from asgiref.sync import sync_to_async
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import defer, reactor
@@ -157,6 +158,11 @@ async def test_parameters(parameter, yields_a_deferred, request):
 async def late():
     await asyncio.sleep(0)
     return 3
+
+
+async def test_thread_sensitive_work_runs_in_the_main_thread():
+    assert await sync_to_async(threading.current_thread)() is threading.main_thread()
+    assert await sync_to_async(lambda: bridge.block_on(asyncio.sleep(0, 1)))() == 1
 
 
 def test_thread_that_is_joined():
