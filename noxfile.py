@@ -319,6 +319,7 @@ def plugin(session: nox.Session) -> None:
     These two run none of our own tests. The session check has this one on the oldest and the newest Python.
     """
     session.env["PYTEST_ADDOPTS"] = "-p no:asyncio -p no:twisted"
+    session.env["PYTHONDONTWRITEBYTECODE"] = ""  # each test starts pytest, which rewrites plugins unless it finds them
     _test_in(session, *_group("plugin"), paths=PLUGIN_TESTS)
 
 
