@@ -30,10 +30,12 @@ REACTOR = "run Twisted's reactor on the loop"
 TWISTED_LOG = "hand Twisted's log to logging"
 DEFERREDS = "count an error of a Deferred as handled once it was raised"
 AWAITS = "await Deferreds in every asyncio task"
+TESTS = "lend the loop of the tests to anyio's pytest plugin"
 PYTHON_TASKS = "await Deferreds in tasks that are written in Python"
 ABILITIES = (
     *(SWITCHING, CONTEXTS, FUTURES, INTERRUPTS, EXIT, FORK, SCOPES, PORTALS, GEVENT, DEADLOCKS, REPORTS, TASKS),
     *(WAKE_UPS, EVENTS, GUIS, FOREIGN_REACTORS, REACTOR, TWISTED_LOG, DEFERREDS, AWAITS, PYTHON_TASKS),
+    TESTS,
 )
 
 

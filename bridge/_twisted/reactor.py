@@ -167,10 +167,15 @@ def _no_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+def connections_of(reactor: BridgeReactor) -> set[Any]:
+    """Return the ports and connections of the reactor, without its own waker."""
+    watched: Any = reactor
+    return {*watched.getReaders(), *watched.getWriters()} - reactor._internalReaders
+
+
 def is_unused(reactor: BridgeReactor) -> bool:
     """Return whether the reactor has nothing to do but to keep idle connections of pools for later requests."""
-    watched: Any = reactor
-    connections = {*watched.getReaders(), *watched.getWriters()} - reactor._internalReaders
+    connections = connections_of(reactor)
     idle = 0
     timers: Any = reactor.getDelayedCalls()
     for call in timers:
