@@ -696,3 +696,126 @@ def test_blocking_in_the_hub_blocks_the_thread() -> None:
     )
     gevent.sleep(0.05)
     assert results == ["value"]
+
+
+@isolated
+def test_child_processes_of_each_world() -> None:
+    from gevent import monkey
+
+    monkey.patch_all()
+    import asyncio
+    import os
+    import subprocess
+    from typing import Any
+
+    import anyio
+    import gevent
+    from twisted.internet import defer, protocol, reactor
+    from twisted.internet.utils import getProcessOutputAndValue
+
+    from bridge import block_on, new_event_loop
+
+    shell = "/bin/sh"
+
+    async def of_asyncio(status: int) -> object:
+        child = await asyncio.create_subprocess_exec(shell, "-c", f"echo {status}; exit {status}", stdout=-1)
+        return (await child.communicate())[0], child.returncode
+
+    async def of_anyio(status: int) -> object:
+        ended = await anyio.run_process([shell, "-c", f"echo {status}; exit {status}"], check=False)
+        return ended.stdout, ended.returncode
+
+    def of_twisted(status: int) -> Any:
+        ended = getProcessOutputAndValue(shell, ["-c", f"echo {status}; exit {status}"])
+        return ended.addCallback(lambda found: (found[0], found[2]))
+
+    def of_gevent(status: int) -> object:
+        ended = subprocess.run([shell, "-c", f"echo {status}; exit {status}"], stdout=subprocess.PIPE)
+        return ended.stdout, ended.returncode
+
+    # Once gevent has started one, its handler of SIGCHLD reaps them all.
+    assert [block_on(of_asyncio(1)), of_gevent(2)] == [(b"1\n", 1), (b"2\n", 2)]
+    ways: list[Any] = [
+        lambda status: block_on(of_asyncio(status)),
+        lambda status: block_on(of_anyio(status)),
+        lambda status: block_on(lambda: of_twisted(status)),
+        of_gevent,
+    ]
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    spawned = [gevent.spawn(way, status) for status in range(5) for way in ways]
+    gevent.joinall(spawned, timeout=30, raise_error=True)
+    assert [each.value for each in spawned] == [(b"%d\n" % status, status) for status in range(5) for _ in ways]
+    assert len(os.listdir("/proc/self/fd")) <= before or not before
+
+    async def is_killed() -> int:
+        child = await asyncio.create_subprocess_exec("/bin/sleep", "100")
+        try:
+            await asyncio.wait_for(child.wait(), 0.05)
+        except TimeoutError:
+            child.kill()
+        return await child.wait()
+
+    assert block_on(is_killed()) == -9
+    try:
+        block_on(asyncio.create_subprocess_exec("/no/such/program"))
+    except FileNotFoundError:
+        pass
+    else:
+        raise AssertionError
+
+    class Ends(protocol.ProcessProtocol):
+        def __init__(self) -> None:
+            self.status: Any = defer.Deferred()
+
+        def processEnded(self, reason: Any) -> None:
+            self.status.callback(reason.value.exitCode)
+
+    def in_another_folder(terminal: bool) -> Any:  # by fork(), where the others are spawned
+        ends, command = Ends(), "test -t 1 || exit 4; exit 3"
+        reactor.spawnProcess(ends, shell, ["sh", "-c", command], path="/", usePTY=terminal)
+        return ends.status
+
+    assert [block_on(lambda: in_another_folder(True)), block_on(lambda: in_another_folder(False))] == [3, 4]
+
+    # The functions of os themselves, in a worker thread and on a loop that the program runs itself.
+    def forks() -> int:
+        child = os.fork()
+        if not child:
+            os._exit(7)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    assert block_on(asyncio.to_thread(forks)) == forks() == 7
+
+    async def main() -> object:
+        return await of_asyncio(5), await of_anyio(6), await asyncio.to_thread(forks), forks()
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        assert runner.run(main()) == ((b"5\n", 5), (b"6\n", 6), 7, 7)
+    assert of_gevent(8) == (b"8\n", 8)
+
+
+@isolated(stderr=r"(Executing <.*)?")  # asyncio mentions what is slow on a busy machine
+def test_the_debug_mode_of_asyncio() -> None:
+    import os
+
+    os.environ["PYTHONASYNCIODEBUG"] = "1"
+    from gevent import monkey
+
+    monkey.patch_all()
+    import asyncio
+
+    from bridge import block_on, default_bridge
+
+    async def main() -> str:
+        await asyncio.sleep(0.01)
+        return block_on(asyncio.sleep(0.01, "blocked")) + await asyncio.to_thread(block_on, asyncio.sleep(0, "!"))
+
+    assert block_on(main()) == "blocked!"
+    loop = default_bridge().loop
+    assert loop.get_debug()
+    refused = None
+    try:
+        loop.call_soon(print)  # not in the loop's thread: this is what the mode is for
+    except RuntimeError as error:
+        refused = error
+    assert "Non-thread-safe operation" in str(refused)
