@@ -241,6 +241,11 @@ class Facade:
         :param obj: what to view; left out to decorate with options.
         :param timeout: seconds that each wait of the view may take, in an iteration for each item; None for no limit.
         :param strategy: how to wait; None for the bridge's own strategy.
+        With ``wrap`` returned objects are viewed too. Of a list, a tuple or a dict that has such objects in it the
+        result is a new one with views. A call that returns what is both awaitable and an async context manager, such
+        as ``pool.acquire()`` of asyncpg, works in ``with`` and by itself: it is entered at once. The end of the block
+        leaves it; without one it is left when nothing refers to the returned view any more, nor to what came from it.
+
         :param wrap: which returned objects are viewed too, and which items, attributes and values of ``with``: True for
             objects with something async in them whose class is from the same top-level package as obj; or a class, a
             tuple of classes, or a function that takes the object and returns a bool. None for no object.
@@ -333,6 +338,8 @@ class Facade:
         :param timeout: seconds that entering may take, and that leaving may take; None to wait for ever.
         :param strategy: how to wait; None for the bridge's own strategy.
         :raises TypeError: it is not an async context manager.
+        :raises BridgeError: by ``with``: it was made on another loop, as ``aiohttp.ClientSession()`` is in a coroutine;
+            write ``enter(aiohttp.ClientSession)``.
         :raises ValueError: timeout is negative or NaN.
         """
         try:

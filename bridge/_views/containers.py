@@ -1,0 +1,38 @@
+"""Objects in lists, tuples and dicts that cross to the loop and back: views on the caller's side, originals on ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import is_
+from typing import Any
+
+from .detect import class_of
+
+_PLAIN = frozenset({bool, bytes, float, int, str, type(None)})
+
+
+def converted(value: Any, convert: Callable[[Any], Any], outer: frozenset[int] = frozenset()) -> Any:
+    """Return value converted; of a list, a tuple or a dict a new one with each item converted.
+
+    A container in which this changes nothing is returned itself. Other containers are objects like any other.
+
+    :param outer: the ids of the containers that it stands in. One that contains itself is left as it is there.
+    """
+    cls = class_of(value)
+    if cls is dict:
+        items = list(value.values())
+    elif cls in (list, tuple) or (issubclass(cls, tuple) and hasattr(cls, "_fields")):
+        items = list(value)
+    else:
+        return convert(value)
+    if id(value) in outer or _PLAIN.issuperset(map(type, items)):
+        return value
+    inner = outer | {id(value)}
+    made = [converted(each, convert, inner) for each in items]
+    if all(map(is_, items, made)):
+        return value
+    if cls is dict:
+        return dict(zip(value, made, strict=True))
+    if cls is list:
+        return made
+    return tuple(made) if cls is tuple else cls(*made)
