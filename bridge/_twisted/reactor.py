@@ -32,6 +32,7 @@ from .._private.rows import REACTOR
 from .._private.twisted import ContinuousPolling
 from .._threads.native import current_frames
 from . import children, lives
+from .closed import drop_closed
 from .guard import refuses
 from .restartable import BridgeReactor as BridgeReactor
 
@@ -275,6 +276,7 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
     :raises ReactorConflict: the reactor's class cannot be changed.
     """
     from_threads = _calls_from_threads(reactor)
+    drop_closed(reactor)
     readers, writers = _release(reactor)
     vars(reactor).setdefault("_from_threads", deque())
     try:
