@@ -16,14 +16,11 @@ import logging
 import os
 from asyncio.base_subprocess import BaseSubprocessTransport
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._private.abilities import lost, unavailable
 from .._private.rows import CHILDREN
 from .._threads import native
-
-if TYPE_CHECKING:
-    from .base import BridgeLoop
 
 log = logging.getLogger("bridge")
 
@@ -60,7 +57,9 @@ class ChildTransport(BaseSubprocessTransport):
         self._proc: Any = native.patched().statuses.start(start, lambda child: child.pid)
 
 
-async def start_child(loop: BridgeLoop, protocol: Any, *args: Any, extra: Any = None, **kwargs: Any) -> ChildTransport:
+async def start_child(
+    loop: asyncio.AbstractEventLoop, protocol: Any, *args: Any, extra: Any = None, **kwargs: Any
+) -> ChildTransport:
     """Start a child process and return its transport. For the arguments see ``_make_subprocess_transport()``.
 
     :raises StrategyUnavailable: this Python lacks a private name that this needs.
@@ -81,7 +80,7 @@ async def start_child(loop: BridgeLoop, protocol: Any, *args: Any, extra: Any = 
     return transport  # type: ignore[no-any-return]
 
 
-def _watch(loop: BridgeLoop, transport: Any) -> None:
+def _watch(loop: asyncio.AbstractEventLoop, transport: Any) -> None:
     """Tell the transport when its child has ended."""
     pid: int = transport.get_pid()
     try:
@@ -99,14 +98,14 @@ def _watch(loop: BridgeLoop, transport: Any) -> None:
     loop.add_reader(descriptor, ended)
 
 
-def _wait_in_thread(loop: BridgeLoop, transport: Any, pid: int) -> None:
+def _wait_in_thread(loop: asyncio.AbstractEventLoop, transport: Any, pid: int) -> None:
     with contextlib.suppress(ChildProcessError):  # other code has reaped it
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     with contextlib.suppress(RuntimeError):  # the loop is closed
         loop.call_soon_threadsafe(_end, loop, transport, pid)
 
 
-def _end(loop: BridgeLoop, transport: Any, pid: int, *, is_last: bool = False) -> None:
+def _end(loop: asyncio.AbstractEventLoop, transport: Any, pid: int, *, is_last: bool = False) -> None:
     """Reap a child that has ended, and tell its transport. Called on the loop's thread."""
     if is_last:
         native.patched().statuses.forget(pid)

@@ -6,9 +6,9 @@ import pytest
 from isolated import isolated
 
 
-@pytest.mark.parametrize("kind", ["default", "select", "asyncio"])
+@pytest.mark.parametrize("kind", ["default", "selectreactor", "asyncioreactor"])
 @pytest.mark.parametrize("are_reused", [False, True])
-@isolated
+@isolated(fresh=True)
 def test_the_first_call_works_and_nothing_of_others_is_closed(kind: str, are_reused: bool) -> None:
     import gc
     import os
@@ -18,14 +18,12 @@ def test_the_first_call_works_and_nothing_of_others_is_closed(kind: str, are_reu
 
     from twisted.internet.task import deferLater
 
-    installer: Any = import_module(
-        f"twisted.internet.{kind}" if kind == "default" else f"twisted.internet.{kind}reactor"
-    )
-    installer.install()
+    module: Any = import_module(f"twisted.internet.{kind}")
+    module.install()
     from twisted.internet import reactor
 
     os.closerange(3, 256)
-    files = [tempfile.TemporaryFile() for _ in range(6 if are_reused else 0)]
+    files: list[Any] = [tempfile.TemporaryFile() for _ in range(6 if are_reused else 0)]  # noqa: SIM115
     from bridge import block_on, default_bridge
 
     for _ in range(2):
