@@ -353,17 +353,21 @@ def run(bridge: Owner | None, function: Callable[..., Any], args: Any, kwargs: A
 
 async def _called(function: Callable[[], Any]) -> Any:
     value = function()
-    return await value if type(value) is CoroutineType else value
+    return await value if _is_coroutine(value) else value
 
 
 def _awaited_here(bridge: Owner | None, value: Any) -> Any:
-    return block_on(bridge, value, None, None) if type(value) is CoroutineType else value
+    return block_on(bridge, value, None, None) if _is_coroutine(value) else value
 
 
-def _not_a_function(x: object) -> TypeError:
+def _is_coroutine(value: object) -> bool:
+    return value.__class__ is CoroutineType
+
+
+def _not_a_function(x: Any) -> TypeError:
     if returned_kind(x) is None:
         return TypeError(f"run() takes a function and its arguments, not {describe(x)}, of type {type(x).__name__}")
-    name = x.__qualname__ if isinstance(x, CoroutineType) else None
+    name: str | None = x.__qualname__ if _is_coroutine(x) else None
     instead = "block_on(...)" if name is None else f"block_on({name}(...)), or run({name}, ...)"
     return TypeError(f"run() takes a function and its arguments, not {describe(x)}; write {instead}")
 

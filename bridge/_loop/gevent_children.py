@@ -16,6 +16,7 @@ import logging
 import os
 from asyncio.base_subprocess import BaseSubprocessTransport
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from .._private.abilities import lost, unavailable
@@ -50,11 +51,10 @@ class ChildTransport(BaseSubprocessTransport):
     """The transport of a child process that was started without gevent."""
 
     def _start(self, args: Any, shell: bool, stdin: Any, stdout: Any, stderr: Any, bufsize: int, **kwargs: Any) -> None:
-        start = functools.partial(
-            *(_unpatched_subprocess().Popen, args),
-            **dict(shell=shell, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=bufsize, **kwargs),
-        )
-        self._proc: Any = native.patched().statuses.start(start, lambda child: child.pid)
+        popen: Any = _unpatched_subprocess().Popen
+        pipes = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
+        start: Any = functools.partial(popen, args, shell=shell, bufsize=bufsize, **pipes, **kwargs)
+        self._proc: Any = native.patched().statuses.start(start, attrgetter("pid"))
 
 
 async def start_child(
@@ -67,7 +67,8 @@ async def start_child(
     if lost(CHILDREN):
         raise unavailable(CHILDREN, "start the process by Twisted: reactor.spawnProcess(...)")
     waiter: asyncio.Future[None] = loop.create_future()
-    transport: Any = ChildTransport(loop, protocol, *args, waiter=waiter, extra=extra, **kwargs)
+    make: Any = ChildTransport
+    transport = make(loop, protocol, *args, waiter=waiter, extra=extra, **kwargs)
     _watch(loop, transport)
     try:
         await waiter

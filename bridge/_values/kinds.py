@@ -84,7 +84,7 @@ def describe(x: object) -> str:
 def _items_in(x: Any) -> list[Any]:
     """Return the items of a list, tuple or set, and the values of a dict; else an empty list."""
     if isinstance(x, dict):
-        return [*cast("dict[Any, Any]", x).values()]
+        return [*x.values()]
     return [*cast("list[Any]", x)] if isinstance(x, list | tuple | set) else []
 
 

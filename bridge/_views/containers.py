@@ -18,13 +18,11 @@ def converted(value: Any, convert: Callable[[Any], Any], outer: frozenset[int] =
 
     :param outer: the ids of the containers that it stands in. One that contains itself is left as it is there.
     """
-    cls = class_of(value)
-    if cls is dict:
-        items = list(value.values())
-    elif cls in (list, tuple) or (issubclass(cls, tuple) and hasattr(cls, "_fields")):
-        items = list(value)
-    else:
+    cls: Any = class_of(value)
+    is_named = issubclass(cls, tuple) and hasattr(cls, "_fields")  # pyright: ignore[reportUnknownArgumentType]
+    if not is_named and cls not in (dict, list, tuple):
         return convert(value)
+    items: list[Any] = list(value.values() if cls is dict else value)
     if id(value) in outer or _PLAIN.issuperset(map(type, items)):
         return value
     inner = outer | {id(value)}
@@ -32,7 +30,9 @@ def converted(value: Any, convert: Callable[[Any], Any], outer: frozenset[int] =
     if all(map(is_, items, made)):
         return value
     if cls is dict:
-        return dict(zip(value, made, strict=True))
+        made_dict: dict[Any, Any] = dict(zip(value, made, strict=True))
+        return made_dict
     if cls is list:
         return made
-    return tuple(made) if cls is tuple else cls(*made)
+    result: Any = cls(*made) if is_named else tuple(made)
+    return result

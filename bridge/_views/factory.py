@@ -86,7 +86,7 @@ class ViewFactory:
         """
         if isinstance(obj, type):
             return class_view(self, obj)
-        cls = class_of(obj)
+        cls: Any = class_of(obj)
         view = object.__new__(view_class(cls) if held is None else held_class(cls))
         object.__setattr__(view, "_bridge_factory", self)
         object.__setattr__(view, "_bridge_object", obj)

@@ -819,3 +819,45 @@ def test_the_debug_mode_of_asyncio() -> None:
     except RuntimeError as error:
         refused = error
     assert "Non-thread-safe operation" in str(refused)
+
+
+@pytest.mark.process
+@pytest.mark.any_python
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(importlib.util.find_spec("celery") is None, reason="needs Celery, which 'nox -s gui' installs")
+def test_child_processes_in_tasks_of_celerys_gevent_pool(tmp_path: Path) -> None:
+    programs = Path(__file__).with_name("programs")
+    (tmp_path / "queue").mkdir()
+    (tmp_path / "results").mkdir()
+    path = os.pathsep.join([str(programs), *(each for each in sys.path if each)])
+    environment = os.environ | {"PYTHONPATH": path, "CELERY_FOLDER": str(tmp_path), "C_FORCE_ROOT": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "celery_tasks",
+        "worker",
+        "-P",
+        "gevent",
+        "-c",
+        "8",
+        "-l",
+        "warning",
+    ]
+    command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    with open(tmp_path / "log", "wb") as log:
+        worker = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+        try:
+            caller = [sys.executable, programs / "celery_tasks.py"]
+            called = subprocess.run(caller, env=environment, capture_output=True, text=True, timeout=90)
+            worker.terminate()
+            worker.wait(30)
+        finally:
+            worker.kill()
+            worker.wait()
+    shown = called.stdout + called.stderr + (tmp_path / "log").read_text()
+    assert called.stdout == f"{[status for status in range(4) for _ in range(4)]}\n", shown
+    assert "is lost" not in shown
+    assert "Traceback" not in shown
+    assert worker.returncode == 0, shown
