@@ -19,7 +19,7 @@ def converted(value: Any, convert: Callable[[Any], Any], outer: frozenset[int] =
     :param outer: the ids of the containers that it stands in. One that contains itself is left as it is there.
     """
     cls: Any = class_of(value)
-    is_named = issubclass(cls, tuple) and hasattr(cls, "_fields")  # pyright: ignore[reportUnknownArgumentType]
+    is_named = bool(issubclass(cls, tuple) and hasattr(cls, "_fields"))  # pyright: ignore[reportUnknownArgumentType]
     if not is_named and cls not in (dict, list, tuple):
         return convert(value)
     items: list[Any] = list(value.values() if cls is dict else value)
@@ -34,5 +34,5 @@ def converted(value: Any, convert: Callable[[Any], Any], outer: frozenset[int] =
         return made_dict
     if cls is list:
         return made
-    result: Any = cls(*made) if is_named else tuple(made)
-    return result
+    made_tuple: Any = cls(*made) if is_named else tuple(made)
+    return made_tuple
