@@ -8,6 +8,7 @@ from typing import Any
 
 from .detect import class_of
 
+_KINDS: tuple[Any, ...] = (dict, list, tuple)
 _PLAIN = frozenset({bool, bytes, float, int, str, type(None)})
 
 
@@ -20,7 +21,7 @@ def converted(value: Any, convert: Callable[[Any], Any], outer: frozenset[int] =
     """
     cls: Any = class_of(value)
     is_named = bool(issubclass(cls, tuple) and hasattr(cls, "_fields"))  # pyright: ignore[reportUnknownArgumentType]
-    if not is_named and cls not in (dict, list, tuple):
+    if not is_named and cls not in _KINDS:
         return convert(value)
     items: list[Any] = list(value.values() if cls is dict else value)
     if id(value) in outer or _PLAIN.issuperset(map(type, items)):
@@ -29,10 +30,7 @@ def converted(value: Any, convert: Callable[[Any], Any], outer: frozenset[int] =
     made = [converted(each, convert, inner) for each in items]
     if all(map(is_, items, made)):
         return value
-    if cls is dict:
-        made_dict: dict[Any, Any] = dict(zip(value, made, strict=True))
-        return made_dict
-    if cls is list:
-        return made
-    made_tuple: Any = cls(*made) if is_named else tuple(made)
-    return made_tuple
+    if is_named:
+        return value.__class__(*made)
+    made_dict: Any = dict(zip(value, made, strict=True)) if cls is dict else None
+    return made_dict if cls is dict else made if cls is list else tuple(made)

@@ -55,8 +55,13 @@ def is_waited_for(x: object) -> bool:
 
 
 def loop_of(x: Any) -> Any:
-    """Return the asyncio loop that an object keeps as its own; None if there is none, or it is not known."""
+    """Return the asyncio loop that an object keeps as its own; None if there is none, or it is not known.
+
+    A lock of asyncio's keeps the loop on which somebody has waited for it, and works on another all the same.
+    """
     asyncio = sys.modules.get("asyncio")
+    if top_level(class_of(x)) == "asyncio":
+        return None
     for name in ("_loop", "loop"):
         loop = getattr(x, "__dict__", {}).get(name)
         if asyncio is not None and isinstance(loop, asyncio.AbstractEventLoop):
