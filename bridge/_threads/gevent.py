@@ -163,7 +163,7 @@ class Statuses:
         self._watcher: Any = None
         self._count = 0
         self._taken: dict[int, tuple[int, int]] = {}  # by process id: the place among all, and the status
-        self._starting: set[object] = set()
+        self._starting: dict[object, int] = {}  # starts that go on, with the number of statuses before
         self._children: dict[int, int] = {}  # ours, with the number of statuses when each was started
         self._waiting: dict[int, Callable[[], object]] = {}
 
@@ -172,14 +172,13 @@ class Statuses:
         if self._call_hub is not None and get_ident() in _ours:
             self._call_hub.send()
         starting = object()
-        self._starting.add(starting)
-        count = self._count
+        self._starting[starting] = count = self._count
         try:
             started = start()
             if pid_of(started):  # else this is the child
                 self._children[pid_of(started)] = count
         finally:
-            self._starting.discard(starting)
+            del self._starting[starting]
         return started
 
     def use(self, hub: Any) -> None:
@@ -196,12 +195,20 @@ class Statuses:
 
     def may_come(self, pid: int) -> bool:
         """Return whether the status of a child that has been reaped elsewhere is known, or may become known."""
-        return self._call_hub is not None and pid in self._children
+        return self._call_hub is not None and self._mark(pid) is not None
 
     def taken_of(self, pid: int) -> int | None:
         """Return the status of a child of ours that gevent has reaped; None if it is not known, or not yet."""
+        mark = self._mark(pid)
         count, status = self._taken.get(pid, (0, 0))
-        return status if count > self._children.get(pid, count) else None
+        return status if mark is not None and count > mark else None
+
+    def _mark(self, pid: int) -> int | None:
+        """Return how many statuses had come before the child was started; None if it is not ours.
+
+        Popen waits for a child whose exec() has failed before its start is over.
+        """
+        return self._children.get(pid, min([*self._starting.values()], default=None))
 
     def when_taken(self, pid: int, use: Callable[[], object]) -> None:
         """Call ``use``, in any thread, as soon as the status of a child is known. It may be called twice."""
