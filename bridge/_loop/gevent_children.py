@@ -113,9 +113,12 @@ def _end(loop: asyncio.AbstractEventLoop, transport: Any, pid: int, *, is_last: 
     try:
         ended, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
-        ended, status = pid, LOST
-        if transport._proc.returncode is None:  # else its own send_signal() has reaped it
+        returncode = transport._proc.returncode  # its own send_signal() may have reaped it
+        if returncode is None:
             log.warning(WAS_LOST, pid)
+            returncode = os.waitstatus_to_exitcode(LOST)
+        transport._process_exited(returncode)
+        return
     if ended:
         transport._process_exited(os.waitstatus_to_exitcode(status))
     else:

@@ -129,21 +129,22 @@ def _pid_of(started: Any) -> int:
 
 def _waitpid(pid: int, options: int) -> tuple[int, int]:
     """Wait for a child as ``os.waitpid()`` does, also if gevent has reaped it in our place."""
-    sleep, deadline = original("time", "sleep"), monotonic() + _PATIENCE
-    while True:
-        try:
-            ended, status = original("os", "waitpid")(pid, options)
-        except ChildProcessError:
-            if not statuses.may_come(pid):
-                raise
-            taken = statuses.taken_of(pid)
-            if taken is None and not options & os.WNOHANG and monotonic() < deadline:
-                sleep(_LOOK)
-                continue
-            ended, status = (0, 0) if taken is None else (pid, taken)
-        if ended:
-            statuses.forget(ended)
-        return ended, status
+    try:
+        ended, status = original("os", "waitpid")(pid, options)
+    except ChildProcessError:
+        known = statuses.taken_of(pid)
+        deadline = monotonic() + (0.0 if options & os.WNOHANG else _PATIENCE)
+        while known is None and statuses.may_come(pid) and monotonic() < deadline:
+            original("time", "sleep")(_LOOK)
+            known = statuses.taken_of(pid)
+        if known is None:
+            if options & os.WNOHANG and statuses.may_come(pid):
+                return 0, 0
+            raise
+        ended, status = pid, known
+    if ended:
+        statuses.forget(ended)
+    return ended, status
 
 
 class Statuses:

@@ -704,6 +704,7 @@ def test_child_processes_of_each_world() -> None:
 
     monkey.patch_all()
     import asyncio
+    import contextlib
     import os
     import subprocess
     from typing import Any
@@ -755,13 +756,21 @@ def test_child_processes_of_each_world() -> None:
             child.kill()
         return await child.wait()
 
-    assert block_on(is_killed()) == -9
-    try:
-        block_on(asyncio.create_subprocess_exec("/no/such/program"))
-    except FileNotFoundError:
-        pass
-    else:
-        raise AssertionError
+    async def has_ended_as_it_is_killed() -> int:
+        child = await asyncio.create_subprocess_exec("/bin/sh", "-c", "exit 6")
+        monkey.get_original("time", "sleep")(0.1)  # on the loop, which does not reap it meanwhile
+        with contextlib.suppress(ProcessLookupError):
+            child.send_signal(9)
+        return await child.wait()
+
+    assert (block_on(is_killed()), block_on(has_ended_as_it_is_killed())) == (-9, 6)
+    for _ in range(3):
+        try:
+            block_on(asyncio.create_subprocess_exec("/no/such/program"))
+        except FileNotFoundError:
+            pass
+        else:
+            raise AssertionError
 
     class Ends(protocol.ProcessProtocol):
         def __init__(self) -> None:
