@@ -8,7 +8,7 @@ import logging
 import sys
 import threading
 import warnings
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from types import CoroutineType, ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
@@ -300,8 +300,12 @@ def block_on(
         raise
 
 
-def run(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a sync function on the loop's thread, in a task, and return its result.
+@overload
+def run(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+@overload
+def run(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+def run(fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+    """Call a function on the loop's thread, in a task, and return its result. One of an ``async def`` is awaited.
 
     ::
 
@@ -311,11 +315,10 @@ def run(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     Arguments and errors are those of :meth:`Bridge.run`.
     """
     try:
-        result: T = calls_for().run(None, functools.partial(fn, *args, **kwargs))
+        return calls_for(fn).run(None, fn, args, kwargs)
     except BaseException as error:
         trim(error)
         raise
-    return result
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

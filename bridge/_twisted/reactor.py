@@ -32,6 +32,7 @@ from .._private.abilities import lost, unavailable
 from .._private.rows import REACTOR
 from .._private.twisted import ContinuousPolling
 from . import children, lives
+from .closed import drop_closed
 from .guard import is_guarded, refuses
 from .restartable import BridgeReactor, become
 from .runners import TRIAL, any_frame, is_in_trial
@@ -272,6 +273,7 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
     :raises ReactorConflict: the reactor's class cannot be changed.
     """
     from_threads = _calls_from_threads(reactor)
+    drop_closed(reactor)
     readers, writers = _release(reactor)
     try:
         reactor.__class__ = AsyncioSelectorReactor
