@@ -30,8 +30,11 @@ PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 TESTS = ROOT / "tests"
 GUI_TESTS = [str(TESTS / "strategies" / each) for each in ("gui", "test_gevent.py")]
 SHELL_TESTS = [str(TESTS / each) for each in ("ext/shell", "cli/test_shell_command.py")]
+PLUGIN_TESTS = [str(TESTS / "ext" / "plugin")]
 BENCH_TESTS = [str(TESTS / "cli" / "bench")]
 REAL_TESTS = str(TESTS / "real")
+# What the session tests leaves to others.
+OF_OTHER_SESSIONS = [*GUI_TESTS, *SHELL_TESTS, *PLUGIN_TESTS, *BENCH_TESTS, REAL_TESTS]
 PRIVATE_TESTS = str(TESTS / "private")
 DOCS_TESTS = str(TESTS / "docs")
 # What tests_lowest runs, with the lowest versions of Twisted, anyio and greenlet: the tests of the rooms that use names
@@ -79,6 +82,7 @@ SIDE_BY_SIDE = [
     "tests_lowest",
     *(f"{name}-{version}" for name in ("tests", "gui", "real") for version in FOUND),
     "docs",
+    *(f"plugin-{version}" for version in FOUND if version in ENDS),
     "shell_lowest",
     "types",
     "lint",
@@ -127,7 +131,7 @@ def _leave_checkout(session: nox.Session) -> None:
 
 def _without(*ignored: str) -> list[str]:
     """Return options that ignore some tests, and those for which other sessions have what they need."""
-    return [f"--ignore={path}" for path in (*GUI_TESTS, *SHELL_TESTS, *BENCH_TESTS, REAL_TESTS, *ignored)]
+    return [f"--ignore={path}" for path in (*OF_OTHER_SESSIONS, *ignored)]
 
 
 def _test_in(
@@ -349,6 +353,17 @@ def gui(session: nox.Session) -> None:
     """Test the shells with the newest IPython and ipykernel, GUIs, in them too, and gevent. Arguments go to pytest."""
     _build_pygobject(session)
     _test_in(session, *_group("shell"), *_group("gui"), paths=[*SHELL_TESTS, *GUI_TESTS])
+
+
+@nox.session(python=TESTED, requires=["build"])
+def plugin(session: nox.Session) -> None:
+    """Test the pytest plugin beside pytest-asyncio and pytest-twisted. Arguments go to pytest.
+
+    These two run none of our own tests. The session check has this one on the oldest and the newest Python.
+    """
+    session.env["PYTEST_ADDOPTS"] = "-p no:asyncio -p no:twisted"
+    session.env["PYTHONDONTWRITEBYTECODE"] = ""  # each test starts pytest, which rewrites plugins unless it finds them
+    _test_in(session, *_group("plugin"), paths=PLUGIN_TESTS)
 
 
 @nox.session(python=TESTED, requires=["build"])

@@ -4,6 +4,8 @@ One asyncio loop runs in a thread of its own, with Twisted's asyncio reactor on 
 coroutines, Deferreds and Futures alike.
 
 The two functions that are not in ``__all__`` are for IPython, which looks for them here: ``%load_ext bridge``.
+
+PYTEST_DONT_REWRITE: pytest would warn, where this is imported before its plugin, that it cannot rewrite the assertions.
 """
 
 from importlib import import_module

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import threading
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -256,11 +256,16 @@ class Bridge(Verbs):
             raise
         return future
 
-    def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a sync function on the loop's thread, in a task, and return its result.
+    @overload
+    def run(self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    def run(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Call a function on the loop's thread, in a task, and return its result.
 
         ``block_on`` in it switches stacks, so the loop goes on meanwhile. The function may touch the reactor, as in
-        ``block_on(treq.get(url))``. If this is that thread already, the function is just called.
+        ``block_on(treq.get(url))``. If this is that thread already, the function is just called. What the function of
+        an ``async def`` returns is awaited in that task.
 
         ::
 
@@ -268,15 +273,15 @@ class Bridge(Verbs):
 
         :param fn: the function, with its arguments after it.
         :raises BaseException: what the function raised.
+        :raises TypeError: fn is not a function; for ``run(main())`` the message says what to write.
         :raises BridgeClosed: as for :meth:`block_on`.
         :raises ReactorConflict: as for :meth:`block_on`.
         """
         try:
-            result: T = calls_for().run(self, functools.partial(fn, *args, **kwargs))
+            return calls_for(fn).run(self, fn, args, kwargs)
         except BaseException as error:
             trim(error)
             raise
-        return result
 
     @staticmethod
     def attach(

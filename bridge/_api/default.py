@@ -8,7 +8,7 @@ import logging
 import sys
 import threading
 import warnings
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from types import CoroutineType, ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
@@ -143,6 +143,18 @@ def use_as_default(bridge: Bridge) -> None:
     _default = bridge
 
 
+@contextlib.contextmanager
+def as_default(bridge: Bridge) -> Generator[None]:
+    """Put a bridge behind the plain functions for a while."""
+    global _default
+    before, _default = _default, bridge
+    try:
+        yield
+    finally:
+        if _default is bridge:
+            _default = before
+
+
 def find_bridge(here: Answer, may_be_deferred: bool = False) -> Bridge:
     """Return the bridge of a call that names none. :mod:`bridge._runs.where` has the table.
 
@@ -175,7 +187,7 @@ def _bridge_of_loop(here: Answer, may_be_deferred: bool) -> Bridge | None:
     if found is None:
         _report_unknown()
     elif may_be_deferred and not is_ours and found.runs.is_attached and _is_elsewhere(found.runs.last.reactor):
-        return None
+        return found if found.runs.is_driven else None  # one that is driven takes its reactor when it runs next
     elif not may_be_deferred and found.runs.last.calls_here and _default is not None and _default.running:
         return None  # the reactor has no asyncio loop, which a coroutine may need; the default bridge beside it has one
     return found
@@ -288,8 +300,12 @@ def block_on(
         raise
 
 
-def run(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a sync function on the loop's thread, in a task, and return its result.
+@overload
+def run(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+@overload
+def run(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+def run(fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+    """Call a function on the loop's thread, in a task, and return its result. One of an ``async def`` is awaited.
 
     ::
 
@@ -299,11 +315,10 @@ def run(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     Arguments and errors are those of :meth:`Bridge.run`.
     """
     try:
-        result: T = calls_for().run(None, functools.partial(fn, *args, **kwargs))
+        return calls_for(fn).run(None, fn, args, kwargs)
     except BaseException as error:
         trim(error)
         raise
-    return result
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

@@ -41,6 +41,7 @@ from contextvars import Context, ContextVar, copy_context
 from types import TracebackType
 from typing import Any
 
+from .._private.cpython import get_running_loop
 from .call import BlockedCall
 from .errands import Errand, call_here, is_here, is_open, post
 
@@ -272,11 +273,19 @@ def _alive(executor: Any) -> Any:
 
 
 def _alive_elsewhere(executor: Any) -> Any:
-    """Return the same, but skip executors of this very thread, in which an errand runs a loop of its own."""
+    """Return the same, but skip executors of this very thread, in which an errand runs a loop of its own.
+
+    A thread that waits by running the call's own loop runs the errands between two runs of that.
+    """
     executor = _alive(executor)
-    while isinstance(executor, CallerExecutor) and is_here(executor.call):
+    while isinstance(executor, CallerExecutor) and is_here(executor.call) and not _is_driven(executor.call):
         executor = _alive(executor._old_executor)
     return executor
+
+
+def _is_driven(call: BlockedCall) -> bool:
+    """Return whether the loop of a call runs in this thread, which is the one that waits for the call."""
+    return get_running_loop() is call.run.loop
 
 
 class _Work:

@@ -5,6 +5,7 @@ The first call loads this module, and with it asyncio.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -30,7 +31,7 @@ from .._threads.seconds import checked_seconds
 from .._threads.signals import wait_looking_up
 from .._values.context import caller, library
 from .._values.deferreds import is_cancellation
-from .._values.kinds import Kind, describe, discard, kind_of
+from .._values.kinds import Kind, describe, discard, kind_of, returned_kind
 from .._watch.watchdog import watchdog
 from ..strategies import refused, resolve
 from ..strategies.interface import Strategy
@@ -321,20 +322,43 @@ def _wait_patiently(call: BlockedCall, strategy: Strategy, seconds: float) -> bo
     return (has_rung(call) or _wait(call, seconds)) and _serve_and_wait(call, strategy, deadline, is_patient=True)
 
 
-def run(bridge: Owner | None, function: Callable[[], Any]) -> Any:
+def run(bridge: Owner | None, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Call a function in a task on the loop's thread; :meth:`bridge.Bridge.run` has the contract."""
+    if not callable(function):
+        try:
+            raise _not_a_function(function)
+        finally:
+            discard(function)
+    call = functools.partial(function, *args, **kwargs)
     here = where()
     if bridge is None and here.runs_here and isinstance(here.loop, SwitchingLoop):
-        return function()
+        return _awaited_here(bridge, call())
     bridge = bridge or bridges.of(here)
     run = bridge.current_run()
     if (here.runs_here and here.loop is run.loop) or (run.calls_here and is_thread_of(run)):
-        return function()
-    return block_on(bridge, _called(function), None, None, None)
+        return _awaited_here(bridge, call())
+    return block_on(bridge, _called(call), None, None, None)
 
 
 async def _called(function: Callable[[], Any]) -> Any:
-    return function()
+    value = function()
+    return await value if _is_coroutine(value) else value
+
+
+def _awaited_here(bridge: Owner | None, value: Any) -> Any:
+    return block_on(bridge, value, None, None, None) if _is_coroutine(value) else value
+
+
+def _is_coroutine(value: object) -> bool:
+    return value.__class__ is CoroutineType
+
+
+def _not_a_function(x: Any) -> TypeError:
+    if returned_kind(x) is None:
+        return TypeError(f"run() takes a function and its arguments, not {describe(x)}, of type {type(x).__name__}")
+    name: str | None = x.__qualname__ if _is_coroutine(x) else None
+    instead = "block_on(...)" if name is None else f"block_on({name}(...)), or run({name}, ...)"
+    return TypeError(f"run() takes a function and its arguments, not {describe(x)}; write {instead}")
 
 
 def _interrupted(call: BlockedCall, error: BaseException, patience: float, strategy: Strategy) -> None:

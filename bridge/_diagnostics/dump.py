@@ -56,25 +56,28 @@ class _DumpSignal:
     def __init__(self, number: int) -> None:
         self.number = number
         self.wanted = 0
+        self.process = os.getpid()  # in which it was installed
         self._previous: Any = None
 
     def install(self) -> None:
+        self.process = os.getpid()
         self._previous = signal.getsignal(self.number)
-        signal.signal(self.number, self._handle)
+        signal.signal(self.number, _Handler(self))
 
     @property
     def is_installed(self) -> bool:
         """Whether no other handler has been set since."""
-        return signal.getsignal(self.number) == self._handle
+        current = signal.getsignal(self.number)
+        return isinstance(current, _Handler) and current.owner is self
 
     def restore(self) -> bool:
         """Put back the earlier handler. Return False off the main thread, and if a later handler has been set."""
-        if threading.current_thread() is not threading.main_thread() or not self.is_installed:
+        if not _is_main_thread() or not self.is_installed:
             return False
         signal.signal(self.number, signal.SIG_DFL if self._previous is None else self._previous)
         return True
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def handle(self, number: int, frame: FrameType | None) -> None:
         if self.wanted:
             dump()
         previous: Callable[[int, FrameType | None], object] | signal.Handlers | int | None = self._previous
@@ -84,7 +87,43 @@ class _DumpSignal:
             os.kill(os.getpid(), number)
 
 
+class _Handler:
+    """What ``signal`` calls. Nothing else refers to it, so that it learns when another handler takes its place.
+
+    Only the main thread sets handlers, and it drops the earlier one as it does. A worker of gunicorn's first sets all
+    signals back to their default action. That of SIGUSR1 and SIGUSR2 ends a process, which is not what is wanted of a
+    signal that asks for a dump. So after a fork the first reset is undone.
+    """
+
+    def __init__(self, owner: _DumpSignal) -> None:
+        self.owner = owner
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.owner.handle(number, frame)
+
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        owner = self.owner
+        if is_finalizing() or not owner.wanted or owner.process == os.getpid() or not _is_main_thread():
+            return
+        if signal.getsignal(owner.number) is signal.SIG_DFL:
+            owner.install()
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _install_again() -> None:
+    """After a fork: put our handlers back before those that the parent has set since, as gunicorn's arbiter does."""
+    for each in _signals.values():
+        if each.wanted and not each.is_installed and _is_main_thread():
+            process = each.process
+            each.install()
+            each.process = process  # of the parent: the child may reset it yet
+
+
 _signals: dict[int, _DumpSignal] = {}
+_after_fork: list[None] = []  # not empty once _install_again() is registered
 
 
 def dump_on(number: int | None) -> None:
@@ -94,13 +133,16 @@ def dump_on(number: int | None) -> None:
     """
     if number is None:
         return
-    if threading.current_thread() is not threading.main_thread():
+    if not _is_main_thread():
         raise BridgeError(
             "dump_signal sets a signal handler, which Python allows in the main thread only; call bridge.configure() "
             "or Bridge() with it there, before other threads need the bridge"
         )
     # Import it now: when the signal comes, the process may have no descriptor left to read a module by.
     import_module("bridge._diagnostics.reports")
+    if not _after_fork:
+        _after_fork.append(None)
+        os.register_at_fork(after_in_child=_install_again)
     each = _signals.get(number)
     if each is None or (not each.wanted and not each.is_installed):
         each = _DumpSignal(number)

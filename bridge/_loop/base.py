@@ -20,9 +20,10 @@ from contextvars import Context
 from typing import Any
 
 from .._errors import BridgeClosed
+from .._private.cpython import get_running_loop
 from .._threads import native
 from . import worker_threads
-from .gevent import has_real_threads, pool_for, prepare
+from .gevent import has_real_threads, load, pool_for, prepare
 from .task import BridgeTask, contained, containing, end_step
 from .workers import Workers, load_executors, shut_down_executor
 
@@ -44,6 +45,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         load_executors()
+        load()
         chosen: selectors.BaseSelector = selector or native.original("selectors", "DefaultSelector")()
         self._ours = ours = self._make_ours(chosen)  # before the loop watches a descriptor of its own
         super().__init__(chosen)
@@ -82,9 +84,14 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         if not has_real_threads(self) and not self.is_running():
             self.create_task(prepare(self))
             self.run_first()
+        backend, ident = native.patched(), native.get_ident()
+        if backend is not None:
+            backend.without_hub.add(ident)
         try:
             asyncio.BaseEventLoop.run_forever(self)
         finally:
+            if backend is not None:
+                backend.without_hub.discard(ident)
             # Another thread may run the loop again before this ends. A function added then belongs to that run.
             at_stop, self._ours.at_stop = self._ours.at_stop, []
             while at_stop:
@@ -123,6 +130,18 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         if ours.is_rung and ours.alarm.rings_once:
             ours.is_rung = False
             self.post(_nothing)
+
+    def _check_thread(self) -> None:
+        # In debug mode. In a process that gevent has patched the identifier that asyncio compares is a greenlet's.
+        if get_running_loop() is not self:
+            super()._check_thread()  # type: ignore[misc]
+
+    async def _make_subprocess_transport(self, protocol: Any, *args: Any, **kwargs: Any) -> Any:
+        if native.is_patched():
+            from .gevent_children import start_child
+
+            return await start_child(self, protocol, *args, **kwargs)
+        return await super()._make_subprocess_transport(protocol, *args, **kwargs)  # type: ignore[misc]
 
     def _take_posts(self) -> None:
         ours = self._ours

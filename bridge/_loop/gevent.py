@@ -83,6 +83,12 @@ def pool_for(executor: Any, default: Any, kind: type[ThreadPoolExecutor]) -> Any
     return pool
 
 
+def load() -> None:
+    """Import what :func:`prepare` needs, before the loop runs: the import takes longer than a task should."""
+    if native.is_patched() and not lost(GEVENT, "anyio"):
+        from . import anyio_workers as anyio_workers
+
+
 _prepared: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .rows import GEVENT, PORTALS, REPORTS, SCOPES, Name
+from .rows import GEVENT, PORTALS, REPORTS, SCOPES, TESTS, Name
 
 _BACKEND = "anyio._backends._asyncio"
 _SCOPE = f"{_BACKEND}:CancelScope"
@@ -29,4 +29,6 @@ NAMES = (
     Name(_BACKEND, "_threadpool_idle_workers", "sets", GEVENT, "the list from which workers are taken", 0, _LATE),
     Name(_BACKEND, "_threadpool_workers", "sets", GEVENT, "the set of a loop's workers", 0, _LATE),
     Name(f"{_BACKEND}:TaskGroup", "_tasks", "reads", REPORTS, "the tasks that a group waits for", 0, _ALL),
+    Name(_BACKEND, "Runner", "sets", TESTS, "its plugin runs the tests on the loop of the others", 0, _LATE),
+    Name(f"{_BACKEND}:TestRunner", "_run_tests_and_fixtures", "reads", TESTS, "a task that is no leftover", 0, _LATE),
 )

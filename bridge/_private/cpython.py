@@ -12,6 +12,7 @@ import select
 from typing import TYPE_CHECKING, Any
 
 from .rows import (
+    CHILDREN,
     DEADLOCKS,
     EVENTS,
     EXIT,
@@ -31,6 +32,7 @@ from .rows import (
 
 _LOOP, _SELECTOR_LOOP = "asyncio.base_events:BaseEventLoop", "asyncio.selector_events:BaseSelectorEventLoop"
 _HANDLE, _TIMER, _TASK = "asyncio.events:Handle", "asyncio.events:TimerHandle", "asyncio:Task"
+_CHILD = "asyncio.base_subprocess:BaseSubprocessTransport"
 _FUTURE, _POOL = "concurrent.futures:Future", "concurrent.futures.thread:ThreadPoolExecutor"
 _ALL = "CPython 3.11 to 3.15"
 
@@ -121,6 +123,12 @@ NAMES: tuple[Name, ...] = (
         *("CPython 3.14 to 3.15", (3, 14)),
     ),
     Name(_LOOP, "_executor_shutdown_called", "sets", GEVENT, "a loop whose executor has ended takes no work", 0, _ALL),
+    Name(_LOOP, "_check_thread", "overrides", GEVENT, "in debug mode greenlets are of the loop's thread", 1, _ALL),
+    Name(_LOOP, "_make_subprocess_transport", "overrides", CHILDREN, "a child is started past gevent", 8, _ALL),
+    Name(_CHILD, "_start", "overrides", CHILDREN, "a child is started past gevent", 7, _ALL),
+    Name(_CHILD, "_proc", "sets", CHILDREN, "the child that was started", 0, _ALL),
+    Name(_CHILD, "_process_exited", "calls", CHILDREN, "the child has ended", 2, _ALL),
+    Name(_CHILD, "_wait", "calls", CHILDREN, "a child whose start is cancelled has ended", 1, _ALL),
     # A forked child.
     Name(_LOOP, "_thread_id", "sets", FORK, "the parent's loop does not run in the child", 0, _ALL),
     Name(_LOOP, "_closed", "sets", FORK, "the parent's loop is closed in the child", 0, _ALL),

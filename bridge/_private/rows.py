@@ -19,6 +19,7 @@ FORK = "let go of a parent's loop in a forked child"
 SCOPES = "call from anyio's worker threads into their loop and cancel scope"
 PORTALS = "wait for the calls of anyio's portals as for ours"
 GEVENT = "start real worker threads in a process that gevent has patched"
+CHILDREN = "start asyncio's child processes in a process that gevent has patched"
 DEADLOCKS = "refuse a call that waits for its own thread"
 REPORTS = "report what is waited for, down to the end"
 TASKS = "show the user's coroutine in a task, and what it waits for"
@@ -30,10 +31,11 @@ REACTOR = "run Twisted's reactor on the loop"
 TWISTED_LOG = "hand Twisted's log to logging"
 DEFERREDS = "count an error of a Deferred as handled once it was raised"
 AWAITS = "await Deferreds in every asyncio task"
+TESTS = "lend the loop of the tests to anyio's pytest plugin"
 PYTHON_TASKS = "await Deferreds in tasks that are written in Python"
 ABILITIES = (
-    *(SWITCHING, CONTEXTS, FUTURES, INTERRUPTS, EXIT, FORK, SCOPES, PORTALS, GEVENT, DEADLOCKS, REPORTS, TASKS),
-    *(WAKE_UPS, EVENTS, GUIS, FOREIGN_REACTORS, REACTOR, TWISTED_LOG, DEFERREDS, AWAITS, PYTHON_TASKS),
+    *(SWITCHING, CONTEXTS, FUTURES, INTERRUPTS, EXIT, FORK, SCOPES, PORTALS, GEVENT, CHILDREN, DEADLOCKS, REPORTS),
+    *(TASKS, WAKE_UPS, EVENTS, GUIS, FOREIGN_REACTORS, REACTOR, TWISTED_LOG, DEFERREDS, AWAITS, PYTHON_TASKS, TESTS),
 )
 
 

@@ -37,7 +37,9 @@ def abandon(loop: Any, kept: Iterable[Any]) -> None:
     for task in tasks:
         with contextlib.suppress(AttributeError):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
-    if lost(FORK):  # the descriptors stay open until the child exits; at least no code of the parent's loop runs
+    # Of a loop such as uvloop's, or without the names of asyncio's, the descriptors stay open until the child exits or
+    # calls exec(). At least no code of the parent's loop runs.
+    if not hasattr(loop, "_ready") or lost(FORK):
         _kept.append([loop, *kept, tasks])
         if isinstance(loop, BridgeLoop):
             loop.abandon_alarm()

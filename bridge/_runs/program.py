@@ -25,7 +25,7 @@ _CHECK = 0.05
 _leaving = new_lock()
 
 
-class _WithReactor(BridgeLoop):
+class WithReactor(BridgeLoop):
     """A loop that gets a reactor when it first runs if Twisted is loaded, else when a reactor is first needed.
 
     While the loop does not run, another one may take the installed reactor. Closing the loop shuts the reactor down.
@@ -117,7 +117,7 @@ class _WithReactor(BridgeLoop):
         reactors.release(reactor, self)
 
 
-class ProgramLoop(_WithReactor, SwitchingLoop):
+class ProgramLoop(WithReactor, SwitchingLoop):
     """The loop that :func:`bridge.new_event_loop` makes."""
 
 
@@ -127,7 +127,7 @@ def _do_nothing() -> None:
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """Return a loop for the program to run; :func:`bridge.new_event_loop` has the contract."""
-    return _WithReactor() if lost(SWITCHING) else ProgramLoop()
+    return WithReactor() if lost(SWITCHING) else ProgramLoop()
 
 
 def install() -> Any:
@@ -169,14 +169,14 @@ class AttachedLoop(AttachedRun):
     @property
     def reactor(self) -> Any:
         """The Twisted reactor that runs on the loop, or None."""
-        if isinstance(self.loop, _WithReactor):
+        if isinstance(self.loop, WithReactor):
             return self.loop.reactor
         installed: Any = sys.modules.get("twisted.internet.reactor")
         return installed if getattr(installed, "_asyncioEventloop", None) is self.loop else None
 
     def needed_reactor(self) -> Any:
         """Return the reactor on the loop. A loop of ours makes one if it has none."""
-        place = self.loop.place if isinstance(self.loop, _WithReactor) else None
+        place = self.loop.place if isinstance(self.loop, WithReactor) else None
         return self.reactor if place is None else place.get(lambda: self.state.is_over)
 
     def detach(self, reason: str) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Hashable
 from typing import Any, Protocol
 
 from .._errors import BridgeClosed, BridgeError, DeadlockError
+from .._threads import native
 from .._watch.meter import Meter
 from .._watch.watchdog import Watched, watchdog
 from ..strategies.interface import Strategy
@@ -212,7 +213,8 @@ class Run(Stateful, Watched):
         self.open = own
         if own:
             # In another thread: the signal handler may have interrupted the waiter while the waiter held a lock.
-            threading.Thread(target=self.end, args=(FORKED,), name="bridge-fork", daemon=True).start()
+            # A native one: the start of a greenlet would let others run, maybe in a child of Popen before its exec().
+            native.Thread(target=self.end, args=(FORKED,), name="bridge-fork", daemon=True).start()
 
     def wait_closed(self) -> None:
         """Wait until a loop that a bridge owns, and that has begun to close, has ended."""

@@ -28,6 +28,7 @@ class Runs:
     """The runs of one bridge. The subclasses define how the next run is made."""
 
     is_attached = False  # True if the program, and not the bridge, runs the loop
+    is_driven = False  # True if the thread that waits runs the loop
     serves_anyio_only = False  # True if nobody has attached the loop, and a worker of anyio's has found it
 
     def __init__(self, owner: Owner, options: Options) -> None:

@@ -9,7 +9,8 @@ and none is changed.
 
 Other code may take the exit status first: a handler of SIGCHLD that calls ``os.waitpid(-1, ...)``, or the system itself
 where SIGCHLD is ignored. Then the protocol is told that the child has ended with status 255, and a warning is logged.
-asyncio does the same for its children.
+asyncio does the same for its children. In a process that gevent has patched, gevent may be that other code. There the
+status comes from gevent.
 """
 
 from __future__ import annotations
@@ -22,14 +23,12 @@ from typing import Any
 
 from twisted.internet import process as twisted_process
 
+from .._loop.gevent_children import LOST, WAS_LOST, await_status
 from .._threads import native
 
 log = logging.getLogger("bridge")
 
 _pidfd_open: Any = getattr(os, "pidfd_open", None)
-
-# The status that is reported when the real one is lost: exit status 255, as os.wait() encodes it.
-_LOST = 255 << 8
 
 # Pids of children that still ran when their reactor was closed for good. They are reaped when the next child is watched
 # or the next reactor is closed, as in the standard library's subprocess. No protocol is notified.
@@ -97,21 +96,21 @@ def end(reactor: Any, child: Any) -> None:
         reactor._asyncioEventloop.remove_reader(descriptor)
         os.close(descriptor)
     if not _is_reaped(child):
-        _reap(child)  # Twisted logs errors of the protocol
+        _reap(reactor, child, child.pid)
 
 
-def _reap(child: Any) -> None:
-    pid = child.pid
-    child.reapProcess()
-    if _is_reaped(child):
-        return
-    log.warning(
-        "the exit status of child process %s is lost: SIGCHLD is ignored, or somebody else has waited for it; "
-        "it is reported as 255",
-        pid,
-    )
-    twisted_process.unregisterReapProcessHandler(pid, child)  # type: ignore[no-untyped-call]
-    child.processEnded(_LOST)
+def _reap(reactor: Any, child: Any, pid: int, *, is_last: bool = False) -> None:
+    backend = native.patched()
+    if backend is not None and is_last:
+        backend.statuses.forget(pid)
+    child.reapProcess()  # Twisted logs errors of the protocol
+    if not _is_reaped(child):
+        if backend is not None and backend.statuses.may_come(pid):
+            await_status(reactor._asyncioEventloop, pid, functools.partial(_reap, reactor, child, pid))
+            return
+        log.warning(WAS_LOST, pid)
+        twisted_process.unregisterReapProcessHandler(pid, child)  # type: ignore[no-untyped-call]
+        child.processEnded(LOST)
 
 
 def _is_reaped(child: Any) -> bool:

@@ -32,6 +32,7 @@ from .._private.abilities import lost, unavailable
 from .._private.rows import REACTOR
 from .._private.twisted import ContinuousPolling
 from . import children, lives
+from .closed import drop_closed
 from .guard import is_guarded, refuses
 from .restartable import BridgeReactor, become
 from .runners import TRIAL, any_frame, is_in_trial
@@ -167,10 +168,15 @@ def _no_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+def connections_of(reactor: BridgeReactor) -> set[Any]:
+    """Return the ports and connections of the reactor, without its own waker."""
+    watched: Any = reactor
+    return {*watched.getReaders(), *watched.getWriters()} - reactor._internalReaders
+
+
 def is_unused(reactor: BridgeReactor) -> bool:
     """Return whether the reactor has nothing to do but to keep idle connections of pools for later requests."""
-    watched: Any = reactor
-    connections = {*watched.getReaders(), *watched.getWriters()} - reactor._internalReaders
+    connections = connections_of(reactor)
     idle = 0
     timers: Any = reactor.getDelayedCalls()
     for call in timers:
@@ -267,6 +273,7 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
     :raises ReactorConflict: the reactor's class cannot be changed.
     """
     from_threads = _calls_from_threads(reactor)
+    drop_closed(reactor)
     readers, writers = _release(reactor)
     try:
         reactor.__class__ = AsyncioSelectorReactor

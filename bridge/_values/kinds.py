@@ -81,10 +81,11 @@ def describe(x: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _awaitables_in(x: Any) -> list[Any]:
-    """Return the items of a list, tuple or set that has nothing but awaitables; else an empty list."""
-    items: list[Any] = [*cast("list[Any]", x)] if isinstance(x, list | tuple | set) else []
-    return items if all(returned_kind(each) for each in items) else []
+def _items_in(x: Any) -> list[Any]:
+    """Return the items of a list, tuple or set, and the values of a dict; else an empty list."""
+    if isinstance(x, dict):
+        return [*x.values()]
+    return [*cast("list[Any]", x)] if isinstance(x, list | tuple | set) else []
 
 
 def _awaitable_kind(x: object) -> Kind | None:
@@ -155,10 +156,11 @@ def _wrong_type(x: object) -> TypeError:
             f"cannot block on the async generator {x.__qualname__}: it gives many values, not one; write "
             f"'async for' inside a coroutine and block on that. {wanted}"
         )
-    awaitables = _awaitables_in(x)
-    if awaitables:
-        for each in awaitables:
-            discard(each)
+    items = _items_in(x)
+    kinds = [returned_kind(each) for each in items]
+    for each in items:
+        discard(each)
+    if items and all(kinds):
         return TypeError(
             f"cannot block on a {type(x).__name__} of awaitables; write block_on(lambda: asyncio.gather(*awaitables)) "
             f"for a list of their results. {wanted}"

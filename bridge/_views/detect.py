@@ -54,6 +54,21 @@ def is_waited_for(x: object) -> bool:
     return has(class_of(x), "__await__") or inspect.isawaitable(x)
 
 
+def loop_of(x: Any) -> Any:
+    """Return the asyncio loop that an object keeps as its own; None if there is none, or it is not known.
+
+    A lock of asyncio's keeps the loop on which somebody has waited for it, and works on another all the same.
+    """
+    asyncio = sys.modules.get("asyncio")
+    if top_level(class_of(x)) == "asyncio":
+        return None
+    for name in ("_loop", "loop"):
+        loop = getattr(x, "__dict__", {}).get(name)
+        if asyncio is not None and isinstance(loop, asyncio.AbstractEventLoop):
+            return loop
+    return None
+
+
 def top_level(x: Any) -> str | None:
     """Return the top-level package of a class, a function or a module; None if unknown."""
     name = x.__name__ if isinstance(x, ModuleType) else getattr(x, "__module__", None)

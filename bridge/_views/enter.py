@@ -14,9 +14,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .._errors import BridgeError
+from .._private.cpython import get_running_loop
 from .._values.kinds import describe
 from .._values.outcomes import trim
-from .detect import check_async_context_manager, class_of, has
+from .detect import check_async_context_manager, class_of, has, loop_of
 from .served import Server, Session, Step
 
 if TYPE_CHECKING:
@@ -25,6 +26,22 @@ if TYPE_CHECKING:
     from .caller import ViewOwner
 
 T = TypeVar("T")
+
+
+def check_loop(manager: Any, loop: asyncio.AbstractEventLoop) -> None:
+    """Refuse an async context manager that was made on another loop.
+
+    :raises BridgeError: it has an attribute ``loop`` or ``_loop`` with that other loop.
+    """
+    own = loop_of(manager)
+    if own is None or own is loop:
+        return
+    name = class_of(manager).__name__
+    where = "runs in this thread" if own is get_running_loop() else "is not the bridge's"
+    raise BridgeError(
+        f"cannot enter {describe(manager)}: it was made on a loop that {where}, and works on that loop only; pass a "
+        f"function that makes it, which is called on the bridge's loop: enter(lambda: {name}(...))"
+    )
 
 
 class Entered(Session, AbstractContextManager[T, "bool | None"], Generic[T]):
@@ -55,7 +72,9 @@ class Entered(Session, AbstractContextManager[T, "bool | None"], Generic[T]):
                 f"{self!r} was entered before, and serves one 'with' statement only; make another: enter(...)"
             )
         self._caller = self._owner.caller()
-        host = self._server = _Host(self._caller.current_run(), self._manager)
+        run = self._caller.current_run()
+        check_loop(self._manager, run.loop)
+        host = self._server = _Host(run, self._manager)
         try:
             try:
                 self._call(host.enter)
@@ -118,6 +137,23 @@ class Entered(Session, AbstractContextManager[T, "bool | None"], Generic[T]):
             self._post(host.abandon)
 
 
+class Held(Entered[Any]):
+    """What a call of a view has entered. A ``with`` leaves it, or whoever drops the view of its value."""
+
+    def __del__(self) -> None:
+        host = getattr(self, "_server", None)
+        if host is not None and host.is_kept and host.run.over is None:
+            self._post(host.let_go)
+
+    def detach(self) -> None:
+        """Never leave it: its value is used as that of an ``await``."""
+        if self._server is not None:
+            self._post(self._server.detach)
+
+
+_DETACHED = asyncio.CancelledError()  # stands for the exception of a block that never ends
+
+
 class _Host(Server):
     """The task that enters and leaves the manager. The methods are called on the loop's thread."""
 
@@ -174,6 +210,16 @@ class _Host(Server):
         if self.is_open:
             self._leave_with(asyncio.CancelledError())
 
+    def let_go(self) -> None:
+        """Leave it as after a block without an exception. Called when nobody waits for that."""
+        if self.is_open:
+            self._leave_with(None)
+
+    def detach(self) -> None:
+        """End the task without leaving."""
+        if self.is_open:
+            self._leave_with(_DETACHED)
+
     def _leave_with(self, error: BaseException | None) -> None:
         if self._leaving is not None and not self._leaving.done():
             self._leaving.set_result(error)
@@ -218,6 +264,8 @@ class _Host(Server):
                 # at once. The caller gets the outcome when its block ends, since nothing can interrupt the block.
                 error = raised = cancellation
             self.is_open = False
+            if error is _DETACHED:
+                return
             self._leaving = leaving = None
             self.variables.begin()
             if self._interrupts_exit:

@@ -228,19 +228,21 @@ class Facade:
 
         A view has the attributes of the original. Plain data is read and set in the caller's thread, properties on the
         loop's thread. A method that returns its own object returns the view. A view that is passed as an argument
-        reaches the function as the original. Comparing, hashing and printing need no loop. ``view.__wrapped__`` is the
-        original.
+        reaches the function as the original, ``view.__wrapped__``. Comparing, hashing and printing need no loop.
 
         A type checker sees the sync signature of functions. Views of classes, instances and modules are ``Any``, since
         Python's types cannot express "each method, but sync"; so are results with ``wrap``. For authors of libraries,
-        ``python -m bridge twin`` writes the sync class with its types.
-
-        The view of a class is a class, for annotations too. A class that derives from it is sync: its own methods are
-        called in the caller's thread, and ``super()`` reaches the views of the original's.
+        ``python -m bridge twin`` writes the sync class with its types. The view of a class is a class, for annotations
+        too. A class that derives from it is sync, and ``super()`` in it reaches the views of the original's methods.
 
         :param obj: what to view; left out to decorate with options.
         :param timeout: seconds that each wait of the view may take, in an iteration for each item; None for no limit.
         :param strategy: how to wait; None for the bridge's own strategy.
+
+        With ``wrap`` returned objects are viewed too, also in lists, tuples and dicts. What could be awaited as well as
+        entered, such as ``pool.acquire()`` of asyncpg, is entered by the call. The end of a ``with`` block leaves it,
+        or the end of the last reference to the returned view and to what came from it.
+
         :param wrap: which returned objects are viewed too, and which items, attributes and values of ``with``: True for
             objects with something async in them whose class is from the same top-level package as obj; or a class, a
             tuple of classes, or a function that takes the object and returns a bool. None for no object.
@@ -333,6 +335,8 @@ class Facade:
         :param timeout: seconds that entering may take, and that leaving may take; None to wait for ever.
         :param strategy: how to wait; None for the bridge's own strategy.
         :raises TypeError: it is not an async context manager.
+        :raises BridgeError: by ``with``: it was made on another loop, as ``aiohttp.ClientSession()`` is in a coroutine;
+            write ``enter(aiohttp.ClientSession)``.
         :raises ValueError: timeout is negative or NaN.
         """
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import sys
@@ -10,15 +11,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .classes import class_view
+from .containers import converted
 from .detect import class_of, has, has_async, is_waited_for, short_name, top_level
 from .functions import CoroutineFunctionView, FunctionView, GeneratorFunctionView
 from .inspection import described, is_function, is_stdlib_builtin, package_of, runs_code
-from .objects import ObjectView, view_class
+from .objects import ObjectView, begin, held_class, view_class
 from .view import View, original
 
 if TYPE_CHECKING:
     from ..strategies.interface import Strategy
     from .caller import ViewOwner
+    from .enter import Held
 
 _WRITE = "blocking() takes a function, or a class, an instance or a module that has something async in it"
 _HINT = "; if its functions return Deferreds all the same, view each: blocking(obj.method)"
@@ -75,15 +78,19 @@ class ViewFactory:
             raise TypeError(f"there is nothing async in {described(obj)}: use it as it is. {_WRITE}{hint}")
         return class_view(factory, obj, module) if isinstance(obj, type) else factory.view(obj)
 
-    def view(self, obj: Any) -> Any:
-        """Return the view of a class, an instance or a module."""
+    def view(self, obj: Any, source: ObjectView | None = None, held: Held | None = None) -> Any:
+        """Return the view of a class, an instance or a module.
+
+        :param source: the view of the object that obj is from.
+        :param held: the context manager that was entered for obj.
+        """
         if isinstance(obj, type):
             return class_view(self, obj)
-        view = object.__new__(view_class(class_of(obj)))
+        cls: Any = class_of(obj)
+        view = object.__new__(view_class(cls) if held is None else held_class(cls))
         object.__setattr__(view, "_bridge_factory", self)
         object.__setattr__(view, "_bridge_object", obj)
-        object.__setattr__(view, "_bridge_entered", [])
-        object.__setattr__(view, "_bridge_items", None)
+        begin(view, source, held)
         return view
 
     def function(self, function: Callable[..., Any], view: ObjectView | None = None) -> FunctionView:
@@ -101,11 +108,14 @@ class ViewFactory:
             return GeneratorFunctionView(self, function, view)
         return FunctionView(self, function, view)
 
-    def items(self, iterable: Any) -> Any:
-        """Return the items of an async iterable."""
+    def items(self, iterable: Any, source: ObjectView | None = None) -> Any:
+        """Return the items of an async iterable.
+
+        :param source: the view of the object that the iterable is from.
+        """
         from .iterate import Items
 
-        convert = None if self.wrap is None else self.maybe_view
+        convert = None if self.wrap is None else functools.partial(self._viewed, source=source)
         return Items[Any](self.owner, iterable, 0, self.timeout, self.strategy, convert)
 
     # Calls on behalf of views.
@@ -117,12 +127,33 @@ class ViewFactory:
         value = self.block_on(called, timeout=self.timeout, strategy=self.strategy)
         if type(value) is _ForBlockOn:
             value = self.block_on(value.future, timeout=self.timeout, strategy=self.strategy)
+        elif type(value) is _ToEnter:
+            return self._entered(value.manager, view)
+        return self.maybe_view(value, view)
+
+    def _entered(self, manager: Any, view: ObjectView | None) -> Any:
+        """Enter what could be awaited too, and return the view of its value, which a ``with`` may leave.
+
+        The view leaves it when it is dropped. A value without anything async in it gets no view, and stays as it is.
+        """
+        from .enter import Held
+
+        held = Held(self.owner, manager, self.timeout, self.strategy)
+        value: Any = held.__enter__()
+        is_own = view is not None and value is view._bridge_object
+        if not is_own and (self._wraps(value) or has_async(value)):
+            return self.view(value, view, held)
+        held.detach()
         return self.maybe_view(value, view)
 
     async def _call_on_loop(self, function: Callable[..., Any], args: Any, kwargs: Any, view: ObjectView | None) -> Any:
         # A coroutine, since block_on would call a callable outside of any task, and anyio needs one.
         result = function(*args, **kwargs)
-        if has(class_of(result), "__await__"):
+        cls = class_of(result)
+        if has(cls, "__await__"):
+            is_own = view is not None and result is view._bridge_object
+            if self.wrap is not None and not is_own and has(cls, "__aenter__", "__aexit__"):
+                return _ToEnter(result)
             get_loop = getattr(result, "get_loop", None)
             if get_loop is not None and get_loop() is not sys.modules["asyncio"].get_running_loop():
                 return _ForBlockOn(result)
@@ -144,16 +175,19 @@ class ViewFactory:
         """Return a view of an async iterator or async context manager, which sync code cannot use; else the result."""
         cls = class_of(result)
         if cls is types.AsyncGeneratorType:
-            return self.items(result)
+            return self.items(result, view)
         if has(cls, "__await__") or not (has(cls, "__aenter__", "__aexit__") or has(cls, "__anext__")):
             return result
-        return result if view is not None and result is view._bridge_object else self.view(result)
+        return result if view is not None and result is view._bridge_object else self.view(result, view)
 
     def maybe_view(self, value: Any, view: ObjectView | None = None) -> Any:
         """Return a view of a result, an item or an attribute if ``wrap`` asks for one, else the value itself."""
         if view is not None and value is view._bridge_object:
             return view
-        return self.view(value) if self.wrap is not None and self._wraps(value) else value
+        return value if self.wrap is None else self._viewed(value, view)
+
+    def _viewed(self, value: Any, source: ObjectView | None) -> Any:
+        return converted(value, lambda each: self.view(each, source) if self._wraps(each) else each)
 
     def _wraps(self, value: Any) -> bool:
         wrap, cls = self.wrap, class_of(value)
@@ -200,6 +234,15 @@ class ViewFactory:
     def module(self, name: str) -> Any:
         """Return the view of a module, by the name that its view was pickled under."""
         return self.view(importlib.import_module(name))
+
+
+class _ToEnter:
+    """A result that is both awaitable and an async context manager. The caller's thread enters it."""
+
+    __slots__ = ("manager",)
+
+    def __init__(self, manager: Any) -> None:
+        self.manager = manager
 
 
 class _ForBlockOn:

@@ -110,4 +110,4 @@ class GeneratorFunctionView(FunctionView):
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         args, kwargs = originals(args, kwargs)
-        return self._bridge_factory.items(self.__wrapped__(*args, **kwargs))
+        return self._bridge_factory.items(self.__wrapped__(*args, **kwargs), self._view)

@@ -15,24 +15,33 @@ import types
 import weakref
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .._errors import BridgeError
 from .._values.outcomes import trim
 from .detect import class_of, has
 from .inspection import has_own, is_function, runs_code
 from .signatures import sync_signature
 from .view import Factory, View, original, originals
 
+if TYPE_CHECKING:
+    from .enter import Held
+
 
 class ObjectView(View):
     """A sync view of an instance or a module: the base of the classes that :func:`view_class` makes."""
 
     # All other attributes are read from, and set on, the original.
-    __slots__ = ("__weakref__", "_bridge_entered", "_bridge_factory", "_bridge_items", "_bridge_object")
+    __slots__ = (
+        "__weakref__", "_bridge_entered", "_bridge_factory", "_bridge_held", "_bridge_items", "_bridge_object",
+        "_bridge_source",
+    )  # fmt: skip
     _bridge_factory: Factory
     _bridge_object: Any
     _bridge_entered: list[tuple[int, Any]]  # the open 'with' blocks: thread ident and context manager
     _bridge_items: Any  # the iterator behind next()
+    _bridge_held: Held | None  # the context manager that was entered for the object, to be left when this is dropped
+    _bridge_source: ObjectView | None  # the view that this is from, while that one holds a context manager open
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -99,6 +108,19 @@ class ObjectView(View):
         if isinstance(obj, types.ModuleType):
             return factory.module, (obj.__name__,)
         return factory.view, (obj,)
+
+
+def begin(view: ObjectView, source: ObjectView | None = None, held: Held | None = None) -> None:
+    """Set the attributes of a new view other than its object and its factory.
+
+    :param source: the view of the object that this one's is from.
+    :param held: the context manager that was entered for the object.
+    """
+    keeps = source is not None and (source._bridge_held is not None or source._bridge_source is not None)
+    object.__setattr__(view, "_bridge_entered", [])
+    object.__setattr__(view, "_bridge_items", None)
+    object.__setattr__(view, "_bridge_held", held)
+    object.__setattr__(view, "_bridge_source", source if keeps else None)
 
 
 class _Method:
@@ -198,7 +220,7 @@ def _comparing(name: str) -> Callable[..., Any]:
 
 
 def _iter(self: ObjectView) -> Any:
-    return self._bridge_factory.items(self._bridge_object)
+    return self._bridge_factory.items(self._bridge_object, self)
 
 
 def _sync_iter(self: ObjectView) -> Any:
@@ -208,7 +230,7 @@ def _sync_iter(self: ObjectView) -> Any:
 def _next(self: ObjectView) -> Any:
     items: Any = self._bridge_items
     if items is None:
-        items = self._bridge_factory.items(self._bridge_object)
+        items = self._bridge_factory.items(self._bridge_object, self._bridge_source)
         object.__setattr__(self, "_bridge_items", items)
     return next(items)
 
@@ -226,6 +248,25 @@ def _enter(self: ObjectView) -> Any:
         raise
     self._bridge_entered.append((threading.get_ident(), entered))
     return value
+
+
+@functools.cache
+def held_class(cls: type[Any]) -> type[ObjectView]:
+    """Return the class for views of instances that a context manager was entered for. They work in ``with``."""
+    view = view_class(cls)
+    members: dict[str, Any] = {"__slots__": (), "__doc__": cls.__doc__, "__module__": cls.__module__}
+    return type(view.__name__, (view,), members | {"__enter__": _enter_held, "__exit__": _exit})
+
+
+def _enter_held(self: ObjectView) -> Any:
+    held = self._bridge_held
+    if held is not None:
+        object.__setattr__(self, "_bridge_held", None)
+        self._bridge_entered.append((threading.get_ident(), held))
+        return self
+    if has(class_of(self._bridge_object), "__aenter__", "__aexit__"):
+        return _enter(self)
+    raise BridgeError(f"{self!r} was left before, and serves one 'with' statement only; call the function again")
 
 
 def _exit(

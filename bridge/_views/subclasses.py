@@ -12,10 +12,10 @@ import inspect
 from typing import Any
 
 from .detect import class_of, has
-from .objects import ObjectView, view_class
+from .objects import ObjectView, begin, view_class
 from .view import Factory, original, originals
 
-_INSTANCE = {"_bridge_object", "_bridge_entered", "_bridge_items"}
+_INSTANCE = {"_bridge_object", "_bridge_entered", "_bridge_items", "_bridge_held", "_bridge_source"}
 
 
 class SubclassedView(ObjectView):
@@ -26,8 +26,7 @@ class SubclassedView(ObjectView):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         made: Any = object.__new__(cls)
-        object.__setattr__(made, "_bridge_entered", [])
-        object.__setattr__(made, "_bridge_items", None)
+        begin(made)
         return made
 
     def __init__(self, /, *args: Any, **kwargs: Any) -> None:

@@ -18,6 +18,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .containers import converted
+
 if TYPE_CHECKING:
     from ..strategies.interface import Strategy
     from .caller import ViewOwner
@@ -38,8 +40,9 @@ def original(x: Any) -> Any:
 
 
 def originals(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments with each view replaced by its original."""
-    return tuple([original(each) for each in args]), {name: original(each) for name, each in kwargs.items()}
+    """Return the arguments with each view replaced by its original, in lists, tuples and dicts too."""
+    args = tuple([converted(each, original) for each in args])
+    return args, {name: converted(each, original) for name, each in kwargs.items()}
 
 
 def global_name(view: Any) -> str | None:
@@ -76,8 +79,11 @@ class Factory(Protocol):
         """Return the view of a function."""
         ...
 
-    def items(self, iterable: Any) -> Any:
-        """Return the items of an async iterable."""
+    def items(self, iterable: Any, source: Any = None) -> Any:
+        """Return the items of an async iterable.
+
+        :param source: the view of the object that the iterable is from.
+        """
         ...
 
     def call(self, function: Callable[..., Any], args: Any, kwargs: Any, view: Any = None) -> Any:
@@ -89,7 +95,10 @@ class Factory(Protocol):
         ...
 
     def maybe_view(self, value: Any, view: Any = None) -> Any:
-        """Return a view of a result, an item or an attribute if ``wrap`` asks for one, else the value itself."""
+        """Return a view of a result, an item or an attribute if ``wrap`` asks for one, else the value itself.
+
+        Of a list, a tuple or a dict return one with views in it.
+        """
         ...
 
     def attribute(self, obj: Any, name: str, view: Any) -> Any:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Hashable
-from queue import Empty, SimpleQueue
+from queue import Empty
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .._threads import native
 from .._threads.latch import Latch
@@ -51,7 +51,8 @@ class Records:
         """After a fork: forget the thread, which the child lacks, and the records, which the parent handles."""
         self._lock = new_lock()
         self._users: set[object] = set()
-        self._records: SimpleQueue[logging.LogRecord | Repeatable | Latch | None] = SimpleQueue()
+        # A queue for threads also where gevent has patched the process: a record may come from any thread.
+        self._records: Any = native.original("queue", "SimpleQueue")()
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None  # the last thread that was told to end
         self._starting = native.allocate_lock()

@@ -126,9 +126,10 @@ def _replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
     original = getattr(owner, name)
     if original in _ours:
         return
-    made = make(original)
+    method = _as_method(original)
+    made = make(method)
 
-    @functools.wraps(original)
+    @functools.wraps(method)
     def ours(*args: Any, **options: Any) -> Any:
         try:
             return made(*args, **options)
@@ -141,6 +142,19 @@ def _replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
         setattr(owner, name, ours)
         _ours.add(ours)
         _patches.append(patch)
+
+
+def _as_method(original: Any) -> Any:
+    """Return a function for an attribute of a class. Of a loop of ours ``run_until_complete`` is a property."""
+    if not isinstance(original, property):
+        return original
+    getter: Any = original.fget
+
+    @functools.wraps(getter)
+    def method(self: Any, *args: Any, **options: Any) -> Any:
+        return getter(self)(*args, **options)
+
+    return method
 
 
 def _replace_in_loops() -> None:

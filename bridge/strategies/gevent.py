@@ -17,7 +17,7 @@ from greenlet import getcurrent, greenlet
 
 from .._threads import signals
 from .._threads.lock_waiter import LockWaiter
-from .._threads.native import is_patched
+from .._threads.native import is_patched, patched
 
 
 class _Bell:
@@ -155,6 +155,9 @@ class GeventStrategy:
         bell = self._bells.get(hub)
         if bell is None:
             bell = self._bells[hub] = _Bell(hub)
+            backend = patched()
+            if backend is not None and hub.main_hub:
+                backend.statuses.use(hub)
         return GeventWaiter(gevent, bell)
 
     def serves_here(self) -> bool:

@@ -33,8 +33,8 @@ def test_every_test_that_the_proofs_name_exists() -> None:
         assert re.search(r"`test_\w+\.py::test_\w+`", row[-1]), f"no test is named in: {row}"
     named = re.findall(r"`(test_\w+)\.py::(\w+)`", text)
     for module, name in named:
-        (file,) = TESTS.rglob(f"{module}.py")
-        assert f"\ndef {name}(" in file.read_text(), f"there is no {module}.py::{name}"
+        files = [file for file in TESTS.rglob(f"{module}.py") if "programs" not in file.parts]
+        assert any(f"\ndef {name}(" in file.read_text() for file in files), f"there is no {module}.py::{name}"
     assert len(named) > 150
     for path in re.findall(r"`(tests/[\w./]+)`", text):
         assert (ROOT / path).exists(), f"there is no {path}"

@@ -278,7 +278,10 @@ def test_under_run_a_forked_child_has_a_loop_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.any_python
 @pytest.mark.parametrize("preload", [True, False], ids=["preload", "no preload"])
 def test_a_pre_fork_server(preload: bool, tmp_path: Path) -> None:
-    """gunicorn, whose sync workers block on Deferreds: they serve, a killed one is replaced, and it ends at SIGTERM."""
+    """gunicorn, whose sync workers block on Deferreds.
+
+    They serve, print a dump when they get the signal for it, a killed one is replaced, and gunicorn ends at SIGTERM.
+    """
     shutil.copy(PROGRAMS / "application.py", tmp_path)
     command = [sys.executable, *WARNINGS, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--workers", "2", "--log-level"]
     command += ["info", "--graceful-timeout", "10", "--worker-tmp-dir", str(tmp_path), "--no-control-socket"]
@@ -289,6 +292,13 @@ def test_a_pre_fork_server(preload: bool, tmp_path: Path) -> None:
         try:
             port = _port(tmp_path / "log", server)
             pids = {_get(port) for _ in range(20)}
+            for pid in pids:  # which gunicorn has set back to the default action, after the fork
+                os.kill(int(pid), signal.SIGUSR2)
+            deadline = time.monotonic() + 30
+            while (tmp_path / "log").read_text().count("bridge: 0 open calls") < len(pids):
+                assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+                time.sleep(0.02)
+            assert {_get(port) for _ in range(20)} <= {line.split()[-1] for line in _booted(tmp_path / "log")[:2]}
             os.kill(int(next(iter(pids))), signal.SIGKILL)
             deadline = time.monotonic() + 30
             while not ({_get(port) for _ in range(4)} - pids):
@@ -309,6 +319,10 @@ def _port(log: Path, server: subprocess.Popen[bytes]) -> int:
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.02)
     return int(log.read_text().split("Listening at: http://127.0.0.1:", 1)[1].split()[0])
+
+
+def _booted(log: Path) -> list[str]:
+    return [line for line in log.read_text().splitlines() if "Booting worker with pid" in line]
 
 
 def _get(port: int) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import test_conformance
 from conformance import patience_of
+from isolated import isolated
 from test_conformance import *  # noqa: F403 - the whole suite once more, with the bridge below
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
@@ -261,3 +262,45 @@ def test_an_attached_loop_that_stops_fails_the_open_calls() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main()).join(30)
     assert len(errors) == 1
+
+
+@isolated(forks=True, options=("-W", "error", "-W", "ignore:This process:DeprecationWarning"), stdout="cleaned up")
+def test_a_fork_prints_nothing_and_a_forked_child_starts_afresh() -> None:
+    import asyncio
+    import os
+
+    import uvloop
+
+    from bridge import block_on, configure, submit
+
+    configure(loop_factory=uvloop.new_event_loop)
+
+    async def child() -> object:
+        started = await asyncio.create_subprocess_exec("/bin/echo", "child", stdout=-1)  # for which uvloop forks
+        return (await started.communicate())[0], started.returncode
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            print("cleaned up", flush=True)  # by the parent only
+
+    def ends_with(status: int) -> int:
+        forked = os.fork()
+        if not forked:
+            assert block_on(asyncio.sleep(0.01, "afresh")) == "afresh"
+            os._exit(status)
+        return os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1])
+
+    submit(work())
+    assert block_on(child()) == (b"child\n", 0)
+    assert ends_with(3) == 3
+
+    def on_the_loop() -> int:
+        forked = os.fork()
+        if not forked:
+            os._exit(5)
+        return os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1])
+
+    assert block_on(on_the_loop) == 5
+    assert block_on(child()) == (b"child\n", 0)

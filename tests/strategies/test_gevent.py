@@ -696,3 +696,177 @@ def test_blocking_in_the_hub_blocks_the_thread() -> None:
     )
     gevent.sleep(0.05)
     assert results == ["value"]
+
+
+@isolated
+def test_child_processes_of_each_world() -> None:
+    from gevent import monkey
+
+    monkey.patch_all()
+    import asyncio
+    import contextlib
+    import os
+    import subprocess
+    from typing import Any
+
+    import anyio
+    import gevent
+    from twisted.internet import defer, protocol, reactor
+    from twisted.internet.utils import getProcessOutputAndValue
+
+    from bridge import block_on, new_event_loop
+
+    shell = "/bin/sh"
+
+    async def of_asyncio(status: int) -> object:
+        child = await asyncio.create_subprocess_exec(shell, "-c", f"echo {status}; exit {status}", stdout=-1)
+        return (await child.communicate())[0], child.returncode
+
+    async def of_anyio(status: int) -> object:
+        ended = await anyio.run_process([shell, "-c", f"echo {status}; exit {status}"], check=False)
+        return ended.stdout, ended.returncode
+
+    def of_twisted(status: int) -> Any:
+        ended = getProcessOutputAndValue(shell, ["-c", f"echo {status}; exit {status}"])
+        return ended.addCallback(lambda found: (found[0], found[2]))
+
+    def of_gevent(status: int) -> object:
+        ended = subprocess.run([shell, "-c", f"echo {status}; exit {status}"], stdout=subprocess.PIPE)
+        return ended.stdout, ended.returncode
+
+    # Once gevent has started one, its handler of SIGCHLD reaps them all.
+    assert [block_on(of_asyncio(1)), of_gevent(2)] == [(b"1\n", 1), (b"2\n", 2)]
+    ways: list[Any] = [
+        lambda status: block_on(of_asyncio(status)),
+        lambda status: block_on(of_anyio(status)),
+        lambda status: block_on(lambda: of_twisted(status)),
+        of_gevent,
+    ]
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    spawned = [gevent.spawn(way, status) for status in range(5) for way in ways]
+    gevent.joinall(spawned, timeout=30, raise_error=True)
+    assert [each.value for each in spawned] == [(b"%d\n" % status, status) for status in range(5) for _ in ways]
+    assert len(os.listdir("/proc/self/fd")) <= before or not before
+
+    async def is_killed() -> int:
+        child = await asyncio.create_subprocess_exec("/bin/sleep", "100")
+        try:
+            await asyncio.wait_for(child.wait(), 0.05)
+        except TimeoutError:
+            child.kill()
+        return await child.wait()
+
+    async def has_ended_as_it_is_killed() -> int:
+        child = await asyncio.create_subprocess_exec("/bin/sh", "-c", "exit 6")
+        monkey.get_original("time", "sleep")(0.1)  # on the loop, which does not reap it meanwhile
+        with contextlib.suppress(ProcessLookupError):
+            child.send_signal(9)
+        return await child.wait()
+
+    assert (block_on(is_killed()), block_on(has_ended_as_it_is_killed())) == (-9, 6)
+    for _ in range(3):
+        try:
+            block_on(asyncio.create_subprocess_exec("/no/such/program"))
+        except FileNotFoundError:
+            pass
+        else:
+            raise AssertionError
+
+    class Ends(protocol.ProcessProtocol):
+        def __init__(self) -> None:
+            self.status: Any = defer.Deferred()
+
+        def processEnded(self, reason: Any) -> None:
+            self.status.callback(reason.value.exitCode)
+
+    def in_another_folder(terminal: bool) -> Any:  # by fork(), where the others are spawned
+        ends, command = Ends(), "test -t 1 || exit 4; exit 3"
+        reactor.spawnProcess(ends, shell, ["sh", "-c", command], path="/", usePTY=terminal)
+        return ends.status
+
+    assert [block_on(lambda: in_another_folder(True)), block_on(lambda: in_another_folder(False))] == [3, 4]
+
+    # The functions of os themselves, in a worker thread and on a loop that the program runs itself.
+    def forks() -> int:
+        child = os.fork()
+        if not child:
+            os._exit(7)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    assert block_on(asyncio.to_thread(forks)) == forks() == 7
+
+    async def main() -> object:
+        return await of_asyncio(5), await of_anyio(6), await asyncio.to_thread(forks), forks()
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        assert runner.run(main()) == ((b"5\n", 5), (b"6\n", 6), 7, 7)
+    assert of_gevent(8) == (b"8\n", 8)
+
+
+@isolated(stderr=r"(Executing <.*)?")  # asyncio mentions what is slow on a busy machine
+def test_the_debug_mode_of_asyncio() -> None:
+    import os
+
+    os.environ["PYTHONASYNCIODEBUG"] = "1"
+    from gevent import monkey
+
+    monkey.patch_all()
+    import asyncio
+
+    from bridge import block_on, default_bridge
+
+    async def main() -> str:
+        await asyncio.sleep(0.01)
+        return block_on(asyncio.sleep(0.01, "blocked")) + await asyncio.to_thread(block_on, asyncio.sleep(0, "!"))
+
+    assert block_on(main()) == "blocked!"
+    loop = default_bridge().loop
+    assert loop.get_debug()
+    refused = None
+    try:
+        loop.call_soon(print)  # not in the loop's thread: this is what the mode is for
+    except RuntimeError as error:
+        refused = error
+    assert "Non-thread-safe operation" in str(refused)
+
+
+@pytest.mark.process
+@pytest.mark.any_python
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(importlib.util.find_spec("celery") is None, reason="needs Celery, which 'nox -s gui' installs")
+def test_child_processes_in_tasks_of_celerys_gevent_pool(tmp_path: Path) -> None:
+    programs = Path(__file__).with_name("programs")
+    (tmp_path / "queue").mkdir()
+    (tmp_path / "results").mkdir()
+    path = os.pathsep.join([str(programs), *(each for each in sys.path if each)])
+    environment = os.environ | {"PYTHONPATH": path, "CELERY_FOLDER": str(tmp_path), "C_FORCE_ROOT": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "celery_tasks",
+        "worker",
+        "-P",
+        "gevent",
+        "-c",
+        "8",
+        "-l",
+        "warning",
+    ]
+    command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    with open(tmp_path / "log", "wb") as log:
+        worker = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+        try:
+            caller = [sys.executable, programs / "celery_tasks.py"]
+            called = subprocess.run(caller, env=environment, capture_output=True, text=True, timeout=90)
+            worker.terminate()
+            worker.wait(30)
+        finally:
+            worker.kill()
+            worker.wait()
+    shown = called.stdout + called.stderr + (tmp_path / "log").read_text()
+    assert called.stdout == f"{[status for status in range(4) for _ in range(4)]}\n", shown
+    assert "is lost" not in shown
+    assert "Traceback" not in shown
+    assert worker.returncode == 0, shown

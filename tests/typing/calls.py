@@ -73,6 +73,8 @@ def things_to_block_on(
     anything: Any,
 ) -> None:
     assert_type(block_on(coroutine()), str)
+    assert_type(bridge.run(coroutine), str)
+    assert_type(bridge.run(plain), int)
     assert_type(block_on(deferred()), bytes)
     assert_type(block_on(inline(2)), list[bytes])
     assert_type(block_on(future), str)

@@ -236,10 +236,10 @@ def test_a_partial_is_named_by_its_function() -> None:
     assert describe(functools.partial(len, range(10**6))) == "partial of builtin_function_or_method len"
 
 
-@pytest.mark.parametrize("many", [list, tuple, set])
+@pytest.mark.parametrize("many", [list, tuple, set, lambda items: dict(enumerate(items))])
 def test_several_awaitables_at_once_are_refused_with_what_works(bridge: Bridge, many: Any) -> None:
     with pytest.raises(TypeError, match=r"write block_on\(lambda: asyncio.gather\(\*awaitables\)\)"):
         bridge.block_on(many([value(), value()]))  # and both are closed
     assert bridge.block_on(lambda: asyncio.gather(value(), succeed("fired"))) == ["value", "fired"]
     with pytest.raises(TypeError, match="cannot block on"):
-        bridge.block_on(many([1]))
+        bridge.block_on(many([1, value()]))  # which is closed, too

@@ -2,14 +2,16 @@
 
 import asyncio
 import os
+import signal
 
-from bridge import block_on  # first: the process has its reactor
+from bridge import block_on, configure  # first: the process has its reactor
 
 # isort: split
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 master = os.getpid()
+configure(dump_signal=signal.SIGUSR2)
 assert block_on(asyncio.sleep(0.001, "preloaded")) == "preloaded"  # in the master, before it forks
 
 
