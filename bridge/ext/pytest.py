@@ -1,4 +1,4 @@
-"""The pytest plugin: one loop of ours for the tests of asyncio, anyio and Twisted. docs/pytest.md is its guide.
+"""The pytest plugin: one loop of ours for all tests of a session. Its guide is docs/how-to/pytest-plugin.md.
 
 pytest loads this module by its entry point wherever the package is installed. It does nothing but to add its settings
 and its mark, and imports neither asyncio nor Twisted, until ``bridge = true`` stands in the ini file or a test has the
