@@ -267,7 +267,7 @@ _EARLIER = (
     "What was used here belongs to an earlier loop, which has ended: each life of a bridge and each asyncio.Runner has "
     "a loop of its own, and a client of httpx, aiohttp, redis and the like works on the loop where it was first used. "
     "Keep one client for each loop: clients = weakref.WeakKeyDictionary(), with asyncio.get_running_loop() as the key "
-    "(docs/runs.md, Clients and the lives of a loop)"
+    "(docs/explanation/life-and-death.md, Clients and the lives of a loop)"
 )
 
 

@@ -15,7 +15,7 @@ import sys
 import types
 from collections.abc import Coroutine, Generator
 from contextvars import Context
-from typing import Any
+from typing import Any, cast
 
 from .._private.cpython import Future, Task
 
@@ -42,7 +42,7 @@ class BridgeTask(Task[Any]):
 
     def get_coro(self) -> Any:
         """Return the task's coroutine. That of a call contains the user's, and has its name."""
-        coro: Any = super()._coro  # type: ignore[misc]  # see below
+        coro = cast(Any, super())._coro  # see below
         inner = inner_coroutine(coro)
         if inner is not None and inner is not coro:
             coro.__name__, coro.__qualname__ = getattr(inner, "__name__", ""), getattr(inner, "__qualname__", "")
@@ -58,7 +58,7 @@ class BridgeTask(Task[Any]):
     @property
     def _coro(self) -> Any:
         # Not get_coro(), which in CPython 3.12.1 reads from address 0 if the task was eager and has ended.
-        coro: Any = super()._coro  # type: ignore[misc]
+        coro = cast(Any, super())._coro
         return self.user_coro or inner_coroutine(coro) or coro
 
     @_coro.setter

@@ -12,7 +12,7 @@ import pytest
 _ACTIVE = "bridge-active"
 _MARK = (
     "bridge(loop_scope=None, in_thread=False, leftovers=None): run the test on a loop of bridge, which asyncio, anyio "
-    "and Twisted share; see docs/pytest.md"
+    "and Twisted share; see docs/how-to/pytest-plugin.md"
 )
 
 
