@@ -404,7 +404,7 @@ def start_task(
             outer = containing(coro, False, holder, loop)
         else:
             outer = contained(coro, primed=False, holder=holder, loop=loop)
-        task = kind(outer, loop=loop, context=context, eager_start=True)
+        task = kind(outer, loop=loop, context=context, eager_start=True)  # pyright: ignore[reportCallIssue]
     else:
         ours: Any = loop
         task = ours.start_task_now(containing(coro, False, holder, loop), context)
