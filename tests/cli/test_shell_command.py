@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from shells import Kernel, Terminal, environment
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.any_python]
 
 pytest.importorskip("IPython", reason="needs IPython: pip install 'bridge-interop[shell]'")
 

@@ -36,7 +36,7 @@ def test_the_main_thread_waits_in_slices_and_others_do_not(monkeypatch: pytest.M
     began = time.monotonic()
     assert signals.wait_looking_up(waiter, 0.05) is False
     assert time.monotonic() - began >= 0.05
-    assert len(waiter.timeouts) > 3
+    assert len(waiter.timeouts) > 1  # five, on an idle machine
     assert all(timeout is not None and timeout <= 0.01 for timeout in waiter.timeouts)
     threading.Timer(0.03, waiter.inner.notify).start()
     assert signals.wait_looking_up(waiter, None) is True

@@ -11,7 +11,7 @@ import pytest
 from paths import ROOT
 from sockets import socket_folder
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.any_python]
 
 NOTEBOOK = ROOT / "docs" / "how-to" / "tour.ipynb"
 VARIES = "varies"  # the tag of a cell whose output differs from run to run

@@ -14,7 +14,7 @@ import pytest
 from paths import ROOT
 from shells import environment
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.any_python]
 
 pytest.importorskip("IPython", reason="needs IPython: pip install 'bridge-interop[shell]'")
 
