@@ -38,6 +38,7 @@ _calls: ModuleType | None = None
 _lock = new_lock()
 _settings: Settings | None = None
 _default: Bridge | None = None
+_aside: Bridge | None = None  # the default bridge while another takes its place; see as_default
 _has_reported = False  # that a worker's call goes to the default bridge
 
 
@@ -49,10 +50,10 @@ def _use(calls: ModuleType) -> None:
 
 @after_fork
 def _renew() -> None:
-    global _default, _lock
+    global _aside, _default, _lock
     _lock = new_lock()  # another thread may have held it
     if _default is not None and _default.runs.is_attached:  # as under 'python -m bridge run'
-        _default = None
+        _default, _aside = _aside, None
 
 
 def configure(**options: Unpack[OptionArguments]) -> None:
@@ -89,6 +90,8 @@ def set_options(options: Mapping[str, Any], place: str) -> list[str]:
 
     checked = options_from(options)
     default, settings = default_bridge(), _the_settings()
+    if default.runs.is_driven:
+        default = _the_one_aside()
     with default.runs.starting:
         is_attached = default.runs.is_attached  # to a loop that runs from the beginning, and takes the options
         running = default.options if default.running and not is_attached else None
@@ -128,13 +131,25 @@ def default_bridge() -> Bridge:
     if _default is None:
         with _lock:
             if _default is None:
-                from .._runs.factories import DefaultRuns
-                from .._runs.options import options_from
-
-                settings = _the_settings()
-                make_runs = functools.partial(DefaultRuns, settings=settings)
-                _default = Bridge._with_runs(options_from(settings.values), make_runs)
+                _default = _new_default()
     return _default
+
+
+def _new_default() -> Bridge:
+    from .._runs.factories import DefaultRuns
+    from .._runs.options import options_from
+
+    settings = _the_settings()
+    return Bridge._with_runs(options_from(settings.values), functools.partial(DefaultRuns, settings=settings))
+
+
+def _the_one_aside() -> Bridge:
+    """Return the default bridge whose place that of a test session's loop takes. Its options are its own."""
+    global _aside
+    with _lock:
+        if _aside is None:
+            _aside = _new_default()
+        return _aside
 
 
 def use_as_default(bridge: Bridge) -> None:
@@ -145,14 +160,18 @@ def use_as_default(bridge: Bridge) -> None:
 
 @contextlib.contextmanager
 def as_default(bridge: Bridge) -> Generator[None]:
-    """Put a bridge behind the plain functions for a while."""
-    global _default
-    before, _default = _default, bridge
+    """Put the bridge of a test session's loop behind the plain functions for a while."""
+    global _aside, _default
+    outer = _default
+    is_first = outer is None or not outer.runs.is_driven
+    if is_first:
+        _aside = outer
+    _default = bridge
     try:
         yield
     finally:
         if _default is bridge:
-            _default = before
+            _default = _aside if is_first else outer
 
 
 def find_bridge(here: Answer, may_be_deferred: bool = False) -> Bridge:

@@ -158,6 +158,8 @@ def _strategy_for(bridge: Owner, how: str | Strategy | None, here: Answer) -> St
     :raises StrategyUnavailable: it cannot be used here.
     """
     strategy = bridge.strategy if how is None else resolve(how)
+    if how is not None and bridge.runs.is_driven:  # only its own strategy runs the loop
+        strategy = bridge.strategy
     if isinstance(here.loop, SwitchingLoop) and here.runs_here and getattr(strategy, "runs_hub", False):
         # The greenlets of a loop's thread belong to the loop. None of them runs a hub for other greenlets.
         strategy = resolve("auto")

@@ -44,6 +44,14 @@ class Driven(WithReactor):
         with self.around():
             super().run_forever()
 
+    def _leave_reactor(self) -> None:
+        """Part from the reactor if it is unused. Between two waits the loop stands still, and is not idle."""
+        from .._twisted import reactor as reactors
+
+        reactor = self._ours.reactor
+        if reactor is None or reactors.is_unused(reactor):
+            super()._leave_reactor()
+
 
 class _SwitchingDriven(Driven, ProgramLoop):
     pass
@@ -89,6 +97,13 @@ class DrivenRuns(AttachedRuns):
             return process_exit.run_of(run)
         self._check_open()
         raise run.closed_error()
+
+    def begin_to_close(self) -> None:
+        """Do nothing: ``default_bridge().close()`` in a test does not end the loop that other tests share."""
+
+    def end(self) -> None:
+        """Close the bridge, as the loop is about to be closed."""
+        super().begin_to_close()
 
 
 class Driving:

@@ -142,6 +142,10 @@ class DefaultRuns(OwnedRuns):
                 from .claimed import leave_reactor
 
                 leave_reactor(self.last)
+            elif self.parents is not None:  # in a forked child
+                for reactor in self.parents.hand_over():
+                    reactor.owner = reactor.leave = None
+                self.parents.reactor = None
 
     def begin_to_close(self) -> LoopThread | None:
         """Begin to close. Return the run that is closing."""

@@ -232,7 +232,7 @@ class Statuses:
     def _take(self) -> None:
         self._count += 1
         pid = self._watcher.rpid
-        if self._children or self._starting:
+        if pid in self._children or self._starting:
             self._taken[pid] = self._count, self._watcher.rstatus
             use = self._waiting.get(pid)
             if use is not None:

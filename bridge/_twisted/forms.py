@@ -36,7 +36,7 @@ class Target(NamedTuple):
     reactor: Any
     method: str  # the reactor's method that was called
     owner: Any  # the bridge that runs its loop; None if the program runs it
-    thread: str  # the name of the thread in which the loop runs
+    thread: str | None  # the name of the thread in which the loop runs; None if it does not run
     is_installed: bool
     is_another: bool  # the calling thread runs the loop of a reactor of its own
 

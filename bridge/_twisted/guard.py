@@ -40,6 +40,7 @@ from .wrong_thread import wrong_thread
 T = TypeVar("T", bound=type)
 
 
+_BEGIN = ("callLater", "connect", "listen", "spawnProcess", "nameResolver")  # how the names of methods begin
 _reactors: weakref.WeakSet[Any] = weakref.WeakSet()  # all guarded reactors
 
 # What is refused: of the reactor, of the timers that it returns, and of its name resolver. connectSSL and listenSSL
@@ -130,17 +131,22 @@ class GuardedReactor(AsyncioSelectorReactor):
     def refuse_other_threads(self, method: str) -> None:
         """Raise WrongThreadError if the loop runs in another thread. Called if this thread is not ``loop_thread``.
 
-        :raises WrongThreadError: the loop runs in another thread.
+        An idle reactor begins nothing where another one runs: that would wait for ever.
+
+        :raises WrongThreadError: the loop runs in another thread, or the reactor is idle and this thread runs another.
         """
-        loop = self._asyncioEventloop
-        if not loop.is_running() or get_running_loop() is loop or get_ident() in self._exempt:
+        loop, running = self._asyncioEventloop, get_running_loop()
+        if running is loop or get_ident() in self._exempt:
+            return
+        has_own = running is not None and any(each._asyncioEventloop is running for each in list(_reactors))
+        begins = has_own and self.loop_thread is not None and method.startswith(_BEGIN) and "(" not in method
+        if not (loop.is_running() or begins):
             return
         owner: Any = cast(Any, self.owner)() if isinstance(self.owner, weakref.ref) else None
         names = [each.name for each in threading.enumerate() if each.ident == self.loop_thread]
         installed: Any = sys.modules.get("twisted.internet.reactor")
-        running = get_running_loop()
-        has_own = running is not None and any(each._asyncioEventloop is running for each in list(_reactors))
-        raise wrong_thread(Target(self, method, owner, names[0] if names else "?", installed is self, has_own))
+        thread = (names[0] if names else "?") if loop.is_running() else None
+        raise wrong_thread(Target(self, method, owner, thread, installed is self, has_own))
 
     @contextmanager
     def _at_leave(self) -> Generator[None]:

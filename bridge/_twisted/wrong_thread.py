@@ -51,9 +51,10 @@ def _message(target: Target, call: Call | None) -> str:
         what = f"{call.callee}(...)"
     where = "" if call is None else f" ({_shown_file(call.frame)}, line {call.frame.f_lineno})"
     reached = "" if what.startswith(f"reactor.{target.method}") else f"; it came to reactor.{target.method}"
+    runs = "does not run" if target.thread is None else f"runs in the thread {target.thread!r}"
     lines = [
-        f"{what} was called in the thread {here!r}{where}, but the reactor's loop runs in the thread "
-        f"{target.thread!r}, and a reactor may be used in the thread of its loop only{reached}."
+        f"{what} was called in the thread {here!r}{where}, but the reactor's loop {runs}, and a reactor may be used in "
+        f"the thread of its loop only{reached}."
     ]
     if target.is_another:
         lines[0] += " This thread runs the loop of another reactor; pass that one to what is called:"

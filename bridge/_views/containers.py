@@ -12,25 +12,50 @@ _KINDS: tuple[Any, ...] = (dict, list, tuple)
 _PLAIN = frozenset({bool, bytes, float, int, str, type(None)})
 
 
-def converted(value: Any, convert: Callable[[Any], Any], outer: frozenset[int] = frozenset()) -> Any:
+def converted(value: Any, convert: Callable[[Any], Any]) -> Any:
     """Return value converted; of a list, a tuple or a dict a new one with each item converted.
 
-    A container in which this changes nothing is returned itself. Other containers are objects like any other.
-
-    :param outer: the ids of the containers that it stands in. One that contains itself is left as it is there.
+    A container in which this changes nothing is returned itself, and so is one that is nested too deeply to be looked
+    through. Other containers are objects like any other.
     """
-    cls: Any = class_of(value)
-    is_named = bool(issubclass(cls, tuple) and hasattr(cls, "_fields"))  # pyright: ignore[reportUnknownArgumentType]
-    if not is_named and cls not in _KINDS:
+    if not _is_container(value):
         return convert(value)
-    items: list[Any] = list(value.values() if cls is dict else value)
-    if id(value) in outer or _PLAIN.issuperset(map(type, items)):
+    try:
+        return _converted(value, convert, {})
+    except RecursionError:
         return value
-    inner = outer | {id(value)}
-    made = [converted(each, convert, inner) for each in items]
+
+
+def _is_container(value: Any) -> bool:
+    cls: Any = class_of(value)
+    return cls in _KINDS or _is_named(cls)
+
+
+def _is_named(cls: Any) -> bool:
+    return bool(issubclass(cls, tuple) and hasattr(cls, "_fields"))  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _converted(value: Any, convert: Callable[[Any], Any], made_of: dict[int, Any]) -> Any:
+    """Return a container converted.
+
+    :param made_of: what has become of each container, by id. One that contains itself is left as it is there.
+    """
+    if id(value) in made_of:
+        return made_of[id(value)]
+    cls: Any = class_of(value)
+    made_of[id(value)] = value
+    items: list[Any] = list(value.values() if cls is dict else value)
+    if _PLAIN.issuperset(map(type, items)):
+        return value
+    made = [_converted(each, convert, made_of) if _is_container(each) else convert(each) for each in items]
     if all(map(is_, items, made)):
         return value
-    if is_named:
-        return value.__class__(*made)
-    made_dict: Any = dict(zip(value, made, strict=True)) if cls is dict else None
-    return made_dict if cls is dict else made if cls is list else tuple(made)
+    result: Any
+    if cls is dict:
+        result = dict(zip(value, made, strict=True))
+    elif cls is list:
+        result = made
+    else:
+        result = value.__class__(*made) if _is_named(cls) else tuple(made)
+    made_of[id(value)] = result
+    return result

@@ -40,7 +40,7 @@ from twisted.logger import Logger
 from twisted.python import threadable
 from twisted.python.failure import Failure
 
-from .. import BridgeClosed, ReactorConflict, as_deferred, default_bridge, wait
+from .. import BridgeClosed, ReactorConflict, as_deferred, default_bridge, submit, wait
 
 __all__ = [
     "EventualResult",
@@ -244,7 +244,7 @@ class _OnDefaultBridge:
                 put.stop(str(error))
 
         # The Deferred of take() never fails. So the call fails only if the loop ends, in whatever way.
-        default_bridge().submit(lambda: put.take(begin())).add_done_callback(ended)
+        submit(lambda: put.take(begin())).add_done_callback(ended)
 
 
 class _OnReactor:
@@ -426,8 +426,17 @@ def _begin(function: Callable[..., Any], args: Any, kwargs: Any) -> Deferred[Any
         return fail(_new_failure())
 
 
+def _runs_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def _check_thread() -> None:
-    if cast(Any, threadable).isInIOThread():
+    # Twisted keeps the number of the thread where a reactor has run, and another thread may get that number.
+    if cast(Any, threadable).isInIOThread() and _runs_a_loop():
         raise RuntimeError(
             "EventualResult.wait() must not be run in the reactor thread; bridge.block_on() may, on a loop of ours"
         )

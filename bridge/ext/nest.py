@@ -332,7 +332,8 @@ def _on_loop(loop: SwitchingLoop, coro: Coroutine[Any, Any, Any], context: Conte
         raise
     finally:
         stack.is_open = False
-        context.run(caller.reset, token)
+        with contextlib.suppress(RuntimeError):  # the work is still blocked in that context, as the loop was stopped
+            context.run(caller.reset, token)
         del task  # an error's traceback has this frame
     if type(result) is Contained:
         raise result.error

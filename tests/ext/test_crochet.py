@@ -461,3 +461,38 @@ def test_when_the_process_has_ended_its_loops_a_call_is_refused() -> None:
 
     atexit.register(late)  # before the first call, so that it runs after the loop has ended
     print(answer())
+
+
+@isolated
+def test_threads_that_are_no_longer_the_reactors_may_wait() -> None:
+    import asyncio
+    import threading
+
+    from twisted.internet.task import deferLater
+
+    import bridge
+    from bridge.ext import crochet
+
+    crochet.setup()
+
+    @crochet.wait_for(timeout=20)
+    def function() -> int:
+        return 1
+
+    async def main() -> None:
+        from twisted.internet import reactor
+
+        await deferLater(reactor, 0.01, lambda: None)
+
+    assert function() == 1
+    with asyncio.Runner(loop_factory=bridge.new_event_loop) as runner:
+        runner.run(main())
+    assert function() == 1  # in the thread where that loop has run
+    bridge.default_bridge().close()
+    results: list[int] = []
+    for _ in range(5):  # the system may give a new thread the number of the one that has ended
+        caller = threading.Thread(target=lambda: results.append(function()))
+        caller.start()
+        caller.join()
+        bridge.default_bridge().close()
+    assert results == [1] * 5

@@ -723,3 +723,19 @@ def test_on_a_default_bridge_that_cannot_switch_stacks_a_nested_run_says_so() ->
         assert "only a loop of ours can switch stacks" in message
 
     bridge.block_on(main())
+
+
+def test_a_loop_that_is_stopped_meanwhile_ends_a_nested_run_with_the_error_of_its_end() -> None:
+    async def inner() -> None:
+        bridge.block_on(asyncio.sleep(100))
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.01, loop.stop)
+        asyncio.run(inner())
+
+    loop = bridge.new_event_loop()
+    task = loop.create_task(main())
+    loop.run_forever()
+    loop.close()
+    assert isinstance(task.exception(), bridge.BridgeClosed)

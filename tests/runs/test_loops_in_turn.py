@@ -252,6 +252,70 @@ def test_the_default_bridge_leaves_a_reactor_that_a_loop_has_where_it_is() -> No
 
 
 @isolated
+def test_an_idle_reactor_begins_nothing_where_another_runs() -> None:
+    import asyncio
+    import threading
+
+    from twisted.internet.task import deferLater
+
+    import bridge
+
+    def later() -> object:
+        from twisted.internet import reactor
+
+        return deferLater(reactor, 0.01, lambda: 3)
+
+    async def main() -> None:
+        assert await later() == 3
+        caller = threading.Thread(target=lambda: bridge.block_on(asyncio.sleep(0)))
+        caller.start()
+        while caller.is_alive():
+            await asyncio.sleep(0.01)
+
+    with asyncio.Runner(loop_factory=bridge.new_event_loop) as runner:
+        runner.run(main())
+    message = ""
+    try:  # the default bridge has a reactor of its own, as the loop had the installed one when it began
+        bridge.block_on(later)
+    except bridge.WrongThreadError as error:
+        message = str(error)
+    assert "the reactor's loop does not run" in message
+    bridge.default_bridge().close()
+    with asyncio.Runner(loop_factory=bridge.new_event_loop) as runner:
+        runner.run(main())
+
+
+@isolated(forks=True, options=("-W", "error", "-W", "ignore:This process:DeprecationWarning"))
+def test_a_loop_takes_the_reactor_of_the_parents_default_bridge() -> None:
+    import asyncio
+    import os
+
+    from twisted.internet.task import deferLater
+
+    import bridge
+
+    def later() -> object:
+        from twisted.internet import reactor
+
+        return deferLater(reactor, 0.01, lambda: 3)
+
+    async def main() -> object:
+        return await asyncio.wait_for(later(), 20)
+
+    assert bridge.block_on(later) == 3
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            with asyncio.Runner(loop_factory=bridge.new_event_loop) as runner:
+                status = 0 if runner.run(main()) == 3 else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert bridge.block_on(later) == 3
+
+
+@isolated
 def test_in_thread_on_a_loop_that_nobody_has_attached_to() -> None:
     import asyncio
 

@@ -230,3 +230,23 @@ def test_what_is_open_as_the_bridge_closes_is_left(caplog: pytest.LogCaptureFixt
     del item
     gc.collect()
     assert not caplog.records
+
+
+def test_containers_that_stand_in_many_are_looked_through_once(bridge: Bridge) -> None:
+    class Echo:
+        async def back(self, value: Any) -> Any:
+            return value
+
+    view = bridge.blocking(Echo(), wrap=True)
+    shared: Any = [object()]
+    for _ in range(40):
+        shared = [shared, shared]
+    assert view.back(shared) is shared
+    deep: Any = []
+    for _ in range(5000):
+        deep = [deep]
+    assert view.back(deep) is deep
+    item = [Api()]
+    both = view.back([item, item])
+    assert both[0] is both[1]
+    assert callable(both[0][0].acquire)

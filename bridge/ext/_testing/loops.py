@@ -97,7 +97,7 @@ class SharedLoop:
                 run_to_end(loop, lambda: asyncio.wait_for(loop.shutdown_asyncgens(), CLEAN_UP))
             run_to_end(loop, lambda: loop.shutdown_default_executor(CLEAN_UP))
         finally:
-            self.bridge.close()  # first: threads that call are refused, and do not meet a closed loop
+            cast(Any, self.bridge.runs).end()  # first: threads that call are refused, and do not meet a closed loop
             loop.close()
 
 

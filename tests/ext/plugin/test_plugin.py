@@ -65,6 +65,11 @@ def test_tests_and_fixtures_wait(pytester: pytest.Pytester) -> None:
     ended.assert_outcomes(passed=23, skipped=2, xfailed=1)
 
 
+def test_the_loop_stays_beside_what_the_tested_code_runs(pytester: pytest.Pytester) -> None:
+    ended = run_program(pytester, "beside", ON)
+    ended.assert_outcomes(passed=12)
+
+
 def test_failures_show_the_users_lines(pytester: pytest.Pytester) -> None:
     ended = run_program(pytester, "failures", ON)
     ended.assert_outcomes(passed=4, failed=4, errors=5)
