@@ -192,7 +192,8 @@ def _as_completed(*args: Any, **kwargs: Any) -> Iterator[Any]:
     end = object()
     as_completed: Any = asyncio.as_completed
     iterator: Any = default_bridge().run(lambda: iter(as_completed(*args, **kwargs)))
-    while (item := default_bridge().run(next, iterator, end)) is not end:
+    # In a list: run() would await the coroutine that is the next item.
+    while (item := default_bridge().run(lambda: [next(iterator, end)])[0]) is not end:
         yield item
 
 

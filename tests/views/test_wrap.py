@@ -6,6 +6,7 @@ import asyncio
 import collections
 import gc
 import logging
+import time
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -170,15 +171,23 @@ def test_by_a_call_it_is_left_when_the_view_is_dropped(api: Any, bridge: Bridge)
     with item as same:
         assert same is item
     assert api.open == 0
+
+    def left(number: int) -> bool:
+        """Wait until so many items were left, at the loop's next turn."""
+        gc.collect()
+        deadline = time.monotonic() + 10
+        while len(api.left) < number and time.monotonic() < deadline:
+            bridge.block_on(asyncio.sleep(0.001))
+        return bool(api.left == [None] * number)
+
     assert api.acquire().name() == "item 0"
+    assert left(2)
     name = api.acquire().name
     gc.collect()
-    bridge.block_on(asyncio.sleep(0.01))
     assert (name(), api.open) == ("item 0", 1)
     del name
-    gc.collect()
-    bridge.block_on(asyncio.sleep(0.01))
-    assert (api.open, api.left) == (0, [None] * 3)
+    assert left(3)
+    assert api.open == 0
 
 
 def test_an_error_is_raised_by_the_call(api: Any) -> None:
