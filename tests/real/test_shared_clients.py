@@ -1,4 +1,7 @@
-"""One client for the life of a process, shared by its sync calls: every client that docs/how-to/clients.md has."""
+"""One client for the life of a process, shared by its sync calls; and the recipes of docs/how-to/clients.md.
+
+The recipes here are those that need a server or a browser; those that need neither run in tests/docs.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from documents import blocks, promised
 from paths import ENVIRONMENT
 
 from bridge import Bridge
@@ -71,20 +75,33 @@ def site() -> Iterator[Site]:
         bridge.block_on(runner.cleanup())
 
 
-def _share(name: str, address: str, calls: int = 200) -> None:
-    pytest.importorskip(name)
-    command = [sys.executable, "-W", "error"]
-    if name == "autobahn":  # txaio, below it, still asks asyncio what a coroutine function is
-        command += ["-W", "ignore:'asyncio.iscoroutinefunction' is deprecated:DeprecationWarning"]
+def _python(*arguments: str) -> str:
+    """Run a program with these arguments, and return what it prints; it may say nothing to standard error."""
+    # txaio, below autobahn, still asks asyncio what a coroutine function is.
+    ignored = "ignore:'asyncio.iscoroutinefunction' is deprecated:DeprecationWarning"
     ended = subprocess.run(
-        [*command, str(PROGRAMS / "shared_clients.py"), name, address, str(calls)],
+        [sys.executable, "-W", "error", "-W", ignored, *arguments],
         env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=50,
     )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", ""), ended.stdout + ended.stderr
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def _share(name: str, address: str, calls: int = 200) -> None:
+    pytest.importorskip(name)
+    assert _python(str(PROGRAMS / "shared_clients.py"), name, address, str(calls)) == "done\n"
+
+
+@pytest.fixture
+def chromium() -> str:
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("no Chromium on this machine; get it by apt-get install chromium")
+    return program
 
 
 @pytest.mark.parametrize("name", ["httpx", "aiohttp", "treq", "websockets", "autobahn"])
@@ -113,8 +130,36 @@ def test_mcp() -> None:
     _share("mcp", str(PROGRAMS / "mcp_server.py"), 100)
 
 
-def test_playwright() -> None:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium on this machine; get it by apt-get install chromium")
-    _share("playwright", program, 100)
+def test_playwright(chromium: str) -> None:
+    _share("playwright", chromium, 100)
+
+
+def _recipe(name: str) -> str:
+    (code,) = (code for page, code in blocks("py") if page.startswith("docs/how-to/clients.md") and name in code)
+    return code
+
+
+def _prints(code: str, **variables: str) -> None:
+    given = "".join(f"{name} = {value!r}\n" for name, value in variables.items())
+    assert _python("-c", given + code).splitlines() == promised(code)
+
+
+def test_the_recipe_for_asyncpg(postgres: Any) -> None:
+    _prints(_recipe("import asyncpg"), dsn=f"postgresql://{postgres.user}@/{postgres.database}?host={postgres.folder}")
+
+
+def test_the_recipe_for_redis(redis_port: int) -> None:
+    _prints(_recipe("from redis"), redis_url=f"redis://127.0.0.1:{redis_port}")
+
+
+@pytest.mark.parametrize("name", ["websockets", "autobahn"])
+def test_the_recipe_for_websockets(name: str, site: Site) -> None:
+    pytest.importorskip(name)
+    _prints(_recipe(f"from {name}"), socket_url=f"ws://127.0.0.1:{site.port}/socket")
+
+
+def test_the_recipe_for_playwright(chromium: str) -> None:
+    pytest.importorskip("playwright")
+    code = _recipe("from playwright")
+    assert "/usr/bin/chromium" in code
+    _prints(code.replace("/usr/bin/chromium", chromium))
