@@ -12,10 +12,18 @@ from typing import Any
 
 
 def free_port() -> int:
+    """Return the number of a port that nobody has."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
     return port
+
+
+def is_open(port: int) -> bool:
+    """Tell whether somebody accepts connections at a port."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 @contextlib.contextmanager
@@ -33,7 +41,7 @@ def serving(command_line: list[str], port: int, **options: Any) -> Iterator[None
             while True:
                 assert server.poll() is None, said()
                 assert time.monotonic() < give_up, said()
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                if is_open(port):
                     break
                 time.sleep(0.05)
             yield
