@@ -58,7 +58,7 @@ class Meeting:
 
 @pytest.fixture(scope="module")
 def server(bridge: Bridge, service: Pages) -> Iterator[Any]:
-    """The address of the application, and what it has noted."""
+    """The address of the application, the application, and a client of the tests' own."""
 
     class Application(flask.Flask):
         def async_to_sync(self, func: Any) -> Any:
@@ -133,7 +133,8 @@ def server(bridge: Bridge, service: Pages) -> Iterator[Any]:
     thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listening.server_port}", app
+        with httpx.Client() as browser:
+            yield f"http://127.0.0.1:{listening.server_port}", app, browser
     finally:
         listening.shutdown()
         thread.join()
@@ -142,7 +143,7 @@ def server(bridge: Bridge, service: Pages) -> Iterator[Any]:
 
 
 def _get(server: Any, path: str, user: str) -> Any:
-    return httpx.get(server[0] + path, headers={"X-User": user}, timeout=30)
+    return server[2].get(server[0] + path, headers={"X-User": user}, timeout=30)
 
 
 @pytest.mark.parametrize("kind", ["sync", "async", "below"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,10 +15,13 @@ parent = block_on(asyncio.sleep(0, os.getpid()))
 TOGETHER = 4  # requests that wait for each other
 
 
-@functools.cache
-def client() -> httpx.AsyncClient:
-    """Return the client of this worker, made with its first request."""
-    return block_on(lambda: httpx.AsyncClient(base_url=os.environ["PAGES"], limits=httpx.Limits(max_connections=2)))
+clients: list[httpx.AsyncClient] = []  # none in the parent, so that each worker makes its own
+
+
+async def page(path: str) -> str:
+    if not clients:  # on the loop, where one thread asks at a time
+        clients.append(httpx.AsyncClient(base_url=os.environ["PAGES"], limits=httpx.Limits(max_connections=2)))
+    return (await clients[0].get(path)).text
 
 
 class Meeting:
@@ -53,7 +55,7 @@ def answer(path: str) -> str:
         except BridgeClosed:
             print("the loop has ended", flush=True)
             raise
-    return block_on(client().get(path), timeout=20).text  # type: ignore[no-any-return]
+    return block_on(page(path), timeout=20)
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
