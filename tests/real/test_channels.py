@@ -21,8 +21,8 @@ core = pytest.importorskip("channels_redis.core")
 pytestmark = [pytest.mark.process, pytest.mark.any_python]
 
 PROGRAMS = Path(__file__).parent / "programs"
-AT_ONCE = 500  # by one task
-ALONE = 500  # by a task each
+AT_ONCE = 800  # by one task
+ALONE = 200  # by a task each
 
 
 def test_a_thousand_messages_of_celery_tasks(redis_port: int, tmp_path: Path) -> None:

@@ -127,11 +127,11 @@ def test_redis(redis_port: int) -> None:
 
 
 def test_mcp() -> None:
-    _share("mcp", str(PROGRAMS / "mcp_server.py"), 100)
+    _share("mcp", str(PROGRAMS / "mcp_server.py"), 40)
 
 
 def test_playwright(chromium: str) -> None:
-    _share("playwright", chromium, 100)
+    _share("playwright", chromium, 60)
 
 
 def _recipe(name: str) -> str:

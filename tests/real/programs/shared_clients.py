@@ -244,10 +244,13 @@ async def other_tasks() -> set[asyncio.Task[Any]]:
     return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
 
 
+POOLS = ("asyncio_", "PoolThread-")  # the threads of the loop's executor and of the reactor's, which resolve names
+
+
 def what_is_there() -> tuple[int, int, int]:
-    """Count the tasks of the loop, the process's descriptors, and its threads but those of the loop's executor."""
+    """Count the tasks of the loop, the process's descriptors, and its threads but those of pools, which may grow."""
     gc.collect()
-    threads = [each for each in threading.enumerate() if not each.name.startswith("asyncio_")]
+    threads = [each for each in threading.enumerate() if not each.name.startswith(POOLS)]
     return len(block_on(other_tasks())), len(os.listdir("/proc/self/fd")), len(threads)
 
 
