@@ -22,13 +22,13 @@ async def greet(name: str) -> str:
     return f"hello {name}"
 
 
-@server.tool()
-async def wait(seconds: float) -> None:
-    """Wait."""
-    await anyio.sleep(seconds)
-
-
 if __name__ == "__main__" and sys.argv[1] == "stdio":
+
+    @server.tool()
+    async def wait(seconds: float) -> None:
+        """Wait."""
+        await anyio.sleep(seconds)
+
     server.run("stdio")
 elif __name__ == "__main__":
     import uvicorn
