@@ -14,14 +14,13 @@ import ctypes.util
 import http.server
 import importlib.util
 import os
-import re
 import textwrap
 import threading
 from collections.abc import Iterator
 
 import pytest
 import warm
-from documents import DOCS, blocks
+from documents import DOCS, blocks, promised
 from paths import PACKAGES, ROOT
 
 # Set by the session "docs".
@@ -32,12 +31,6 @@ NOISY = {"PySide6", "celery", "crochet", "django", "fastapi", "flask", "gevent",
 
 # What an import of these does not tell: which part of a namespace is meant, and the driver that a text asks for.
 NEEDED_TOO = {"opentelemetry": "opentelemetry.sdk", "sqlalchemy": "aiosqlite"}
-
-
-def promised(code: str) -> list[str]:
-    """Return what an example says that it prints."""
-    at_the_end = re.findall(r"^# prints: (.*)$", code, re.MULTILINE)
-    return at_the_end or re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)
 
 
 def imported(code: str) -> set[str]:
@@ -117,7 +110,9 @@ def test_readme_is_short_and_names_no_address_that_it_does_not_define() -> None:
 
 def test_no_page_shows_python_that_nobody_runs() -> None:
     """What cannot stand alone, such as a file of a project, is marked as py and has a test of its own."""
-    with_tests_of_their_own = {"docs/how-to/pytest.md", "docs/how-to/sync-twin.md", "docs/how-to/web-servers.md"}
+    with_tests_of_their_own = {
+        *("docs/how-to/clients.md", "docs/how-to/pytest.md", "docs/how-to/sync-twin.md", "docs/how-to/web-servers.md")
+    }
     for name, _ in blocks("py"):
         assert name.partition(":")[0] in with_tests_of_their_own, name
     assert len(list(blocks("python"))) > 60

@@ -24,3 +24,9 @@ def blocks(language: str) -> Iterator[tuple[str, str]]:
         for match in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
             line = text.count("\n", 0, match.start()) + 1
             yield f"{name_of(page)}:{line}", match[1]
+
+
+def promised(code: str) -> list[str]:
+    """Return what an example says that it prints."""
+    at_the_end = re.findall(r"^# prints: (.*)$", code, re.MULTILINE)
+    return at_the_end or re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import free_port, serving
 
 
 @dataclass
@@ -90,3 +91,16 @@ def postgres() -> Iterator[Postgres]:
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait(10)
+
+
+@pytest.fixture(scope="session")
+def redis_port() -> Iterator[int]:
+    """The port of a Redis server that runs for as long as the tests do."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("no Redis on this machine; get it by apt-get install redis-server")
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="bridge-", dir="/tmp") as folder:
+        options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
+        with serving([program, *options], port):
+            yield port

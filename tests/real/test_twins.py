@@ -7,18 +7,14 @@ import http.server
 import importlib.util
 import json
 import os
-import shutil
-import socket
-import subprocess
 import sys
-import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import free_port, serving
 
 from bridge import Entered, Items, __version__, default_bridge
 from bridge._cli.twin import command
@@ -50,41 +46,6 @@ def twin_of(tmp_path_factory: pytest.TempPathFactory) -> Make:
 def _ends_the_default_bridge() -> Iterator[None]:
     yield
     default_bridge().close()
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port
-
-
-@contextlib.contextmanager
-def serving(command_line: list[str], port: int, **options: Any) -> Iterator[None]:
-    """Run a server's process until the block ends; the block begins when it accepts connections."""
-    with tempfile.TemporaryFile() as printed:
-        server = subprocess.Popen(command_line, stdin=subprocess.DEVNULL, stdout=printed, stderr=printed, **options)
-
-        def said() -> str:
-            printed.seek(0)
-            return printed.read().decode(errors="replace")
-
-        try:
-            give_up = time.monotonic() + 30
-            while True:
-                assert server.poll() is None, said()
-                assert time.monotonic() < give_up, said()
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                    break
-                time.sleep(0.05)
-            yield
-        finally:
-            server.terminate()
-            try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait(10)
 
 
 # --- HTTP
@@ -164,18 +125,6 @@ def test_treq(twin_of: Make, url: str) -> None:
 
 
 # --- databases
-
-
-@pytest.fixture(scope="module")
-def redis_port() -> Iterator[int]:
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("no Redis on this machine; get it by apt-get install redis-server")
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="bridge-", dir="/tmp") as folder:
-        options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
-        with serving([program, *options], port):
-            yield port
 
 
 @pytest.mark.timeout(180)
