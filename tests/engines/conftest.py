@@ -19,7 +19,8 @@ import pytest
 from paths import PACKAGES
 
 PROGRAMS = Path(__file__).with_name("programs")
-Run = Callable[..., str]
+# Seconds for a program: those of a run with many more tasks.
+LIMIT = 150 if "BRIDGE_ENGINES_TASKS" not in os.environ else 2500
 
 
 @pytest.fixture(scope="session")
@@ -61,17 +62,17 @@ def redis() -> Iterator[str]:
 
 
 @pytest.fixture
-def run(server: str, tmp_path: Path, record_property: Callable[[str, object], None]) -> Run:
-    """Run a program of the folder ``programs``, which must succeed, and return what it says on standard error.
+def program(server: str, tmp_path: Path) -> Callable[..., tuple[str, str]]:
+    """Run a program of the folder ``programs``, which must succeed, and return what it prints, and on standard error.
 
     What it and its workers have not ended by then is an error, too.
     """
 
-    def run(program: str, *arguments: str, limit: float = 600, **environment: str) -> str:
+    def program(name: str, *arguments: str, **environment: str) -> tuple[str, str]:
         path = os.pathsep.join([PACKAGES, str(PROGRAMS)])
         own = {"PYTHONPATH": path, "ENGINES_SERVER": server, "TMPDIR": str(tmp_path), "C_FORCE_ROOT": "1"}
         process = subprocess.Popen(
-            [sys.executable, PROGRAMS / program, *arguments],
+            [sys.executable, PROGRAMS / name, *arguments],
             env=os.environ | own | environment,
             cwd=tmp_path,
             stdin=subprocess.DEVNULL,
@@ -82,15 +83,31 @@ def run(server: str, tmp_path: Path, record_property: Callable[[str, object], No
         )
         try:
             # A worker that is left has the pipes, too, so that this waits for it.
-            stdout, stderr = process.communicate(timeout=limit)
+            stdout, stderr = process.communicate(timeout=LIMIT)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             sys.stderr.write("".join(process.communicate()))
             raise
         assert process.returncode == 0, f"{stdout}{stderr}"
-        found = re.fullmatch(r"(.*) tasks a second\n", stdout)
-        assert found is not None, stdout
-        record_property("tasks a second", found[1])
+        return stdout, stderr
+
+    return program
+
+
+@pytest.fixture
+def run(program: Callable[..., tuple[str, str]]) -> Callable[..., str]:
+    """Run a program that sends tasks, and return what it and its workers say on standard error."""
+
+    def run(name: str, *arguments: str, **environment: str) -> str:
+        stdout, stderr = program(name, *arguments, **environment)
+        assert re.fullmatch(r"\d+ tasks a second\n", stdout), stdout
         return stderr
 
     return run
+
+
+@pytest.fixture
+def measure(program: Callable[..., tuple[str, str]], redis: str) -> Callable[[], str]:
+    """Return the table of the throughput, which a few tasks fill unless the environment says how many."""
+    tasks = os.environ.get("BRIDGE_ENGINES_TASKS", "40")
+    return lambda: program("throughput.py", ENGINES_REDIS=redis, BRIDGE_ENGINES_TASKS=tasks)[0]

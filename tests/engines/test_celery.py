@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
 from collections.abc import Callable
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
+import pytest
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(3000)]
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
-def test_every_task_ends_though_a_worker_is_killed_and_nothing_grows(pool: str, run: Callable[..., str], redis: str) -> None:
+def test_every_task_ends_though_a_worker_is_killed_and_nothing_grows(
+    pool: str, run: Callable[..., str], redis: str
+) -> None:
     assert run("celery_engine.py", pool, ENGINES_REDIS=redis) == ""

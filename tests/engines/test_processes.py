@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(3000)]
 
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())

@@ -19,7 +19,7 @@ from tasks_of_celery import a_coroutine, app, blocks_on_asyncio, blocks_on_twist
 from used import check, parts, used
 
 POOL = sys.argv[1]
-AT_ONCE = {"prefork": 2, "threads": 4, "solo": 1, "gevent": 20}[POOL]
+AT_ONCE = {"prefork": 2, "threads": 4, "solo": 1, "gevent": 10}[POOL]
 KINDS = [a_coroutine, blocks_on_twisted, blocks_on_asyncio, blocks_on_twisted]
 
 

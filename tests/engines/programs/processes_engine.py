@@ -31,7 +31,7 @@ def by_executor(context: BaseContext, first: range, second: range, mark: str) ->
         sent: list[Future[int]] = [pool.submit(work.either, number) for number in first[:half]]
         lost = pool.submit(work.is_killed_once, 7, mark)
         behind = [pool.submit(work.either, number) for number in first[half:]]
-        ended, open_ = wait([*sent, lost, *behind], timeout=60)
+        _, open_ = wait([*sent, lost, *behind], timeout=60)
         assert not open_
         try:
             block_on(lost, timeout=60)

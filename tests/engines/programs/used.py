@@ -9,7 +9,7 @@ import psutil
 
 # Of all tasks of an engine, ours and the engine's own together: caches that fill, and the allocator.
 MEGABYTES = 12
-TASKS = int(os.environ.get("ENGINES_TASKS", "1000"))
+TASKS = int(os.environ.get("BRIDGE_ENGINES_TASKS", "1000"))
 
 
 def used(processes: Iterable[int]) -> dict[int, tuple[float, int, int]]:
@@ -25,17 +25,19 @@ def used(processes: Iterable[int]) -> dict[int, tuple[float, int, int]]:
 def check(before: dict[int, tuple[float, int, int]], after: dict[int, tuple[float, int, int]], at_once: int) -> None:
     """Fail if a process has grown, or if it is not the one that it was.
 
-    :param at_once: how many tasks a process runs at once: that many connections of either kind may be kept.
+    :param at_once: how many tasks a process runs at once. The first that do so many may come late, and each has
+        connections of its own: of the clients, and two of an engine's. Twisted looks up the name of a server in a pool
+        of ten threads, and under gevent each of these has another one.
     """
     assert before.keys() == after.keys(), f"other processes: {before}, then {after}"
     assert before
     for pid, (megabytes, threads, descriptors) in after.items():
         text = f"{before[pid]} grew to {after[pid]}"
         assert megabytes < before[pid][0] + MEGABYTES, text
-        assert threads <= before[pid][1], text
-        assert descriptors <= before[pid][2] + 2 * at_once, text
+        assert threads <= before[pid][1] + 2 * at_once, text
+        assert descriptors <= before[pid][2] + 4 * at_once, text
 
 
 def parts() -> tuple[range, range]:
-    """Return the numbers of the tasks: a quarter, in which a worker is killed, and the others, for which it is measured."""
+    """Return the numbers of the tasks: a quarter, in which a worker is killed, and the others, which are measured."""
     return range(TASKS // 4), range(TASKS // 4, TASKS)
