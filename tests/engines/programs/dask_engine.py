@@ -66,7 +66,7 @@ def main() -> None:
     half = len(first) // 2
     workers = 2 if PROCESSES else 3  # of which one ends for good
     with (
-        LocalCluster(workers, threads_per_worker=2, processes=PROCESSES, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=workers, threads_per_worker=2, processes=PROCESSES, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         mark = os.path.join(tempfile.gettempdir(), "killed")

@@ -64,7 +64,9 @@ def of_celery(pool: str, at_once: int) -> Measured:
 
 
 def of_dask(name: str, workers: int, threads: int) -> Measured:
-    cluster = LocalCluster(workers, threads_per_worker=threads, dashboard_address=None, silence_logs="CRITICAL")
+    cluster = LocalCluster(
+        n_workers=workers, threads_per_worker=threads, dashboard_address=":0", silence_logs="CRITICAL"
+    )
     with cluster, Client(cluster) as client:
 
         def run(way: object) -> Run:
