@@ -36,6 +36,7 @@ def rows(text: str) -> list[list[str]]:
     return [[re.sub(r"^\d+$", "...", cell.strip()) for cell in line.strip("|").split("|")] for line in lines]
 
 
+@pytest.mark.measures
 @pytest.mark.timeout(3000)
 def test_the_table_has_what_is_measured(measure: Callable[[], str]) -> None:
     """With ``-s``, and ``BRIDGE_ENGINES_TASKS=1000``, this prints the table for the page."""
