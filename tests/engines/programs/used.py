@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import psutil
 
-# Of all tasks of an engine, ours and the engine's own together: caches that fill, and the allocator.
-MEGABYTES = 12
 TASKS = int(os.environ.get("BRIDGE_ENGINES_TASKS", "1000"))
+# Of all tasks of an engine, ours and the engine's own together: caches that fill, records, and the allocator.
+MEGABYTES = 12 + TASKS / 1000
 
 
 def used(processes: Iterable[int]) -> dict[int, tuple[float, int, int]]:
