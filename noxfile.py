@@ -33,8 +33,9 @@ SHELL_TESTS = [str(TESTS / each) for each in ("ext/shell", "cli/test_shell_comma
 PLUGIN_TESTS = [str(TESTS / "ext" / "plugin")]
 BENCH_TESTS = [str(TESTS / "cli" / "bench")]
 REAL_TESTS = str(TESTS / "real")
+ENGINES_TESTS = str(TESTS / "engines")
 # What the session tests leaves to others.
-OF_OTHER_SESSIONS = [*GUI_TESTS, *SHELL_TESTS, *PLUGIN_TESTS, *BENCH_TESTS, REAL_TESTS]
+OF_OTHER_SESSIONS = [*GUI_TESTS, *SHELL_TESTS, *PLUGIN_TESTS, *BENCH_TESTS, REAL_TESTS, ENGINES_TESTS]
 PRIVATE_TESTS = str(TESTS / "private")
 DOCS_TESTS = str(TESTS / "docs")
 # What tests_lowest runs, with the lowest versions of Twisted, anyio and greenlet: the tests of the rooms that use names
@@ -73,6 +74,10 @@ NEWEST = FOUND[-1] if FOUND else None
 # The rest is about the project's own programs: the command line, the shell, both demos, pytest's settings, and parts of
 # chaos, all of which runs on each Python.
 ENDS = {*FOUND[:1], *FOUND[-1:]}
+# The session engines runs on this one only: each engine comes to block_on from its own worker, as to any sync code, so
+# that another Python would find little more. It is the newest that Celery, Dask and gevent all name among those that
+# they run on, and there are wheels of all that they need; its default way to start processes is no longer to fork.
+ENGINES = "3.14"
 # The types are checked as these see them, found or not: each branch on a version in bridge/ is taken by one of them.
 TYPED = [SUPPORTED[0], SUPPORTED[-1]]
 # What the session check runs: with as many processes that run tests as there are cores, one for a session, while one
@@ -272,6 +277,16 @@ def real(session: nox.Session) -> None:
     marked = "not measures" if BUILT in os.environ else ""  # check runs the others alone
     groups = [*_group("test"), *_group("real"), *_group("bench")]
     _test_in(session, *groups, paths=[REAL_TESTS, *BENCH_TESTS], marked=marked, workers=1)
+
+
+@nox.session(python=ENGINES, requires=["build"])
+def engines(session: nox.Session) -> None:
+    """Test tasks of Celery, of Dask and of pools of processes, with workers that are killed. Arguments go to pytest.
+
+    With 1,000 tasks for each kind of worker, or BRIDGE_ENGINES_TASKS. It needs a redis-server for those of Celery.
+    Not part of the session check. ``-m "not measures"`` leaves out the throughput, which takes half a minute.
+    """
+    _test_in(session, *_group("engines"), paths=[ENGINES_TESTS])
 
 
 @nox.session(python=NEWEST, requires=["build"])

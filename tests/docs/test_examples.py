@@ -110,9 +110,8 @@ def test_readme_is_short_and_names_no_address_that_it_does_not_define() -> None:
 
 def test_no_page_shows_python_that_nobody_runs() -> None:
     """What cannot stand alone, such as a file of a project, is marked as py and has a test of its own."""
-    with_tests_of_their_own = {
-        *("docs/how-to/clients.md", "docs/how-to/pytest.md", "docs/how-to/sync-twin.md", "docs/how-to/web-servers.md")
-    }
+    pages = ("clients", "engines", "pytest", "sync-twin", "web-servers")
+    with_tests_of_their_own = {f"docs/how-to/{page}.md" for page in pages}
     for name, _ in blocks("py"):
         assert name.partition(":")[0] in with_tests_of_their_own, name
     assert len(list(blocks("python"))) > 60

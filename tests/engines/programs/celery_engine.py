@@ -1,0 +1,99 @@
+"""Run Celery's worker with the pool that is named, and send it tasks: ``celery_engine.py prefork``.
+
+A task kills its process in the first part. In the second part the worker must not grow. Then it ends by SIGTERM.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import psutil
+from celery import group
+from tasks_of_celery import a_coroutine, app, blocks_on_asyncio, blocks_on_twisted, is_killed_once, tried_again
+from used import check, parts, used
+
+POOL = sys.argv[1]
+AT_ONCE = {"prefork": 2, "threads": 4, "solo": 1, "gevent": 10}[POOL]
+KINDS = [a_coroutine, blocks_on_twisted, blocks_on_asyncio, blocks_on_twisted]
+
+
+def start() -> subprocess.Popen[bytes]:
+    """Start a worker, whose output goes to the end of the log."""
+    options = ["-P", POOL, "-c", str(AT_ONCE), "-l", "warning", "--without-gossip", "--without-mingle"]
+    command = [sys.executable, "-m", "celery", "-A", "tasks_of_celery", "worker", *options]
+    return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+def restore() -> None:
+    """Put back what the killed worker had taken, as a worker does by itself after Celery's visibility time-out."""
+    with app.connection_for_read(transport_options={"visibility_timeout": 0}) as connection:
+        connection.default_channel.qos.restore_visible(num=None, interval=1)
+
+
+def wait(until: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 60
+    while not until():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def those_of(worker: subprocess.Popen[bytes]) -> list[int]:
+    """Return the processes that run tasks."""
+    if POOL != "prefork":
+        return [worker.pid]
+    return [each.pid for each in psutil.Process(worker.pid).children()]
+
+
+def send(numbers: range, *more: object) -> object:
+    return group([*(KINDS[number % 4].s(number) for number in numbers), *more]).apply_async()
+
+
+def main() -> None:
+    first, second = parts()
+    worker = start()
+    try:
+        half = len(first) // 2
+        mark = os.path.join(tempfile.gettempdir(), "killed")
+        sent = send(first[:half], is_killed_once.s(7, mark), tried_again.s(8))
+        if POOL != "prefork":  # the whole worker is one process
+            assert worker.wait(60) == -signal.SIGKILL
+            restore()
+            worker = start()
+        assert sent.get(timeout=60) == [*first[:half], 7, [8, 2]]
+        assert os.path.exists(mark)
+        wait(lambda: len(those_of(worker)) == (AT_ONCE if POOL == "prefork" else 1))
+        assert send(first[half:]).get(timeout=600) == list(first[half:])
+
+        before = used(those_of(worker))
+        began = time.monotonic()
+        assert send(second).get(timeout=600) == list(second)
+        took = time.monotonic() - began
+        check(before, used(those_of(worker)), AT_ONCE)
+
+        log.flush()
+        noise = os.path.getsize(log.name)
+        worker.terminate()
+        assert worker.wait(30) == 0
+        log.seek(noise)
+        said = log.read().decode()
+        assert said.split() == ["worker:", "Warm", "shutdown", "(MainProcess)"], said
+        sys.stdout.write(f"{len(second) / took:.0f} tasks a second\n")
+    except BaseException:
+        log.seek(0)
+        sys.stderr.write(log.read().decode())
+        raise
+    finally:
+        for each in (*psutil.Process(worker.pid).children(), worker) if worker.poll() is None else ():
+            each.kill()
+        worker.wait()
+
+
+if __name__ == "__main__":
+    with tempfile.NamedTemporaryFile() as log:
+        main()

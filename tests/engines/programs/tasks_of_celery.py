@@ -1,0 +1,52 @@
+"""Tasks of Celery's, in each way to write them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import work
+from celery import Celery
+
+from bridge import block_on, blocking, in_caller
+
+app = Celery("tasks_of_celery", broker=os.environ["ENGINES_REDIS"], backend=os.environ["ENGINES_REDIS"])
+app.conf.update(
+    # What was taken by a worker that is killed goes to another one.
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    broker_transport_options={"max_connections": 100},  # 10 are fewer than greenlets that acknowledge at once
+    broker_connection_retry_on_startup=True,
+    worker_hijack_root_logger=False,
+)
+
+
+@app.task
+@blocking
+async def a_coroutine(number: int) -> int:
+    return await work.by_asyncio(number)
+
+
+@app.task
+def blocks_on_asyncio(number: int) -> int:
+    return block_on(work.by_asyncio(number), timeout=60)
+
+
+@app.task
+def blocks_on_twisted(number: int) -> int:
+    return int(block_on(lambda: work.by_twisted(number), timeout=60))
+
+
+@app.task
+def is_killed_once(number: int, mark: str) -> int:
+    return work.is_killed_once(number, mark)
+
+
+@app.task(bind=True, max_retries=3)
+@blocking
+async def tried_again(self: Any, number: int) -> list[int]:
+    """What Celery keeps by thread is asked in the thread of the task."""
+    retries = await in_caller(lambda: self.request.retries)
+    if retries < 2:
+        await in_caller(lambda: self.retry(countdown=0))
+    return [await work.by_asyncio(number), retries]
