@@ -74,7 +74,7 @@ def test_a_wait_runs_the_loop_in_the_main_thread() -> None:
     assert results == [loop, bridge.default_bridge().loop]
     assert bridge.default_bridge() is not tests
     assert "twisted" not in __import__("sys").modules
-    tests.close()
+    tests.runs.end()
     with pytest.raises(bridge.BridgeClosed):
         tests.block_on(where())
     loop.close()
@@ -155,5 +155,5 @@ def test_an_interrupt_and_another_loop_in_the_thread() -> None:
 
     asyncio.run(main())
     assert future.result() == "later"
-    tests.close()
+    tests.runs.end()
     loop.close()
