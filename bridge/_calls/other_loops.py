@@ -145,6 +145,8 @@ def explain(error: BaseException, run: Run) -> None:
     """
     if not isinstance(error, RuntimeError) or isinstance(error, BridgeError) or run.calls_here:
         return
+    if getattr(error, "__notes__", None):  # it has been explained, as by the loop that was closed
+        return
     traceback = error.__traceback__
     while traceback is not None:
         used: Any = traceback.tb_frame.f_locals.get("self")

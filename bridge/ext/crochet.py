@@ -31,6 +31,7 @@ import concurrent.futures
 import contextlib
 import functools
 import itertools
+import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
@@ -435,8 +436,9 @@ def _runs_a_loop() -> bool:
 
 
 def _check_thread() -> None:
-    # Twisted keeps the number of the thread where a reactor has run, and another thread may get that number.
-    if cast(Any, threadable).isInIOThread() and _runs_a_loop():
+    # Twisted keeps the number of the thread where a reactor has run, which is no sign if no loop runs there any more.
+    twisted: Any = threadable
+    if twisted.isInIOThread() and (twisted.ioThread != threading.get_ident() or _runs_a_loop()):
         raise RuntimeError(
             "EventualResult.wait() must not be run in the reactor thread; bridge.block_on() may, on a loop of ours"
         )

@@ -139,7 +139,7 @@ def test_redis(twin_of: Make, redis_port: int) -> None:
             pipeline.set("b", 3)
             pipeline.incr("b")
             assert pipeline.execute() == [True, 4]
-        with client.scan_iter() as keys:
+        with client.scan_iter("[ab]") as keys:
             assert sorted(keys) == ["a", "b"]
         with client.lock("lock", timeout=5) as lock:
             assert lock.owned()

@@ -698,7 +698,7 @@ def test_blocking_in_the_hub_blocks_the_thread() -> None:
     assert results == ["value"]
 
 
-@isolated
+@isolated(options=("-W", "error", "-W", "ignore:This process:DeprecationWarning"))  # of gevent's fork
 def test_child_processes_of_each_world() -> None:
     from gevent import monkey
 

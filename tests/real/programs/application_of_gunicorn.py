@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import httpcore  # noqa: F401 - of httpx; with trio, which starts a process as it is imported, by gevent's subprocess
 import httpx
 
 from bridge import BridgeClosed, block_on
