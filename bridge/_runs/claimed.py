@@ -74,6 +74,7 @@ def _leave_if_unused(run: LoopThread) -> None:
     run.hand_over()  # to nobody
     run.reactor = loop.before_block = None
     reactors.part(reactor)
+    run.has_given_way = True
     run.begin_to_close("another loop has taken its reactor")
 
 

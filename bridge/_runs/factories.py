@@ -63,7 +63,7 @@ class OwnedRuns(Runs):
             started.begin_to_close(self._closed(), final=True)
         started.wait_ready()
         if started.state.is_over:
-            if started.was_interrupted:
+            if started.was_interrupted or started.has_given_way:  # the latter before this call was open
                 return self._start()
             raise started.closed_error()
         return started

@@ -66,6 +66,7 @@ class LoopThread(Run):
         self._place: arrival.Place | None = None
         # Called, in any thread, when another loop wants the installed reactor; None if this run keeps it.
         self.on_claim: Callable[[], object] | None = None
+        self.has_given_way = False  # set by the loop's thread: unused, it has left its reactor to another loop
         self.trigger: Any = None  # of the reactor's shutdown
         self._shutdown_fired = False  # set by the loop's thread: the reactor has called its shutdown triggers
         self._started = Latch()  # open once the run is RUNNING, or over

@@ -214,6 +214,31 @@ def test_no_call_is_lost_while_the_default_bridge_leaves_its_reactor() -> None:
 
 
 @isolated
+def test_a_run_that_gives_way_before_its_first_call_is_open_has_a_successor() -> None:
+    import asyncio
+
+    import twisted.internet.defer  # noqa: F401
+
+    import bridge
+    from bridge._runs.owned import LoopThread
+
+    runs = bridge.default_bridge().runs
+    wait_ready = LoopThread.wait_ready
+    left: list[LoopThread] = []
+
+    def wait_and_leave(run: LoopThread) -> None:
+        wait_ready(run)
+        if len(left) < 3:
+            left.append(run)
+            runs._leave_reactor()  # as a loop of the program's does that begins to run just then
+
+    LoopThread.wait_ready = wait_and_leave  # type: ignore[method-assign]
+    assert bridge.block_on(asyncio.sleep(0, "value")) == "value"
+    assert bridge.submit(asyncio.sleep(0, "value")).result() == "value"
+    assert [run.over for run in left] == ["another loop has taken its reactor"] * 3
+
+
+@isolated
 def test_the_default_bridge_leaves_a_reactor_that_a_loop_has_where_it_is() -> None:
     import asyncio
     import threading
