@@ -404,6 +404,7 @@ def start_task(
             outer = containing(coro, False, holder, loop)
         else:
             outer = contained(coro, primed=False, holder=holder, loop=loop)
+        # pyright follows comparisons of versions only, and not _EAGER.
         task = kind(outer, loop=loop, context=context, eager_start=True)  # pyright: ignore[reportCallIssue]
     else:
         ours: Any = loop
