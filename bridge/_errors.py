@@ -1,6 +1,6 @@
-"""Every exception of ours. Nothing else lives here, and this module imports nothing of the package.
+"""Every exception of ours, and the end of every message. This module imports nothing of the package.
 
-One rule for messages: first what is wrong, then what to write instead.
+One rule for messages: first what is wrong, then what to write instead, then the name of a section of docs/errors.md.
 """
 
 from __future__ import annotations
@@ -8,6 +8,15 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 from typing import Any
+
+
+def at(section: str, before: str = " ") -> str:
+    """Return the end of a message, by which its section of docs/errors.md is found: ``[bridge: root-stack]``.
+
+    :param section: the heading of the section, in lower case and with hyphens.
+    :param before: what parts it from the message: a new line, if the message has several.
+    """
+    return f"{before}[bridge: {section}]"
 
 
 class BridgeError(RuntimeError):

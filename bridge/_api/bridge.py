@@ -14,7 +14,7 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from .._diagnostics.dump import dump_on, no_dump_on
-from .._errors import BridgeClosed, BridgeError
+from .._errors import BridgeClosed, BridgeError, at
 from .._runs.runs import Runs, bridge_of_loop
 from .._values.outcomes import trim
 from .._views.caller import Caller
@@ -365,7 +365,7 @@ class Bridge(Verbs):
         """
         run = self.current_run()
         if run.calls_here:
-            raise BridgeError(f"a bridge has no loop on {run.loop!r}")
+            raise BridgeError(f"a bridge has no loop on {run.loop!r}" + at("reactor-without-asyncio"))
         return run.loop
 
     @property
@@ -381,7 +381,7 @@ class Bridge(Verbs):
         """
         reactor = self.current_run().needed_reactor()
         if reactor is None:
-            raise BridgeError("no Twisted reactor stands on the loop that the bridge is attached to")
+            raise BridgeError("no Twisted reactor stands on the loop that the bridge is attached to" + at("no-reactor"))
         return reactor
 
     @property
@@ -492,6 +492,6 @@ class Bridge(Verbs):
         if runs is None:  # an option was refused
             return
         no_dump_on(self._dump_signal)
-        shown = repr(self)
+        text = f"unclosed {self!r}; call close(), or use 'with Bridge()'"  # drop() changes the repr
         if runs.drop():
-            warnings.warn(f"unclosed {shown}; call close(), or use 'with Bridge()'", ResourceWarning, 1, self)
+            warnings.warn(text + at("unclosed-bridge"), ResourceWarning, 1, self)

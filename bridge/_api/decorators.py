@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
+from .._errors import at
 from .._runs.runs import bridge_of_loop, run_of_this_thread
 from .._threads.interrupts import Undo
 from .._values.outcomes import trim
@@ -287,12 +288,13 @@ def _calls_for(thread: int, stack: object) -> bool:
 def _check_sync(function: Any, verb: str, instead: str) -> None:
     if not callable(function):
         hint = "; put it below @classmethod, @staticmethod or @property" if hasattr(function, "__get__") else ""
-        raise TypeError(f"{verb} takes a function, not {function!r}{hint}")
+        raise TypeError(f"{verb} takes a function, not {function!r}{hint}" + at("takes-a-function"))
     for is_wrong in (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction):
         if is_wrong(function):
             what = "a generator" if is_wrong is inspect.isgeneratorfunction else "async"
             raise TypeError(
                 f"{verb} takes a sync function, and {getattr(function, '__qualname__', function)} is {what}; {instead}"
+                + at("takes-a-function")
             )
 
 

@@ -13,6 +13,7 @@ from types import CoroutineType, ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from .._diagnostics.dump import dump_on, no_dump_on
+from .._errors import at
 from .._runs.runs import bridge_of_loop, bridges
 from .._threads.native import new_lock
 from .._values.origin import origin_of, place_of, shown, users_frame
@@ -75,7 +76,7 @@ def configure(**options: Unpack[OptionArguments]) -> None:
     :raises StrategyUnavailable: there is no such strategy.
     """
     for ignored in set_options(options, place_of(sys._getframe(1))):
-        warnings.warn(ignored, RuntimeWarning, stacklevel=2)
+        warnings.warn(ignored + at("option-ignored"), RuntimeWarning, stacklevel=2)
 
 
 def set_options(options: Mapping[str, Any], place: str) -> list[str]:
@@ -237,7 +238,7 @@ def _report_unknown() -> None:
         "loop: the default bridge runs it, on a loop in a thread of its own. So Futures, connections and locks of the "
         "one loop cannot be used on the other. To have such calls go back, call bridge.Bridge.attach() once in a "
         "coroutine of that loop, or make the loop by bridge.new_event_loop. This is reported once. The thread is %r, "
-        "and it stands at:\n%s",
+        "and it stands at:\n%s" + at("worker-of-another-loop", "\n"),
         threading.current_thread().name,
         shown(origin_of(users_frame())),
     )

@@ -17,7 +17,7 @@ from time import monotonic
 from types import CoroutineType
 from typing import Any
 
-from .._errors import BridgeClosed, DeadlockError
+from .._errors import BridgeClosed, DeadlockError, at
 from .._loop import in_place, worker_threads
 from .._loop.base import is_ours
 from .._loop.in_place import block_coroutine, block_future
@@ -27,11 +27,11 @@ from .._runs.run import Owner, Run
 from .._runs.runs import bridges
 from .._runs.where import NO_LOOP, Answer, Job, NoLoop, OnLoop, is_thread_of, where
 from .._threads.native import get_ident
-from .._threads.seconds import checked_seconds
 from .._threads.signals import wait_looking_up
 from .._values.context import caller, library
 from .._values.deferreds import is_cancellation
 from .._values.kinds import Kind, describe, discard, kind_of, returned_kind
+from .._values.numbers import checked_seconds
 from .._watch.watchdog import watchdog
 from ..strategies import refused, resolve
 from ..strategies.interface import Strategy
@@ -137,6 +137,7 @@ def _check_switches(how: str | Strategy | None, x: Any) -> None:
         raise DeadlockError(
             f"block_on({describe(x)}, strategy={how!r}) was called on the loop's own thread, which cannot wait in that "
             "way for what it has to run itself; leave the strategy out, and the stack switches"
+            + at("strategy-on-loop-thread")
         )
 
 
@@ -357,10 +358,15 @@ def _is_coroutine(value: object) -> bool:
 
 def _not_a_function(x: Any) -> TypeError:
     if returned_kind(x) is None:
-        return TypeError(f"run() takes a function and its arguments, not {describe(x)}, of type {type(x).__name__}")
+        return TypeError(
+            f"run() takes a function and its arguments, not {describe(x)}, of type {type(x).__name__}"
+            + at("takes-a-function")
+        )
     name: str | None = x.__qualname__ if _is_coroutine(x) else None
     instead = "block_on(...)" if name is None else f"block_on({name}(...)), or run({name}, ...)"
-    return TypeError(f"run() takes a function and its arguments, not {describe(x)}; write {instead}")
+    return TypeError(
+        f"run() takes a function and its arguments, not {describe(x)}; write {instead}" + at("takes-a-function")
+    )
 
 
 def _interrupted(call: BlockedCall, error: BaseException, patience: float, strategy: Strategy) -> None:

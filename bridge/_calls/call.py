@@ -22,7 +22,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any
 
-from .._errors import BridgeClosed
+from .._errors import BridgeClosed, at
 from .._loop import worker_threads
 from .._loop.base import never_raise, start_task, starts_now
 from .._loop.switching import SwitchingLoop
@@ -180,7 +180,9 @@ class Call:
             raise
 
     def _killed(self, cause: BaseException) -> BridgeClosed:
-        error = BridgeClosed(f"the loop's thread was killed by {cause!r}; the call was not completed")
+        error = BridgeClosed(
+            f"the loop's thread was killed by {cause!r}; the call was not completed" + at("loop-ended")
+        )
         error.__cause__ = cause
         return error
 
@@ -397,7 +399,10 @@ class Call:
             self.end(None, self._foreign_loop_stopped(None))
 
     def _foreign_loop_stopped(self, cause: BaseException | None) -> BridgeClosed:
-        error = BridgeClosed(f"the loop that {describe(self.x)} is bound to has stopped; the call was not completed")
+        error = BridgeClosed(
+            f"the loop that {describe(self.x)} is bound to has stopped; the call was not completed"
+            + at("other-loop-stopped")
+        )
         error.__cause__ = cause
         return error
 

@@ -19,6 +19,7 @@ from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from .._errors import at
 from .._private.abilities import lost, unavailable
 from .._private.rows import FUTURES
 from .._runs.runs import bridges
@@ -216,7 +217,9 @@ def _checked(fs: Iterable[Any], verb: str) -> list[_Future]:
         if not isinstance(each, concurrent.futures.Future):
             raise TypeError(
                 f"bridge.{verb} takes Futures of concurrent.futures, such as those of submit(), not {describe(each)}, "
-                f"of type {type(each).__name__}" + (f"; submit({describe(each)}) gives one" if _is_async(each) else "")
+                f"of type {type(each).__name__}"
+                + (f"; submit({describe(each)}) gives one" if _is_async(each) else "")
+                + at("takes-futures")
             )
     return futures
 

@@ -16,7 +16,7 @@ import asyncio
 import threading
 from typing import Any
 
-from .._errors import DeadlockError
+from .._errors import DeadlockError, at
 from .._loop import worker_threads
 from .._loop.task import is_task
 from .._private.abilities import lost
@@ -60,7 +60,7 @@ def check(call: Any) -> None:
     raise DeadlockError(
         f"block_on({describe(call.x)}) would never end: it needs the loop of {call.run.name}, but {', '.join(steps)}. "
         "Do not block a loop's own thread on another bridge: write 'await asyncio.wrap_future(other.submit(...))', or "
-        "call the blocking code in a worker thread: await in_thread(function)"
+        "call the blocking code in a worker thread: await in_thread(function)" + at("circle-of-bridges")
     )
 
 
@@ -121,6 +121,7 @@ def check_worker(task: Any, job: worker_threads.Job) -> None:
         raise DeadlockError(
             f"block_on({describe(task)}) was called in the worker thread that this very task waits for; neither can "
             "have its result before the other one. Return from the thread, and let the task go on"
+            + at("worker-and-its-task")
         )
 
 

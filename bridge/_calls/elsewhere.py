@@ -7,7 +7,7 @@ import contextlib
 import sys
 from typing import Any
 
-from .._errors import BridgeError
+from .._errors import BridgeError, at
 from .._loop.task import set_once
 from .._runs.run import Owner
 from .._values.kinds import describe, discard
@@ -22,7 +22,7 @@ async def call(bridge: Owner, x: Any) -> Any:
         discard(x)
         raise BridgeError(
             f"bridge.call({describe(x)}) is for coroutines on an asyncio loop, and no asyncio loop runs here; write "
-            "block_on(x) in a worker thread"
+            "block_on(x) in a worker thread" + at("no-asyncio-loop")
         ) from None
     try:
         run = bridge.last_run

@@ -11,7 +11,7 @@ from contextvars import Context, copy_context
 from types import FrameType
 from typing import Any
 
-from .._errors import BridgeError
+from .._errors import BridgeError, at
 from .._loop import in_place, task
 from .._loop.base import BridgeLoop
 from .._private.cpython import get_running_loop
@@ -47,7 +47,7 @@ async def in_caller(function: Callable[[], Any]) -> Any:
     if call is None:
         raise BridgeError(
             f"in_caller({describe(function)}) was awaited where no thread waits: this work was started by submit(), or "
-            f"by the loop's own program; {_INSTEAD}"
+            f"by the loop's own program; {_INSTEAD}" + at("nobody-waits")
         )
     if not is_open(call):
         raise _caller_left(function)
@@ -93,7 +93,7 @@ def _post_of(loop: asyncio.AbstractEventLoop | None, call: Any) -> Callable[[Cal
 def _caller_left(function: Callable[[], Any]) -> BridgeError:
     return BridgeError(
         f"in_caller({describe(function)}) was awaited when the thread that had waited for this work did not wait any "
-        f"more: its call has ended, or timed out, or was interrupted; {_INSTEAD}"
+        f"more: its call has ended, or timed out, or was interrupted; {_INSTEAD}" + at("nobody-waits")
     )
 
 

@@ -19,10 +19,10 @@ from itertools import islice
 from time import monotonic
 from typing import Any, cast
 
-from .._errors import BridgeError
+from .._errors import BridgeError, at
 from .._runs.run import Owner
-from .._threads.seconds import checked_seconds
 from .._values.kinds import describe
+from .._values.numbers import checked_seconds
 from .completed import Listener, wait, waiter_for
 from .submit import WorkFuture, submit
 
@@ -39,13 +39,20 @@ def checked(
         raise TypeError(
             f"map takes a function, which is called with the items, not {describe(function)}, of type "
             f"{type(function).__name__}; for work that has begun there is bridge.as_completed(futures)"
+            + at("takes-a-function")
         )
     if not iterables:
-        raise TypeError(f"map takes the function and at least one iterable: map({describe(function)}, items)")
+        raise TypeError(
+            f"map takes the function and at least one iterable: map({describe(function)}, items)"
+            + at("takes-a-function")
+        )
     if not isinstance(limit, int):
-        raise TypeError(f"limit is the number of calls that run at once, not {limit!r}, of type {type(limit).__name__}")
+        raise TypeError(
+            f"limit is the number of calls that run at once, not {limit!r}, of type {type(limit).__name__}"
+            + at("wrong-value")
+        )
     if limit < 1:
-        raise ValueError(f"limit is the number of calls that run at once, at least 1, not {limit}")
+        raise ValueError(f"limit is the number of calls that run at once, at least 1, not {limit}" + at("wrong-value"))
     return function, zip(*iterables, strict=False), limit, checked_seconds(timeout, "timeout")
 
 

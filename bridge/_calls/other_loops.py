@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import MemberDescriptorType
 from typing import Any
 
-from .._errors import BridgeError, DeadlockError
+from .._errors import BridgeError, DeadlockError, at
 from .._private.cpython import get_running_loop
 from .._runs.run import Run
 from .._values.deferreds import deferreds
@@ -98,6 +98,7 @@ def stands_still(what: str) -> DeadlockError:
     return DeadlockError(
         f"{what} bound to the loop that runs in this very thread, and that loop stands still while the thread waits; "
         f"write 'await' in a coroutine of that loop instead, or let the bridge make it on its own loop: {_form()}"
+        + at("loop-of-this-thread")
     )
 
 
@@ -110,6 +111,7 @@ def does_not_run(what: str, loop: asyncio.AbstractEventLoop) -> BridgeError:
     return BridgeError(
         f"{what} bound to a loop that {state}, so it can never finish; let the bridge make it on its own loop: "
         + _form()
+        + at("loop-not-running")
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._errors import StrategyUnavailable
+from .._errors import StrategyUnavailable, at
 from .._loop import worker_threads
 from .._loop.switching import SwitchingLoop
 from .._loop.waiter import ScopeWaiter, StackWaiter
@@ -84,4 +84,5 @@ def cannot_switch(loop: Any, call: str) -> StrategyUnavailable:
         + (f": {lacking}" if lacking else "")
         + "; write 'await' in a coroutine, or call the blocking code in a thread: await asyncio.to_thread(function)"
         + ("" if lacking else "; or make the loop by bridge.new_event_loop, on which the call works as it stands")
+        + at("cannot-switch-stacks")
     )

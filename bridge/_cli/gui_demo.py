@@ -22,7 +22,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 
 from .._api.bridge import Bridge
 from .._api.default import default_bridge
-from .._errors import BridgeError
+from .._errors import BridgeError, at
 from .windows import Points, Window, make_window
 
 HOST = "127.0.0.1"
@@ -115,7 +115,9 @@ class Demo:
         :raises BridgeError: the window is closed.
         """
         if self._is_closed:
-            raise BridgeError("the window of the demo is closed, and its servers with it; open another")
+            raise BridgeError(
+                "the window of the demo is closed, and its servers with it; open another" + at("window-closed")
+            )
         frames = self._frames
         self._window.enable(False)
         self._window.say(f"{text}: blocked ...")

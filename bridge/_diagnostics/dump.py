@@ -14,7 +14,7 @@ from importlib import import_module
 from types import FrameType
 from typing import Any, TextIO
 
-from .._errors import BridgeError
+from .._errors import BridgeError, at
 
 
 def dump(file: TextIO | None = None) -> None:
@@ -136,7 +136,7 @@ def dump_on(number: int | None) -> None:
     if not _is_main_thread():
         raise BridgeError(
             "dump_signal sets a signal handler, which Python allows in the main thread only; call bridge.configure() "
-            "or Bridge() with it there, before other threads need the bridge"
+            "or Bridge() with it there, before other threads need the bridge" + at("dump-signal-thread")
         )
     # Import it now: when the signal comes, the process may have no descriptor left to read a module by.
     import_module("bridge._diagnostics.reports")

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from .._calls import completed
+from .._errors import at
 from .._loop.stacks import OnLoopCall, Stacks
 from .._loop.switching import SwitchingLoop
 from .._loop.waiter import Told
@@ -48,10 +49,10 @@ def report(target: Watched, calls: list[Any]) -> None:
     calls = [call for call in calls if call.key in is_open]  # some may have ended since the watchdog looked
     for call in calls[:_SHOWN]:
         text = [_call(target, call, target.stall_after or 0.0), *_loop_thread(target)]
-        log.warning("%s", "\n".join(text))
+        log.warning("%s" + at("has-waited", "\n"), "\n".join(text))
     if len(calls) > _SHOWN:
         log.warning(
-            "%d more calls on %s have waited for %g seconds; bridge.dump() prints them all",
+            "%d more calls on %s have waited for %g seconds; bridge.dump() prints them all" + at("has-waited"),
             len(calls) - _SHOWN,
             _name_of(target),
             target.stall_after,

@@ -11,7 +11,7 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
-from .._errors import DeadlockError
+from .._errors import DeadlockError, at
 from .._private.cpython import enter_task as _enter_task
 from .._private.cpython import leave_task as _leave_task
 from .._watch.watchdog import watchdog
@@ -210,6 +210,7 @@ class BlockingLoop(StreamLoop):
             raise DeadlockError(
                 "block_on, or another wait for the loop, was called on the loop's root stack, outside any callback, "
                 "where nothing else can run the loop; call it in a task or a callback: loop.call_soon(function)"
+                + at("root-stack")
             )
 
     def _refuse(self, stack: greenlet, refusals: dict[greenlet, int]) -> None:

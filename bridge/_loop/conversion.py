@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._errors import BridgeError, WrongThreadError
+from .._errors import BridgeError, WrongThreadError, at
 from .._private.cpython import get_running_loop
 from .._values.deferreds import await_any
 from .._values.kinds import Kind, describe, discard, returned_kind
@@ -62,7 +62,7 @@ async def in_thread(function: Callable[[], T]) -> T:
     if not has_real_threads(asyncio.get_running_loop()):
         raise BridgeError(
             "gevent has patched this process, so that anyio's worker threads are greenlets on any loop that is not a "
-            "bridge's own; run this code on one: block_on(coroutine)"
+            "bridge's own; run this code on one: block_on(coroutine)" + at("greenlet-threads")
         )
 
     async def work() -> None:
@@ -135,7 +135,7 @@ def checked_kind(x: Any, verb: str) -> Kind:
     if kind is None:
         raise TypeError(
             f"{verb} takes an awaitable (a coroutine, a Deferred, a Future), or a function whose result it turns into "
-            f"one; not {describe(x)}, of type {type(x).__name__}"
+            f"one; not {describe(x)}, of type {type(x).__name__}" + at("cannot-convert")
         )
     return kind
 
@@ -146,11 +146,12 @@ def loop_for(x: Any, kind: Kind, verb: str) -> asyncio.AbstractEventLoop:
         raise WrongThreadError(
             f"{verb}({describe(x)}) was called in a thread that runs no loop; write block_on({describe(x)}) to wait "
             f"for the result here, or call it on the loop's thread: block_on(lambda: {verb}(...))"
+            + at("no-loop-in-thread")
         )
     if kind is Kind.FUTURE and x.get_loop() is not loop:
         raise BridgeError(
             f"{describe(x)} is bound to another loop than the one that runs here; submit(x) gives a Future that any "
-            f"loop can take: {verb}(submit(x))"
+            f"loop can take: {verb}(submit(x))" + at("bound-to-another-loop")
         )
     return loop
 

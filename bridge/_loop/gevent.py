@@ -13,7 +13,7 @@ import weakref
 from concurrent.futures.thread import ThreadPoolExecutor
 from typing import Any
 
-from .._errors import BridgeError
+from .._errors import BridgeError, at
 from .._private.abilities import lost, unavailable
 from .._private.cpython import worker
 from .._private.rows import GEVENT
@@ -78,7 +78,7 @@ def pool_for(executor: Any, default: Any, kind: type[ThreadPoolExecutor]) -> Any
         raise BridgeError(
             f"gevent has patched this process, so that the threads of a {type(pool).__name__} are greenlets, which do "
             "not run beside the loop; leave the executor out, for the loop's own has real threads: "
-            "loop.run_in_executor(None, function), asyncio.to_thread(function)"
+            "loop.run_in_executor(None, function), asyncio.to_thread(function)" + at("greenlet-threads")
         )
     return pool
 

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
+from .._errors import at
 from .._private.abilities import lost, unavailable
 from .._private.rows import CHILDREN
 from .._threads import native
@@ -115,7 +116,7 @@ def _end(loop: asyncio.AbstractEventLoop, transport: Any, pid: int, *, is_last: 
     except ChildProcessError:
         returncode = transport._proc.returncode  # its own send_signal() may have reaped it
         if returncode is None:
-            log.warning(WAS_LOST, pid)
+            log.warning(WAS_LOST + at("lost-exit-status"), pid)
             returncode = os.waitstatus_to_exitcode(LOST)
         transport._process_exited(returncode)
         return

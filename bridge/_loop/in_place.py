@@ -12,7 +12,7 @@ from contextvars import copy_context
 from types import CoroutineType
 from typing import Any
 
-from .._errors import BridgeError, DeadlockError
+from .._errors import BridgeError, DeadlockError, at
 from .._private.abilities import lost
 from .._private.rows import DEFERREDS
 from .._values.context import BlockedStack, caller, take_variables
@@ -213,6 +213,7 @@ def _check_cycle(waited: Any, task: asyncio.Task[Any]) -> None:
         f"{describe(task)}"
         + (f", by way of {len(tasks) - 1} others" if len(tasks) > 1 else "")
         + "; let one of them return, or wait for something else that both can wait for, such as an asyncio.Event"
+        + at("circle-of-tasks")
     )
 
 
@@ -291,6 +292,7 @@ def _refuse_own_callback(deferred: Any) -> None:
             raise DeadlockError(
                 f"block_on({describe(deferred)}) was called inside a callback of that same Deferred, which cannot have "
                 "its result before the callback returns; return the value or another Deferred from the callback"
+                + at("deferred-in-own-callback")
             )
         frame = frame.f_back  # type: ignore[assignment]
 
@@ -301,6 +303,7 @@ def _from_other_loop(loop: SwitchingLoop, x: Any) -> asyncio.Future[Any]:
     if not x.done() and (other.is_closed() or not other.is_running()):
         raise BridgeError(
             f"{describe(x)} is bound to a loop that does not run, so it can never finish; pass the coroutine itself"
+            + at("loop-not-running")
         )
     mirror = loop.create_future()
 

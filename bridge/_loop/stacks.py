@@ -14,7 +14,7 @@ from typing import Any
 
 from greenlet import GreenletExit, greenlet
 
-from .._errors import BridgeClosed
+from .._errors import BridgeClosed, at
 from .._private.rows import takes_more
 from .._watch.watchdog import Watched
 from .forwarding import Charge, Retired, switch
@@ -201,4 +201,4 @@ def _never_called() -> Any:
 
 
 def _closed() -> BridgeClosed:
-    return BridgeClosed("the loop was closed; the call was not completed")
+    return BridgeClosed("the loop was closed; the call was not completed" + at("loop-ended"))

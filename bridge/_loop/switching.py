@@ -32,6 +32,7 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
+from .._errors import at
 from .._private.abilities import lost
 from .._private.cpython import get_running_loop, set_running_loop
 from .._private.rows import SWITCHING
@@ -162,7 +163,7 @@ class SwitchingLoop(BlockingLoop):
         if waits and thread is not stacks.thread:
             raise RuntimeError(
                 f"{len(waits)} calls are blocked on the stack of {stacks.thread!r}, where this loop ran before; "
-                "run it there again, or close it there"
+                "run it there again, or close it there" + at("stack-of-another-thread")
             )
         if waits and root is not stacks.last_root:
             stacks.adopt(root)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 from collections.abc import Iterator
 
-from .._errors import StrategyUnavailable
+from .._errors import StrategyUnavailable, at
 from . import anyio, cpython, greenlet, twisted
 from .rows import ABILITIES, WAKE_UPS, Name
 
@@ -64,7 +64,9 @@ def unavailable(ability: str, instead: str) -> StrategyUnavailable:
 
     :param instead: what the user can do meanwhile, for the message.
     """
-    return StrategyUnavailable(f"bridge cannot {ability} here: {why_lost(ability)}. Until then {instead}")
+    return StrategyUnavailable(
+        f"bridge cannot {ability} here: {why_lost(ability)}. Until then {instead}" + at("missing-ability")
+    )
 
 
 _ADVICE = "install a version of bridge that knows these versions: pip install --upgrade bridge-interop"

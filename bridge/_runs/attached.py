@@ -18,7 +18,7 @@ from contextvars import Context
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
-from .._errors import BridgeError, StrategyUnavailable
+from .._errors import BridgeError, StrategyUnavailable, at
 from .._loop.ending import end_tasks
 from .._loop.task import inner_coroutine
 from .._private.abilities import lost, unavailable
@@ -177,7 +177,7 @@ def _without_a_loop(x: Any, reactor: Any) -> BridgeError:
         f"{describe(x)} needs asyncio, and the {type(reactor).__name__} that the bridge is attached to has no asyncio "
         "loop: only Deferreds can be awaited there; call the plain block_on(), which has a loop of its own beside that "
         "reactor (bridge.configure(install_reactor=False)), or run the program on Twisted's asyncioreactor or "
-        "bridge.install()"
+        "bridge.install()" + at("reactor-without-asyncio")
     )
 
 
@@ -280,7 +280,7 @@ class AttachedReactor(AttachedRun):
         return StrategyUnavailable(
             f"{call} was called on the thread of the {type(self.reactor).__name__} that the bridge is "
             "attached to, and only on a loop of ours can a stack be put aside; await the Deferred or return it, or "
-            "call the blocking code in a thread: deferToThread(function)"
+            "call the blocking code in a thread: deferToThread(function)" + at("cannot-switch-stacks")
         )
 
     def detach(self, reason: str) -> None:
@@ -329,7 +329,9 @@ class AttachedReactor(AttachedRun):
 
     def _ended(self, tasks: asyncio.Future[list[Any]]) -> None:
         if left := tasks.result():
-            log.warning("%r ended after %s seconds without: %s", self.loop, self.shutdown_timeout, left)
+            log.warning(
+                "%r ended after %s seconds without: %s" + at("slow-end"), self.loop, self.shutdown_timeout, left
+            )
         self._orphans.clear()
         self.move(FINISH)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from .._errors import DeadlockError
+from .._errors import DeadlockError, at
 from .._private.abilities import lost
 from .._private.cpython import get_running_loop
 from .._private.rows import SWITCHING
@@ -130,7 +130,7 @@ class Driving:
         if running is not None and running is not self._loop:
             raise DeadlockError(
                 f"the loop of the tests cannot run in this thread while {running!r} runs there; wait for its work "
-                "before that loop begins, or await it in an async test"
+                "before that loop begins, or await it in an async test" + at("loop-of-the-tests")
             )
         return DrivingWaiter(self._loop, self._stopped)
 

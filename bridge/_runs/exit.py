@@ -27,7 +27,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .._errors import BridgeClosed
+from .._errors import BridgeClosed, at
 from .._threads.imports import AfterImport
 from .._threads.native import Thread
 from .runs import registered
@@ -99,7 +99,7 @@ class Exit:
                     AfterImport(_PROCESSES, self._register_again).watch()
         except RuntimeError:  # the exit has begun: the import raises it, and so does each of the functions
             self._phase = _CLOSING
-            raise BridgeClosed(_REFUSED) from None
+            raise BridgeClosed(_REFUSED + at("process-exiting")) from None
         atexit.register(self.close)
         self._is_watching = True
 
@@ -138,7 +138,7 @@ class Exit:
         if self.has_begun:
             if made is not None:
                 made.end("the process is exiting")
-            raise BridgeClosed(_REFUSED)
+            raise BridgeClosed(_REFUSED + at("process-exiting"))
 
     def run_of(self, run: Run | None) -> Run:
         """Return the run of a bridge for a call that is made while the process exits.
@@ -149,9 +149,9 @@ class Exit:
         :raises BridgeClosed: this thread may make no more calls, or the bridge does not run.
         """
         if run is None or not run.is_ready or run.state.is_over or self.is_closing:
-            raise BridgeClosed(_REFUSED)
+            raise BridgeClosed(_REFUSED + at("process-exiting"))
         if run.state is REFUSING and threading.current_thread() in _joined_threads():
-            raise BridgeClosed(_FAILED)
+            raise BridgeClosed(_FAILED + at("process-exiting"))
         return run
 
     def begin(self) -> None:
@@ -295,7 +295,7 @@ def _may_call(run: Run) -> bool:
 
 
 def _fail_call(run: Run, call: OpenCall) -> None:
-    run.fail(call, BridgeClosed(f"{_FAILED}; the call was not completed"))
+    run.fail(call, BridgeClosed(f"{_FAILED}; the call was not completed" + at("process-exiting")))
 
 
 def _fail_own_wait(run: Run, call: OpenCall) -> None:

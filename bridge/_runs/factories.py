@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._errors import BridgeClosed, BridgeError
+from .._errors import BridgeClosed, BridgeError, at
 from .._threads.native import new_lock
 from .._values.origin import place_of, users_frame
 from .exit import process_exit
@@ -52,7 +52,7 @@ class OwnedRuns(Runs):
             raise run.closed_error()
         with self.starting:
             if self.is_closed:
-                raise BridgeClosed(f"{self.owner!r} takes no more calls; make a new Bridge()")
+                raise BridgeClosed(f"{self.owner!r} takes no more calls; make a new Bridge()" + at("bridge-closed"))
             run = self.last
             started = self._new_after(run) if run is None or run.state.is_over else run
             process_exit.watch_child()
@@ -217,7 +217,7 @@ class AttachedRuns(Runs):
                 state = "is closed" if self._loop.is_closed() else "does not run"
                 raise BridgeError(
                     f"the loop that {self.owner!r} is attached to, {self._loop!r}, {state}; run it, or use a Bridge() "
-                    "of its own"
+                    "of its own" + at("loop-not-running")
                 )
             if run.state.is_over:
                 self.last = run = self._attach()
@@ -230,10 +230,12 @@ class AttachedRuns(Runs):
         if self.last.state is LOST:
             raise BridgeClosed(
                 f"the loop that {self.owner!r} is attached to runs in the process that this one was forked from; "
-                "attach to a loop of this one, or use a Bridge()"
+                "attach to a loop of this one, or use a Bridge()" + at("forked-child")
             )
         if self.is_closed:
-            raise BridgeClosed(f"{self.owner!r} takes no more calls; attach another: Bridge.attach(loop)")
+            raise BridgeClosed(
+                f"{self.owner!r} takes no more calls; attach another: Bridge.attach(loop)" + at("bridge-closed")
+            )
 
     def begin_to_close(self) -> None:
         """Detach from the loop, which goes on."""

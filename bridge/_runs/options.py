@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from .._threads.seconds import checked_seconds
-from .._threads.signals import checked_signal
+from .._errors import at
+from .._values.numbers import checked_seconds, checked_signal
 from ..strategies import resolve
 from ..strategies.interface import Strategy
 
@@ -56,11 +56,14 @@ class Options:
     def __post_init__(self) -> None:
         shutdown_timeout = checked_seconds(self.shutdown_timeout, "shutdown_timeout")
         if shutdown_timeout is None:
-            raise ValueError("shutdown_timeout must be a finite number of seconds: it bounds how long a close may take")
+            raise ValueError(
+                "shutdown_timeout must be a finite number of seconds: it bounds how long a close may take"
+                + at("wrong-value")
+            )
         if self.await_deferreds not in (True, False, None):
-            raise TypeError(f"await_deferreds is True, False or None, not {self.await_deferreds!r}")
+            raise TypeError(f"await_deferreds is True, False or None, not {self.await_deferreds!r}" + at("wrong-value"))
         if self.context_out not in (True, False):
-            raise TypeError(f"context_out is True or False, not {self.context_out!r}")
+            raise TypeError(f"context_out is True or False, not {self.context_out!r}" + at("wrong-value"))
         checked = {
             "strategy": resolve(self.strategy),
             "stall_after": checked_seconds(self.stall_after, "stall_after"),
@@ -82,7 +85,7 @@ def options_from(arguments: Mapping[str, Any]) -> Options:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
             meant = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
-            raise TypeError(f"configure() has no option {name!r}; {meant}")
+            raise TypeError(f"configure() has no option {name!r}; {meant}" + at("no-such-option"))
     return Options(**arguments)
 
 

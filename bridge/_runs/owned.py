@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from .._errors import at
 from .._loop import worker_threads
 from .._loop.base import BridgeLoop
 from .._loop.ending import end_tasks, is_stopped_early, run_to_end
@@ -191,7 +192,9 @@ class LoopThread(Run):
         """
         may_wait = self.ident != native.get_ident() and not self.has(worker_threads.loop_of_this_thread())
         if may_wait and not self._wait_gone(self.shutdown_timeout + 1.0):
-            log.warning("%s did not end within %s seconds", self.thread.name, self.shutdown_timeout + 1.0)
+            log.warning(
+                "%s did not end within %s seconds" + at("slow-end"), self.thread.name, self.shutdown_timeout + 1.0
+            )
         if self._is_final and self.state.is_gone:  # else the thread releases it as it ends
             self._release_reactor()
 
@@ -281,7 +284,7 @@ class LoopThread(Run):
             if not isinstance(loop, asyncio.AbstractEventLoop):
                 raise TypeError(
                     f"loop_factory returned {loop!r}, which is no event loop; it has to make a new one at every call, "
-                    "as asyncio.SelectorEventLoop does"
+                    "as asyncio.SelectorEventLoop does" + at("no-event-loop")
                 )
             if loop.is_closed():
                 raise RuntimeError("Event loop is closed")
@@ -422,7 +425,9 @@ class LoopThread(Run):
         if left and process_exit.is_closing:
             self._left = [f"{each} (of {self.name!r})" for each in left]
         elif left:
-            log.warning("%s ended after %s seconds without: %s", self.thread.name, self.shutdown_timeout, left)
+            log.warning(
+                "%s ended after %s seconds without: %s" + at("slow-end"), self.thread.name, self.shutdown_timeout, left
+            )
 
 
 class _Last:

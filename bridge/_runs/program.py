@@ -7,7 +7,7 @@ import contextlib
 import sys
 from typing import Any
 
-from .._errors import BridgeError
+from .._errors import BridgeError, at
 from .._loop.base import BridgeLoop
 from .._loop.switching import SwitchingLoop
 from .._private.abilities import lost
@@ -229,17 +229,19 @@ def loop_of(loop_or_reactor: Any) -> asyncio.AbstractEventLoop:
         if running is None:
             raise BridgeError(
                 "no loop and no reactor runs in this thread to attach to; write Bridge.attach(loop) or "
-                "Bridge.attach(reactor), or call it in a coroutine or a callback there"
+                "Bridge.attach(reactor), or call it in a coroutine or a callback there" + at("cannot-attach")
             )
         return running
     loop: Any = loop_or_reactor
     if not isinstance(loop, asyncio.AbstractEventLoop):
         if not hasattr(loop, "callFromThread") or not hasattr(loop, "addSystemEventTrigger"):
-            raise TypeError(f"Bridge.attach takes an asyncio loop or a Twisted reactor, not {loop!r}")
+            raise TypeError(
+                f"Bridge.attach takes an asyncio loop or a Twisted reactor, not {loop!r}" + at("cannot-attach")
+            )
         loop = getattr(loop, "_asyncioEventloop", None)
         if loop is None:
             return stand_in(loop_or_reactor)
     if loop.is_closed():
-        raise BridgeError(f"{loop!r} is closed; attach to a loop that runs")
+        raise BridgeError(f"{loop!r} is closed; attach to a loop that runs" + at("cannot-attach"))
     attached: asyncio.AbstractEventLoop = loop
     return attached

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Collection, Hashable
 from typing import Any, Protocol
 
-from .._errors import BridgeClosed, BridgeError, DeadlockError
+from .._errors import BridgeClosed, BridgeError, DeadlockError, at
 from .._threads import native
 from .._watch.meter import Meter
 from .._watch.watchdog import Watched, watchdog
@@ -152,7 +152,7 @@ class Run(Stateful, Watched):
 
     def closed_error(self) -> BridgeClosed:
         """Return a new BridgeClosed with the reason for the end of this run."""
-        error = BridgeClosed(f"{self.over or 'the loop has ended'}; the call was not completed")
+        error = BridgeClosed(f"{self.over or 'the loop has ended'}; the call was not completed" + at("loop-ended"))
         error.__cause__ = self.cause
         return error
 
@@ -180,7 +180,7 @@ class Run(Stateful, Watched):
         """
         return DeadlockError(
             f"{call} was called on the thread of a loop that does not run: it is starting or ending; call it "
-            "before or after"
+            "before or after" + at("loop-starting-or-ending")
         )
 
     def end(self, reason: str, cause: BaseException | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Signals: how the main thread looks up for them while it waits, and the check of a number given by the user.
+"""Signals: how the main thread looks up for them while it waits.
 
 CPython handles signals in the main thread, between two lines. A signal that arrives after CPython has checked for
 signals and before the thread sleeps in a call of C is handled only when that returns. So is a signal that the system
@@ -9,7 +9,6 @@ late but is never lost. Whatever sleeps in the main thread does so by :func:`wai
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable
 from time import monotonic
@@ -59,18 +58,3 @@ def wait_in_slices(wait: Callable[[float], bool], timeout: float | None, longest
         began, now = now, monotonic()
         if end is not None and (left <= longest or now - began < pause / 2):
             return False
-
-
-def checked_signal(number: Any) -> int | None:
-    """Return the number of a signal that a program can handle. None is returned unchanged.
-
-    :raises TypeError: not a signal.
-    :raises ValueError: this platform has no such signal, or no program can handle it.
-    """
-    if number is None:
-        return None
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise TypeError(f"dump_signal is a signal such as signal.SIGUSR1, not {number!r}")
-    if number not in signal.valid_signals() or number in (getattr(signal, "SIGKILL", 0), getattr(signal, "SIGSTOP", 0)):
-        raise ValueError(f"dump_signal: {number!r} is no signal that a program can handle; write signal.SIGUSR1")
-    return int(number)

@@ -26,7 +26,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.python.threadable import isInIOThread
 
-from .._errors import ReactorConflict
+from .._errors import ReactorConflict, at
 from .._private.abilities import lost, why_lost
 from .._private.cpython import Future, get_running_loop, py_current_task
 from .._private.rows import AWAITS
@@ -218,7 +218,11 @@ def put_in_place() -> None:
         cls: Any = Deferred
         cls.__await__ = cls.__iter__ = _await
     else:
-        log.warning("bridge cannot %s here: %s. Write 'await bridge.as_future(deferred)' instead", AWAITS, reason)
+        log.warning(
+            "bridge cannot %s here: %s. Write 'await bridge.as_future(deferred)' instead" + at("missing-ability"),
+            AWAITS,
+            reason,
+        )
 
 
 def _changed() -> str | None:

@@ -23,6 +23,7 @@ from typing import Any
 
 from twisted.internet import process as twisted_process
 
+from .._errors import at
 from .._loop.gevent_children import LOST, WAS_LOST, await_status
 from .._threads import native
 
@@ -108,7 +109,7 @@ def _reap(reactor: Any, child: Any, pid: int, *, is_last: bool = False) -> None:
         if backend is not None and backend.statuses.may_come(pid):
             await_status(reactor._asyncioEventloop, pid, functools.partial(_reap, reactor, child, pid))
             return
-        log.warning(WAS_LOST, pid)
+        log.warning(WAS_LOST + at("lost-exit-status"), pid)
         twisted_process.unregisterReapProcessHandler(pid, child)  # type: ignore[no-untyped-call]
         child.processEnded(LOST)
 

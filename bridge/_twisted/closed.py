@@ -10,6 +10,8 @@ import os
 import stat
 from typing import Any
 
+from .._errors import at
+
 log = logging.getLogger("bridge")
 
 _kept: list[Any] = []  # what would close its descriptor when it is collected
@@ -41,7 +43,7 @@ def drop_closed(reactor: Any) -> None:
     if lost:
         log.warning(
             "the descriptors of the idle reactor were closed, as by a daemonizer, and it serves these no more: %s; "
-            "open them after that",
+            "open them after that" + at("closed-descriptors"),
             ", ".join(map(repr, lost)),
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 
-from .._errors import BridgeError
+from .._errors import BridgeError, at
 from .._loop.base import BridgeLoop, start_task
 from .._loop.conversion import checked_kind, loop_for, partial_of
 from .._loop.task import Contained
@@ -116,7 +116,7 @@ def deferring(function: Callable[..., Any], args: Any, kwargs: Any) -> Deferred[
         raise BridgeError(
             f"deferring({describe(function)}) was called on a {type(loop).__name__}, where nothing can block on the "
             "loop's thread; run the program on a loop of ours: asyncio.Runner(loop_factory=bridge.new_event_loop), "
-            "bridge.install(), or bridge.run(function)"
+            "bridge.install(), or bridge.run(function)" + at("cannot-switch-stacks")
         )
     tracker = trackers.here()
     call = partial_of(function, args, kwargs)

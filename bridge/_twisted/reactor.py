@@ -24,7 +24,7 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 
-from .._errors import ReactorConflict
+from .._errors import ReactorConflict, at
 from .._loop.base import BridgeLoop
 from .._loop.switching import new_event_loop
 from .._loop.task import set_once
@@ -100,7 +100,7 @@ def build(loop: asyncio.AbstractEventLoop, install: bool | None, owner: object) 
     if install is False:
         return _new(loop, owner, private=True)
     if not is_guarded(installed) and not isinstance(owner, asyncio.AbstractEventLoop) and is_in_trial():
-        raise ReactorConflict(TRIAL)
+        raise ReactorConflict(TRIAL + at("reactor-under-trial"))
     if installed is None:
         reactor = _new(loop, owner, private=False)
         _install(reactor)
@@ -110,7 +110,7 @@ def build(loop: asyncio.AbstractEventLoop, install: bool | None, owner: object) 
             return _new(loop, owner, private=True)
         raise ReactorConflict(
             "twisted.internet.reactor belongs to another bridge; use that bridge, or keep this one's reactor private: "
-            "Bridge(install_reactor=False)"
+            "Bridge(install_reactor=False)" + at("reactor-of-another-bridge")
         )
     _check_adoptable(installed)
     bind(installed, loop)
@@ -222,18 +222,19 @@ def _check_adoptable(reactor: Any) -> None:
             "only; write Bridge.attach(reactor) for calls to the reactor that runs, such as "
             "Bridge.attach(reactor).block_on(lambda: treq.get(url)), or write Bridge(install_reactor=False), or "
             "bridge.configure(install_reactor=False) before the first call, for a loop and a reactor beside it "
-            "(bridge.reactor; pass it to the code that is to use it)"
+            "(bridge.reactor; pass it to the code that is to use it)" + at("reactor-that-runs")
         )
     if _is_in_main_loop(reactor):
         raise ReactorConflict(
             f"a {name} that this package did not start has been stopped, and its run() has not returned yet; wait "
             "until it has, such as by join() of the thread that runs it, or write Bridge(install_reactor=False)"
+            + at("reactor-that-stops")
         )
     if not isinstance(reactor, PosixReactorBase):
         raise ReactorConflict(
             f"the installed reactor is a {name}, which is not built on Twisted's PosixReactorBase and cannot be "
             "carried over to an asyncio loop; let the bridge install its own before anything imports "
-            "twisted.internet.reactor, or write Bridge(install_reactor=False)"
+            "twisted.internet.reactor, or write Bridge(install_reactor=False)" + at("reactor-not-adoptable")
         )
     if _main_loop_module(reactor) not in _CARRIED:
         # For example Qt's reactor: only the application's thread may touch its timers and notifiers, and these go on
@@ -242,6 +243,7 @@ def _check_adoptable(reactor: Any) -> None:
             f"the installed reactor is a {name}, which a main loop that is not Twisted's drives; it cannot be carried "
             "over to another loop; run it and write Bridge.attach(reactor), or write Bridge(install_reactor=False), or "
             "bridge.configure(install_reactor=False) before the first call, for a loop and a reactor beside it"
+            + at("foreign-main-loop")
         )
 
 
@@ -280,7 +282,7 @@ def bind(reactor: Any, loop: asyncio.AbstractEventLoop) -> None:
     except TypeError as error:
         raise ReactorConflict(
             f"the installed reactor, a {type(reactor).__name__}, cannot be carried over to an asyncio loop ({error}); "
-            "write Bridge(install_reactor=False)"
+            "write Bridge(install_reactor=False)" + at("reactor-not-adoptable")
         ) from None
     become(reactor)
     reactor._asyncioEventloop = loop

@@ -27,7 +27,7 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.tcp import Connection
 from twisted.python.log import callWithLogger  # pyright: ignore[reportUnknownVariableType] - it has no annotations
 
-from .._errors import BridgeClosed
+from .._errors import BridgeClosed, at
 from .._loop.base import BridgeLoop
 from .._loop.ending import end_tasks, run_to_end
 from .._loop.switching import SwitchingLoop
@@ -295,4 +295,4 @@ def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _closed() -> BridgeClosed:
-    return BridgeClosed("the loop was closed; the call was not completed")
+    return BridgeClosed("the loop was closed; the call was not completed" + at("loop-ended"))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NamedTuple
 
+from .._errors import at
 from .._threads.native import current_frames
 
 
@@ -69,18 +70,20 @@ def runs_already(frame: FrameType | None, thread: int | None, is_of_bridge: bool
     names = [each.name for each in threading.enumerate() if each.ident == thread]
     where = f"in the thread {names[0]!r}" if names else "in another thread"
     if thread == threading.get_ident():
-        return f"{runner.shown} was called by code that the reactor runs; leave it out"
+        return f"{runner.shown} was called by code that the reactor runs; leave it out" + at("reactor-already-running")
     if not is_of_bridge:
-        return f"{runner.shown} runs the reactor, which runs already, {where}; leave it out"
+        return f"{runner.shown} runs the reactor, which runs already, {where}; leave it out" + at(
+            "reactor-already-running"
+        )
     if is_in_trial():
-        return TRIAL
+        return TRIAL + at("reactor-under-trial")
     forms = [(f"block_on(lambda: {runner.called})", runner.remark)]
     if runner.serves:
         forms.append(("default_bridge().thread.join()", "waits until the reactor is stopped"))
     forms.append(("bridge.install()", f"before the first call; then {runner.shown} works, and block_on in it"))
     return (
         f"{runner.shown} runs the reactor, which runs already, {where}: a call of bridge has started it there. "
-        f"Write instead:{proposed(forms)}"
+        f"Write instead:{proposed(forms)}" + at("reactor-already-running", "\n")
     )
 
 
@@ -94,6 +97,7 @@ def was_stopped(frame: FrameType | None) -> str:
     return (
         f"{runner.shown} runs the reactor, which was stopped, and a reactor of Twisted's is started once. "
         f"Write instead:{proposed([(f'block_on(lambda: {runner.called})', remark)])}"
+        + at("reactor-not-restartable", "\n")
     )
 
 

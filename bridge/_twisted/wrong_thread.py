@@ -16,7 +16,7 @@ from types import FrameType
 
 import twisted
 
-from .._errors import WrongThreadError
+from .._errors import WrongThreadError, at
 from .._values.source import source_of, user_call
 from .forms import Call, Target, forms, shell_of
 from .runners import find_runner, proposed
@@ -34,9 +34,9 @@ def wrong_thread(target: Target) -> WrongThreadError:
     call: Call | None = None
     try:
         call = _find_call(sys._getframe(1))
-        error = WrongThreadError(_message(target, call))
+        error = WrongThreadError(_message(target, call) + at("wrong-thread", "\n"))
     except Exception:  # the search may fail on unusual source; the user needs this error all the same
-        error = WrongThreadError(_message(target, None))
+        error = WrongThreadError(_message(target, None) + at("wrong-thread", "\n"))
     if call is not None:
         error.place = call.frame.f_code.co_filename, call.frame.f_lineno
     return error

@@ -1,1 +1,1 @@
-"""What crosses between a caller and the loop: kinds of x, outcomes and their tracebacks, context variables."""
+"""What crosses between a caller and the loop: kinds of x, numbers, outcomes and their tracebacks, context variables."""

@@ -11,7 +11,7 @@ import inspect
 from types import CoroutineType, FunctionType, MethodType
 from typing import Any, cast
 
-from .._errors import BridgeError
+from .._errors import BridgeError, at
 from .deferreds import is_deferred_type
 
 
@@ -117,7 +117,7 @@ def _check_needs_no_arguments(function: Any) -> None:
         name = getattr(function, "__name__", None) or repr(function)
         raise TypeError(
             f"{describe(function)} cannot be called without arguments ({error}); pass the arguments where it is "
-            f"called: block_on(lambda: {name}(...))"
+            f"called: block_on(lambda: {name}(...))" + at("cannot-block-on")
         ) from None
 
 
@@ -142,7 +142,7 @@ def _already_awaited(coroutine: CoroutineType[Any, Any, Any]) -> BridgeError:
         state = "is being awaited by someone else"
     return BridgeError(
         f"coroutine {name} {state}, and a coroutine can be awaited once only; call the function again: "
-        f"block_on({name}(...))"
+        f"block_on({name}(...))" + at("awaited-before")
     )
 
 
@@ -154,7 +154,7 @@ def _wrong_type(x: object) -> TypeError:
     if inspect.isasyncgen(x):
         return TypeError(
             f"cannot block on the async generator {x.__qualname__}: it gives many values, not one; write "
-            f"'async for' inside a coroutine and block on that. {wanted}"
+            f"'async for' inside a coroutine and block on that. {wanted}" + at("cannot-block-on")
         )
     items = _items_in(x)
     kinds = [returned_kind(each) for each in items]
@@ -163,16 +163,16 @@ def _wrong_type(x: object) -> TypeError:
     if items and all(kinds):
         return TypeError(
             f"cannot block on a {type(x).__name__} of awaitables; write block_on(lambda: asyncio.gather(*awaitables)) "
-            f"for a list of their results. {wanted}"
+            f"for a list of their results. {wanted}" + at("cannot-block-on")
         )
     if hasattr(x, "__aenter__"):
         return TypeError(
             f"cannot block on {describe(x)}: it is an async context manager; write 'async with' inside a coroutine "
-            f"and block on that. {wanted}"
+            f"and block on that. {wanted}" + at("cannot-block-on")
         )
     if inspect.isgenerator(x):
         return TypeError(
             f"cannot block on the generator {x.__qualname__}: decorate its function with inlineCallbacks, or write "
-            f"it as 'async def'. {wanted}"
+            f"it as 'async def'. {wanted}" + at("cannot-block-on")
         )
-    return TypeError(f"cannot block on {describe(x)}, of type {type(x).__name__}: {wanted}")
+    return TypeError(f"cannot block on {describe(x)}, of type {type(x).__name__}: {wanted}" + at("cannot-block-on"))

@@ -14,6 +14,7 @@ import sys
 import types
 from typing import Any
 
+from .._errors import at
 from .._values.outcomes import trim
 from .detect import ASYNC_METHODS, class_of
 from .signatures import signature_of
@@ -36,7 +37,10 @@ class ClassView(View, type):
         views = [each for each in every if isinstance(each, ClassView)]
         if len(views) > 1:
             names = " and ".join(repr(each.__wrapped__) for each in views)
-            raise TypeError(f"a class cannot derive from the views of both {names}: let it have one as an attribute")
+            raise TypeError(
+                f"a class cannot derive from the views of both {names}: let it have one as an attribute"
+                + at("subclass-of-a-view")
+            )
         (view,) = views
         base = base_of(view._bridge_factory, view.__wrapped__, view.__name__)
         others = tuple(base if each is view else each for each in every)
@@ -137,7 +141,7 @@ def _initializer(function: Any) -> Any:
 
     @functools.wraps(function)
     def __init__(self: Any, /, *args: Any, **kwargs: Any) -> None:
-        raise TypeError("the view of a class has no instances of its own; call the view")
+        raise TypeError("the view of a class has no instances of its own; call the view" + at("subclass-of-a-view"))
 
     return __init__
 

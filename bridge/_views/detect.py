@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from .._errors import at
+
 _LIBRARIES = frozenset({"anyio", "asyncio", "concurrent", "trio", "twisted"})
 _PROTOCOLS = ("__aenter__", "__aiter__", "__anext__", "__await__")
 ASYNC_METHODS = frozenset({*_PROTOCOLS, "__aexit__"})
@@ -190,9 +192,9 @@ def checked_count(value: Any, name: str) -> int:
     try:
         count = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} is a number of items, an int, not {value!r}") from None
+        raise TypeError(f"{name} is a number of items, an int, not {value!r}" + at("wrong-value")) from None
     if count < 0:
-        raise ValueError(f"{name} is a number of items, 0 or more, not {value!r}")
+        raise ValueError(f"{name} is a number of items, 0 or more, not {value!r}" + at("wrong-value"))
     return count
 
 
@@ -202,12 +204,23 @@ def check_async_iterable(x: Any) -> None:
         return
     name = short_name(x)
     if is_waited_for(x):
-        raise TypeError(f"cannot iterate over {name}: it has to be waited for first; write iterate(block_on(...))")
+        raise TypeError(
+            f"cannot iterate over {name}: it has to be waited for first; write iterate(block_on(...))"
+            + at("cannot-iterate-or-enter")
+        )
     if isinstance(x, type) or inspect.isroutine(x):
-        raise TypeError(f"cannot iterate over {name}: call it, write iterate({x.__name__}(...))")
+        raise TypeError(
+            f"cannot iterate over {name}: call it, write iterate({x.__name__}(...))" + at("cannot-iterate-or-enter")
+        )
     if has(class_of(x), "__iter__") or has(class_of(x), "__getitem__"):
-        raise TypeError(f"{name} is not an async iterable; write 'for item in ...': a plain 'for' works already")
-    raise TypeError(f"cannot iterate over {name}: iterate takes what 'async for' takes, an object with __aiter__")
+        raise TypeError(
+            f"{name} is not an async iterable; write 'for item in ...': a plain 'for' works already"
+            + at("cannot-iterate-or-enter")
+        )
+    raise TypeError(
+        f"cannot iterate over {name}: iterate takes what 'async for' takes, an object with __aiter__"
+        + at("cannot-iterate-or-enter")
+    )
 
 
 def check_async_context_manager(x: Any) -> None:
@@ -216,10 +229,19 @@ def check_async_context_manager(x: Any) -> None:
         return
     name = short_name(x)
     if is_waited_for(x):
-        raise TypeError(f"cannot enter {name}: it has to be waited for first; write enter(block_on(...))")
+        raise TypeError(
+            f"cannot enter {name}: it has to be waited for first; write enter(block_on(...))"
+            + at("cannot-iterate-or-enter")
+        )
     if has(class_of(x), "__enter__"):
-        raise TypeError(f"{name} is not an async context manager; write 'with ...': a plain 'with' works already")
-    raise TypeError(f"cannot enter {name}: enter takes what 'async with' takes: it has __aenter__ and __aexit__")
+        raise TypeError(
+            f"{name} is not an async context manager; write 'with ...': a plain 'with' works already"
+            + at("cannot-iterate-or-enter")
+        )
+    raise TypeError(
+        f"cannot enter {name}: enter takes what 'async with' takes: it has __aenter__ and __aexit__"
+        + at("cannot-iterate-or-enter")
+    )
 
 
 def short_name(x: Any) -> str:

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .._errors import BridgeError
+from .._errors import BridgeError, at
 from .._private.cpython import get_running_loop
 from .._values.kinds import describe
 from .._values.outcomes import trim
@@ -41,6 +41,7 @@ def check_loop(manager: Any, loop: asyncio.AbstractEventLoop) -> None:
     raise BridgeError(
         f"cannot enter {describe(manager)}: it was made on a loop that {where}, and works on that loop only; pass a "
         f"function that makes it, which is called on the bridge's loop: enter(lambda: {name}(...))"
+        + at("bound-to-another-loop")
     )
 
 
@@ -70,6 +71,7 @@ class Entered(Session, AbstractContextManager[T, "bool | None"], Generic[T]):
         if self._server is not None:
             raise BridgeError(
                 f"{self!r} was entered before, and serves one 'with' statement only; make another: enter(...)"
+                + at("one-with-statement")
             )
         self._caller = self._owner.caller()
         run = self._caller.current_run()
@@ -101,7 +103,7 @@ class Entered(Session, AbstractContextManager[T, "bool | None"], Generic[T]):
         host = self._server
         if host is None or self._left:
             state = "was not entered" if host is None else "was left before"
-            raise BridgeError(f"{self!r} {state}; use it in a 'with' statement")
+            raise BridgeError(f"{self!r} {state}; use it in a 'with' statement" + at("one-with-statement"))
         self._left = True
         try:
             self._call(lambda: host.leave(exc))
@@ -119,7 +121,9 @@ class Entered(Session, AbstractContextManager[T, "bool | None"], Generic[T]):
         host = getattr(self, "_server", None)
         if host is not None and host.is_kept and host.run.over is None:
             if not self._left:  # else a second Ctrl-C came before the request reached the loop
-                warnings.warn(f"{self!r} was entered and never left; use 'with'", ResourceWarning, 1, self)
+                warnings.warn(
+                    f"{self!r} was entered and never left; use 'with'" + at("never-left"), ResourceWarning, 1, self
+                )
             self._post(host.abandon)
 
     def __repr__(self) -> str:

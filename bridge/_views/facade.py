@@ -17,7 +17,8 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
-from .._threads.seconds import checked_seconds
+from .._errors import at
+from .._values.numbers import checked_seconds
 from .._values.outcomes import trim
 from .caller import Caller
 
@@ -89,7 +90,7 @@ class Facade:
     def __reduce__(self) -> Any:
         raise TypeError(
             f"cannot pickle {self!r}, which is a running thread, nor a view that it has made; views that the plain "
-            "bridge.blocking() makes can be pickled"
+            "bridge.blocking() makes can be pickled" + at("cannot-pickle")
         )
 
     # The most special overload comes first: a class is a callable too, and so is a coroutine function.

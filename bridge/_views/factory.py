@@ -10,6 +10,7 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .._errors import at
 from .classes import class_view
 from .containers import converted
 from .detect import class_of, has, has_async, is_waited_for, short_name, top_level
@@ -41,7 +42,10 @@ class ViewFactory:
         package: str | None = None,
     ) -> None:
         if not (wrap is None or isinstance(wrap, bool | tuple) or callable(wrap)):
-            raise TypeError(f"wrap is True, a class, a tuple of classes or a function of an object, not {wrap!r}")
+            raise TypeError(
+                f"wrap is True, a class, a tuple of classes or a function of an object, not {wrap!r}"
+                + at("wrong-value")
+            )
         self.owner = owner
         self.timeout = timeout
         self.strategy = strategy
@@ -67,15 +71,22 @@ class ViewFactory:
             return property(fget, fset, fdel, obj.__doc__)
         if is_function(obj):
             if is_stdlib_builtin(obj):
-                raise TypeError(f"there is nothing async in {described(obj)}: call it as it is. {_WRITE}")
+                raise TypeError(
+                    f"there is nothing async in {described(obj)}: call it as it is. {_WRITE}" + at("nothing-async")
+                )
             return factory.function(obj)
         if isinstance(obj, types.AsyncGeneratorType):
             return factory.items(obj)
         if is_waited_for(obj) and not isinstance(obj, type) and not has(class_of(obj), "__aenter__"):
-            raise TypeError(f"{short_name(obj)} is one result, not something to call: write block_on(...). {_WRITE}")
+            raise TypeError(
+                f"{short_name(obj)} is one result, not something to call: write block_on(...). {_WRITE}"
+                + at("nothing-async")
+            )
         if not has_async(obj):
             hint = "" if top_level(obj if isinstance(obj, type) else type(obj)) == "builtins" else _HINT
-            raise TypeError(f"there is nothing async in {described(obj)}: use it as it is. {_WRITE}{hint}")
+            raise TypeError(
+                f"there is nothing async in {described(obj)}: use it as it is. {_WRITE}{hint}" + at("nothing-async")
+            )
         return class_view(factory, obj, module) if isinstance(obj, type) else factory.view(obj)
 
     def view(self, obj: Any, source: ObjectView | None = None, held: Held | None = None) -> Any:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .._errors import BridgeError
+from .._errors import BridgeError, at
 from .._values.outcomes import trim
 from .detect import class_of, has
 from .inspection import has_own, is_function, runs_code
@@ -266,7 +266,10 @@ def _enter_held(self: ObjectView) -> Any:
         return self
     if has(class_of(self._bridge_object), "__aenter__", "__aexit__"):
         return _enter(self)
-    raise BridgeError(f"{self!r} was left before, and serves one 'with' statement only; call the function again")
+    raise BridgeError(
+        f"{self!r} was left before, and serves one 'with' statement only; call the function again"
+        + at("one-with-statement")
+    )
 
 
 def _exit(
@@ -276,9 +279,9 @@ def _exit(
     # thread has none, leave the last one of any thread.
     entered = self._bridge_entered
     if not entered:
-        raise RuntimeError(f"{self!r} was not entered; use it in a 'with' statement")
+        raise RuntimeError(f"{self!r} was not entered; use it in a 'with' statement" + at("one-with-statement"))
     here = threading.get_ident()
-    index = max((at for at, (ident, _) in enumerate(entered) if ident == here), default=len(entered) - 1)
+    index = max((number for number, (ident, _) in enumerate(entered) if ident == here), default=len(entered) - 1)
     _, innermost = entered.pop(index)
     try:
         return innermost.__exit__(exc_type, exc, traceback)

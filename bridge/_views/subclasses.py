@@ -11,6 +11,7 @@ import functools
 import inspect
 from typing import Any
 
+from .._errors import at
 from .detect import class_of, has
 from .objects import ObjectView, begin, view_class
 from .view import Factory, original, originals
@@ -42,11 +43,14 @@ class SubclassedView(ObjectView):
                 raise TypeError(
                     f"{cls.__name__}.{name} is async, but {cls.__name__} derives from a sync view, so its self is sync;"
                     f" derive from {cls.__wrapped_class__.__name__} itself, and view that: blocking({cls.__name__})"
+                    + at("subclass-of-a-view")
                 )
 
     def __getattr__(self, name: str) -> Any:
         if name in _INSTANCE:
-            raise AttributeError(f"{type(self).__name__} is not made yet: call super().__init__(...) first")
+            raise AttributeError(
+                f"{type(self).__name__} is not made yet: call super().__init__(...) first" + at("subclass-of-a-view")
+            )
         return super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:

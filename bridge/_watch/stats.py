@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from math import ceil, isnan
 from types import MappingProxyType
 
+from .._errors import at
+
 
 @dataclass(frozen=True, slots=True)
 class Stats:
@@ -43,7 +45,7 @@ class Stats:
         :raises ValueError: percent is not from 0 to 100.
         """
         if isnan(percent) or not 0 <= percent <= 100:
-            raise ValueError(f"a percentile is a number from 0 to 100, not {percent!r}")
+            raise ValueError(f"a percentile is a number from 0 to 100, not {percent!r}" + at("wrong-value"))
         wanted = max(1, ceil(sum(self.latency.values()) * percent / 100))
         for bound, number in self.latency.items():
             wanted -= number

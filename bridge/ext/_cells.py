@@ -25,6 +25,7 @@ import warnings
 from collections.abc import Callable, Generator
 from typing import Any
 
+from .._errors import at
 from ._scopes import imported_as, is_async, names_bound, needs_a_task
 
 # The Cell's name in builtins, where %reset of the user's namespace does not remove it.
@@ -71,7 +72,11 @@ class CellTransformer:
         try:
             return self._rewritten(tree)
         except Exception as error:
-            warnings.warn(f"bridge runs this cell as it stands, for it could not be rewritten: {error!r}", stacklevel=2)
+            warnings.warn(
+                f"bridge runs this cell as it stands, for it could not be rewritten: {error!r}"
+                + at("cell-not-rewritten"),
+                stacklevel=2,
+            )
             return tree
 
     def _rewritten(self, module: ast.Module) -> ast.Module:

@@ -11,6 +11,7 @@ from types import CodeType, TracebackType
 from typing import Any, Protocol
 
 from .._api.default import default_bridge
+from .._errors import at
 from .._values.outcomes import trim
 from ._cell import awaited, is_blocked_on, wait_for_cell
 from ._cells import CellTransformer
@@ -71,7 +72,7 @@ class Magics:
         elif word in ("off", "0", "false"):
             self._extension.autoblock = False
         elif word:
-            raise _usage_error(f"%autoblock takes 'on' or 'off', not {line.strip()!r}")
+            raise _usage_error(f"%autoblock takes 'on' or 'off', not {line.strip()!r}" + at("magic-arguments"))
         print(f"autoblock is {'on' if self._extension.autoblock else 'off'}")
 
     def bridge(self, line: str) -> Any:
@@ -85,13 +86,15 @@ class Magics:
         if word == "demo":
             return self._open_demo()
         if word:
-            raise _usage_error(f"%bridge takes nothing, or 'demo', not {line.strip()!r}")
+            raise _usage_error(f"%bridge takes nothing, or 'demo', not {line.strip()!r}" + at("magic-arguments"))
         return Status(default_bridge(), self._cell_of)
 
     def _open_demo(self) -> Any:
         name = getattr(self._shell, "active_eventloop", None) or ""
         if not name.startswith(("qt", "tk")):
-            raise _usage_error("%bridge demo needs a GUI that IPython runs: write %gui qt or %gui tk before it")
+            raise _usage_error(
+                "%bridge demo needs a GUI that IPython runs: write %gui qt or %gui tk before it" + at("magic-arguments")
+            )
         from .._cli.gui_demo import open_demo
 
         try:
@@ -111,7 +114,7 @@ class Magics:
         second Ctrl-C ends the wait for a cell that does not stop.
         """
         if line.strip():
-            raise _usage_error(f"%%loop takes no arguments, not {line.strip()!r}")
+            raise _usage_error(f"%%loop takes no arguments, not {line.strip()!r}" + at("magic-arguments"))
         try:
             name, code, shown = self._compiled(cell)
         except SyntaxError:

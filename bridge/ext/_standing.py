@@ -13,6 +13,7 @@ from typing import Any
 
 from .. import DeadlockError, default_bridge
 from .._diagnostics.chains import chain_of
+from .._errors import at
 from .._loop.base import start_task
 from .._loop.task import is_task
 from .._values.context import take_variables
@@ -112,5 +113,5 @@ def run_beside(coro: Coroutine[Any, Any, Any], context: Context, standing: async
         discard(coro)  # if it has not begun
     raise DeadlockError(
         f"{name} would never end: it waits for {describe(watches[0].awaited)}, which belongs to {standing!r}; that "
-        f"loop runs in the thread of the caller and stands still while the caller waits. {ADVICE}"
+        f"loop runs in the thread of the caller and stands still while the caller waits. {ADVICE}" + at("nested-run")
     )

@@ -42,6 +42,7 @@ from twisted.python import threadable
 from twisted.python.failure import Failure
 
 from .. import BridgeClosed, ReactorConflict, as_deferred, default_bridge, submit, wait
+from .._errors import at
 
 __all__ = [
     "EventualResult",
@@ -269,7 +270,7 @@ class _OnReactor:
         # First this, and then the look: the end of the reactor comes either before the look, or finds the result.
         self._results[id(eventual)] = eventual
         if self._has_stopped:
-            raise ReactorStopped("the reactor has stopped; call the function before that")
+            raise ReactorStopped("the reactor has stopped; call the function before that" + at("reactor-stopped"))
         self.reactor.callFromThread(lambda: put.take(begin()))
 
     def _stop(self) -> None:
@@ -277,7 +278,7 @@ class _OnReactor:
         for ref in self._results.valuerefs():
             eventual = ref()
             if eventual is not None:
-                eventual._put.stop("the reactor has stopped")
+                eventual._put.stop("the reactor has stopped" + at("reactor-stopped"))
 
 
 _places: dict[str, _OnDefaultBridge | _OnReactor] = {}  # at most one item: the place
@@ -314,7 +315,7 @@ def no_setup() -> None:
     if _places:
         raise RuntimeError(
             "no_setup() is called once, by a program that runs the reactor itself, before it imports the libraries "
-            "that call setup()"
+            "that call setup()" + at("crochet-setup")
         )
     _places[""] = _OnReactor()
 
@@ -441,4 +442,5 @@ def _check_thread() -> None:
     if twisted.isInIOThread() and (twisted.ioThread != threading.get_ident() or _runs_a_loop()):
         raise RuntimeError(
             "EventualResult.wait() must not be run in the reactor thread; bridge.block_on() may, on a loop of ours"
+            + at("crochet-wait")
         )

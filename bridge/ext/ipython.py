@@ -24,6 +24,7 @@ from typing import Any
 
 from .._api import default
 from .._api.default import block_on, blocking, default_bridge
+from .._errors import at
 from ._cell import Cell
 from ._cells import CELL, CellTransformer
 from ._magics import Magics
@@ -192,7 +193,9 @@ class _Runner:
         except StopIteration as stop:
             return stop.value
         coro.close()
-        raise RuntimeError("an 'await' of this cell was not rewritten; write block_on(...) instead")
+        raise RuntimeError(
+            "an 'await' of this cell was not rewritten; write block_on(...) instead" + at("cell-not-rewritten")
+        )
 
     def __str__(self) -> str:
         return _NAME  # printed by %autoawait

@@ -36,6 +36,7 @@ from contextvars import Context, copy_context
 from typing import Any, NamedTuple
 
 from .. import DeadlockError, block_on, wait
+from .._errors import at
 from .._loop.base import start_task
 from .._loop.switching import SwitchingLoop
 from .._loop.task import Contained
@@ -88,7 +89,7 @@ def apply(loop: asyncio.AbstractEventLoop | None = None) -> None:
     """
     global _is_applied
     if loop is not None and not isinstance(loop, asyncio.AbstractEventLoop):
-        raise TypeError(f"nest.apply() takes an asyncio loop, or nothing, not {loop!r}")
+        raise TypeError(f"nest.apply() takes an asyncio loop, or nothing, not {loop!r}" + at("wrong-value"))
     with _lock:
         _is_applied = True
         for module in (asyncio, asyncio.runners):
@@ -352,7 +353,7 @@ def _moved(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]) -> Any:
     if not inspect.iscoroutine(coro) or inspect.getcoroutinestate(coro) != inspect.CORO_CREATED:
         raise DeadlockError(
             f"run_until_complete({describe(future)}) would never end: it belongs to {loop!r}, which stands still while "
-            f"its thread waits. {ADVICE}: async def main(): await asyncio.gather(...)"
+            f"its thread waits. {ADVICE}: async def main(): await asyncio.gather(...)" + at("nested-run")
         )
     task: Any = future
     # A task refuses to be given a result. Its base class, which is Future in C or in Python, does not.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, cast
 
-from .._errors import StrategyUnavailable
+from .._errors import StrategyUnavailable, at
 from .._threads.native import new_lock
 from .interface import Strategy, Waiter
 
@@ -53,7 +53,7 @@ class _Registry:
             if (strategy.name in self._registered or strategy.name in _BUILT_IN) and not replace:
                 raise ValueError(
                     f"a strategy {strategy.name!r} is registered already; write "
-                    "register_strategy(strategy, replace=True) to take its place"
+                    "register_strategy(strategy, replace=True) to take its place" + at("strategy-name-taken")
                 )
             self._registered[strategy.name] = strategy
 
@@ -168,7 +168,7 @@ def resolve(spec: str | Strategy) -> Strategy:
         raise _not_a_strategy(spec)
     strategy = _registry.find(spec)
     if strategy is None:
-        raise StrategyUnavailable(f"there is no strategy {spec!r}; {_available_strategies()}")
+        raise StrategyUnavailable(f"there is no strategy {spec!r}; {_available_strategies()}" + at("no-such-strategy"))
     return strategy
 
 
@@ -177,13 +177,15 @@ def _not_a_strategy(x: object) -> TypeError:
     lacking = [repr(each) for each in parts if not hasattr(x, each)]
     return TypeError(
         f"{x!r} is not a strategy: it lacks {', '.join(lacking)}. A strategy is given by its name, such as 'event', or "
-        "as an object with a 'name' and the methods 'unavailable' and 'waiter' (bridge.Strategy)"
+        "as an object with a 'name' and the methods 'unavailable' and 'waiter' (bridge.Strategy)" + at("not-a-strategy")
     )
 
 
 def refused(strategy: Strategy, reason: str) -> StrategyUnavailable:
     """Return the error for a strategy that this thread cannot use now."""
-    return StrategyUnavailable(f"strategy {strategy.name!r} cannot be used here: {reason}; {_available_strategies()}")
+    return StrategyUnavailable(
+        f"strategy {strategy.name!r} cannot be used here: {reason}; {_available_strategies()}" + at("strategy-not-here")
+    )
 
 
 def _available_strategies() -> str:

@@ -187,7 +187,9 @@ def test_another_worker_goes_to_the_default_bridge_with_one_report(
     (report,) = [each.getMessage() for each in caplog.records if "worker thread" in each.getMessage()]
     assert "Bridge.attach()" in report
     assert "bridge.new_event_loop" in report
-    assert report.rstrip().splitlines()[-2].endswith("in every_way")  # the caller's own line, not one of ours
+    place, _, address = report.splitlines()[-3:]
+    assert place.endswith("in every_way")  # the caller's own line, not one of ours
+    assert address == "[bridge: worker-of-another-loop]"
 
 
 def test_an_anyio_worker_of_any_loop_works_in_its_cancel_scope(default: Bridge) -> None:

@@ -1429,7 +1429,7 @@ def a_generator(self: Any) -> Any:
         (a_coroutine, "takes a sync function, and a_coroutine is async"),
         (an_asyncgen, "takes a sync function, and an_asyncgen is async"),
         (a_generator, "takes a sync function, and a_generator is a generator"),
-        (3, "takes a function, not 3$"),
+        (3, "takes a function, not 3 "),
         (property(lambda self: 3), "put it below @classmethod, @staticmethod or @property"),
         (classmethod(lambda cls: 3), "put it below @classmethod, @staticmethod or @property"),
     ],

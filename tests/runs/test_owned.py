@@ -337,7 +337,8 @@ def test_a_close_fails_every_open_call(close: Callable[[Bridge], None], logged: 
     close(bridge)
     errors = [caller.outcome() for caller in callers] + [future.exception(PATIENCE) for future in futures]
     assert {type(error) for error in errors} == {BridgeClosed}
-    assert {str(error) for error in errors} == {"<Bridge 'closing', closed> was closed; the call was not completed"}
+    said = "<Bridge 'closing', closed> was closed; the call was not completed [bridge: loop-ended]"
+    assert {str(error) for error in errors} == {said}
     assert [error.__cause__ for error in errors] == [None] * 8
     thread.join(PATIENCE)
     assert not thread.is_alive()
@@ -428,7 +429,7 @@ def test_a_close_in_a_start_that_hangs_is_bounded_and_fails_who_waits(logged: Ca
     assert isinstance(caller.outcome(), BridgeClosed)
     assert closer.outcome() is None
     assert not goes_on.is_set()
-    assert logged() == ["hangs did not end within 1.1 seconds"]
+    assert logged() == ["hangs did not end within 1.1 seconds [bridge: slow-end]"]
     run: Any = bridge.last_run
     assert run.thread.is_alive()
     goes_on.set()
@@ -514,7 +515,7 @@ def test_what_ignores_its_cancellation_bounds_a_close(logged: Callable[[], list[
     thread.join(PATIENCE)  # for close() gives it a second more, which a busy machine may need
     assert not thread.is_alive()
     assert isinstance(future.exception(), BridgeClosed)
-    (text,) = [text for text in logged() if text != "bounded did not end within 1.1 seconds"]
+    (text,) = [text for text in logged() if text != "bounded did not end within 1.1 seconds [bridge: slow-end]"]
     assert text.startswith("bounded ended after 0.1 seconds without:")
     for each in ("stubborn", "shutdown triggers of the reactor", "threads of the loop's executor"):
         assert each in text
@@ -531,7 +532,7 @@ def test_a_loop_that_is_blocked_bounds_a_close(logged: Callable[[], list[str]]) 
     caller = Caller(lambda: bridge.block_on(value()))
     bridge.close()
     assert isinstance(caller.outcome(), BridgeClosed)
-    assert logged() == ["stuck did not end within 1.1 seconds"]
+    assert logged() == ["stuck did not end within 1.1 seconds [bridge: slow-end]"]
     release.set()
     thread.join(PATIENCE)
     assert not thread.is_alive()

@@ -69,8 +69,10 @@ def refused(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
 
 
 def forms(message: str) -> list[str]:
-    """Return the code that a message proposes."""
-    return [line.split("  #")[0].strip() for line in message.splitlines()[1:]]
+    """Return the code that a message proposes, between its first line and its last."""
+    _, *proposed, address = message.splitlines()
+    assert address == "[bridge: wrong-thread]"
+    return [line.split("  #")[0].strip() for line in proposed]
 
 
 # --- what is refused
@@ -531,10 +533,11 @@ def test_treq_in_the_wrong_thread_is_refused_whole() -> None:
             try:
                 block_on(treq.get(url), timeout=5)
             except WrongThreadError as error:
-                first, *forms = str(error).splitlines()
+                first, *forms, address = str(error).splitlines()
             else:
                 raise AssertionError("it was not refused")
             assert first.startswith("treq.get(url) was called in the thread 'MainThread' ("), first
+            assert address == "[bridge: wrong-thread]", address
             forms = [form.split("  #")[0].strip() for form in forms]
             assert forms == [
                 "block_on(lambda: treq.get(url), timeout=5)",

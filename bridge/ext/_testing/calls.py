@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ..._api.default import block_on, enter
+from ..._errors import at
 from ..._values.deferreds import is_deferred_type
 
 _OURS = "is_of_bridge"  # an attribute of the functions that this module makes
@@ -129,4 +130,7 @@ def check_main_thread() -> None:
     :raises pytest.UsageError: this is not the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
-        raise pytest.UsageError("bridge runs the loop of the tests in the main thread, and pytest runs in another one")
+        raise pytest.UsageError(
+            "bridge runs the loop of the tests in the main thread, and pytest runs in another one"
+            + at("loop-of-the-tests")
+        )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ..._errors import BridgeClosed
+from ..._errors import BridgeClosed, at
 from ..._private.cpython import get_running_loop
 from .calls import check_main_thread, waiting_fixture, waiting_test
 from .leftovers import Leftovers, fail
@@ -199,14 +199,19 @@ class Plugin:
 
 def _one_of(values: tuple[Any, ...], given: Any, name: str) -> str:
     if given not in values:
-        raise pytest.UsageError(f"{name} is one of {', '.join(map(str, values))}, not {given!r}")
+        raise pytest.UsageError(
+            f"{name} is one of {', '.join(map(str, values))}, not {given!r}" + at("pytest-settings")
+        )
     return str(given)
 
 
 def _check_mark(mark: pytest.Mark, where: str) -> None:
     wrong = [repr(each) for each in mark.args] + [name for name in mark.kwargs if name not in _ARGUMENTS]
     if wrong:
-        raise pytest.UsageError(f"{where}: mark.bridge takes {', '.join(_ARGUMENTS)} by name, not {', '.join(wrong)}")
+        raise pytest.UsageError(
+            f"{where}: mark.bridge takes {', '.join(_ARGUMENTS)} by name, not {', '.join(wrong)}"
+            + at("pytest-settings")
+        )
     for name, value in mark.kwargs.items():
         _one_of(_ARGUMENTS[name], value, f"{where}: {name}")
 
@@ -219,10 +224,10 @@ def _check_alone(config: pytest.Config) -> None:
     if config.pluginmanager.has_plugin("pytest_twisted") or config.pluginmanager.has_plugin("twisted"):
         raise pytest.UsageError(
             "pytest-twisted runs the reactor of this session, and so does bridge: run pytest with -p no:twisted (tests "
-            "and fixtures that return Deferreds work without it), or with -o bridge=false"
+            "and fixtures that return Deferreds work without it), or with -o bridge=false" + at("pytest-plugins")
         )
     if get_running_loop() is not None:
         raise pytest.UsageError(
             "a loop runs in this thread already, so bridge can run none for the tests: start pytest in a process of "
-            "its own, or with -o bridge=false"
+            "its own, or with -o bridge=false" + at("loop-of-the-tests")
         )

@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from ..._errors import at
 from ..._private.abilities import why_lost
 from ..._private.rows import TESTS
 from .loops import CLEAN_UP, Loops, SharedLoop
@@ -77,7 +78,9 @@ class SharedRunner:
         if shared is None or shared.is_over:
             shared = self._loops.current
             if shared is None:
-                raise RuntimeError("a runner on the loop of the tests is used between two tests")
+                raise RuntimeError(
+                    "a runner on the loop of the tests is used between two tests" + at("loop-of-the-tests")
+                )
             self._shared = shared
             self._context = contextvars.copy_context()
             self._before = shared.loop.get_debug(), shared.loop.get_exception_handler()
@@ -127,7 +130,7 @@ class Runners:
         if found == self._make:
             return
         if found is not asyncio.Runner and not isinstance(getattr(found, "__self__", None), Runners):
-            raise pytest.UsageError(f"{_refusal(module)}, or run pytest with -o bridge=false")
+            raise pytest.UsageError(f"{_refusal(module)}, or run pytest with -o bridge=false" + at("pytest-plugins"))
         module.Runner = self._make
         self._undo.append(lambda: setattr(module, "Runner", found))
 

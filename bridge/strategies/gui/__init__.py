@@ -17,7 +17,7 @@ from io import FileIO
 from time import monotonic
 from typing import Any, Protocol
 
-from ..._errors import BridgeError
+from ..._errors import BridgeError, at
 from ..._private import cpython
 from ..._threads.interrupts import in_one_call
 
@@ -247,7 +247,9 @@ class GuiStrategy:
         """Return a waiter that runs the events."""
         pump = self.find_pump()
         if pump is None:
-            raise RuntimeError(f"strategy {self.name!r} cannot be used here: {self.unavailable()}")
+            raise RuntimeError(
+                f"strategy {self.name!r} cannot be used here: {self.unavailable()}" + at("strategy-not-here")
+            )
         return GuiWaiter(pump)
 
 
@@ -258,7 +260,10 @@ def ended_error(waiter: GuiWaiter, event: str, advice: str) -> BridgeError:
     :param advice: what to do instead, as a sentence.
     """
     waiter.was_told = True
-    return BridgeError(f"{event}; its call was cancelled, or if it was a Future's result() the work goes on. {advice}")
+    return BridgeError(
+        f"{event}; its call was cancelled, or if it was a Future's result() the work goes on. {advice}"
+        + at("window-closed")
+    )
 
 
 def left(deadline: float | None) -> float | None:
