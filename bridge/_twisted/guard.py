@@ -41,7 +41,7 @@ T = TypeVar("T", bound=type)
 
 
 _BEGIN = ("callLater", "connect", "listen", "spawnProcess", "nameResolver")  # how the names of methods begin
-_reactors: weakref.WeakSet[Any] = weakref.WeakSet()  # all guarded reactors
+_reactors: weakref.WeakKeyDictionary[Any, None] = weakref.WeakKeyDictionary()  # all guarded reactors
 
 # What is refused: of the reactor, of the timers that it returns, and of its name resolver. connectSSL and listenSSL
 # call other guarded methods; they stand here so that the error names the method that the user has called.
@@ -138,7 +138,9 @@ class GuardedReactor(AsyncioSelectorReactor):
         loop, running = self._asyncioEventloop, get_running_loop()
         if running is loop or get_ident() in self._exempt:
             return
-        has_own = running is not None and any(each._asyncioEventloop is running for each in list(_reactors))
+        # keyrefs() copies at once: another thread may guard a reactor meanwhile.
+        loops = [getattr(each(), "_asyncioEventloop", None) for each in _reactors.keyrefs()]
+        has_own = running is not None and running in loops
         begins = has_own and self.loop_thread is not None and method.startswith(_BEGIN) and "(" not in method
         if not (loop.is_running() or begins):
             return
@@ -220,7 +222,7 @@ def _name_resolver(self: Any) -> IHostnameResolver:
 def guard(reactor: Any) -> None:
     """Note that a reactor has the methods of a guarded one, and give it the attributes that they need."""
     vars(reactor).update(_exempt=frozenset(), _pool_lock=new_lock())
-    _reactors.add(reactor)
+    _reactors[reactor] = None
     if "nameResolver" not in vars(AsyncioSelectorReactor):  # an instance cannot have a property of its own
         AsyncioSelectorReactor.nameResolver = property(_name_resolver)  # type: ignore[method-assign, assignment]
 

@@ -44,7 +44,9 @@ def _converted(value: Any, convert: Callable[[Any], Any], made_of: dict[int, Any
         return made_of[id(value)]
     cls: Any = class_of(value)
     made_of[id(value)] = value
-    items: list[Any] = list(value.values() if cls is dict else value)
+    # A dict is copied at once, since code of the loop's may add to it meanwhile.
+    before: Any = value.copy() if cls is dict else value
+    items: list[Any] = list(before.values() if cls is dict else before)
     if _PLAIN.issuperset(map(type, items)):
         return value
     made = [_converted(each, convert, made_of) if _is_container(each) else convert(each) for each in items]
@@ -52,7 +54,7 @@ def _converted(value: Any, convert: Callable[[Any], Any], made_of: dict[int, Any
         return value
     result: Any
     if cls is dict:
-        result = dict(zip(value, made, strict=True))
+        result = dict(zip(before, made, strict=True))
     elif cls is list:
         result = made
     else:

@@ -163,6 +163,18 @@ def test_attributes_of_an_object_are_read_without_calling_its_code(
         def __await__(self) -> Generator[Any, None, str]:
             return asyncio.sleep(0, "value").__await__()
 
+    class Refusing:
+        """As werkzeug's LocalProxy outside a request."""
+
+        @property
+        def __dict__(self) -> Any:  # type: ignore[override]
+            raise RuntimeError("working outside of request context")
+
+        def __await__(self) -> Generator[Any, None, str]:
+            return asyncio.sleep(0, "value").__await__()
+
+    assert bridge.block_on(Refusing()) == "value"
+
     slotted = Slotted()
     assert bridge.block_on(slotted) == "value"
     slotted._loop = idle

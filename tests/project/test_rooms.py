@@ -103,8 +103,8 @@ def test_no_file_is_over_500_lines():
 def test_no_function_is_over_60_lines():
     lengths = {
         f"{_in_package(path)}::{name}": lines
-        for path in MODULES.values()
-        for name, lines in _functions(ast.parse(path.read_text()))
+        for module, path in MODULES.items()
+        for name, lines in _functions(TREES[module])
     }
     assert not {name: lines for name, lines in lengths.items() if lines > 60}
 
@@ -113,13 +113,13 @@ def test_no_room_uses_a_private_name_of_another():
     """Private names of other projects, which have rows in _private, may have the same name as one of ours."""
     of_others = {name.name for _, name in rows()} | OF_OPTIONAL_LIBRARIES
     owners = defaultdict(set)
-    for module, path in MODULES.items():
-        for name in _private_definitions(ast.parse(path.read_text())):
+    for module in MODULES:
+        for name in _private_definitions(TREES[module]):
             owners[name].add(_room(module))
     used = [
         f"{module}:{line}: {text}"
-        for module, path in MODULES.items()
-        for name, line, text in _private_uses(ast.parse(path.read_text()))
+        for module in MODULES
+        for name, line, text in _private_uses(TREES[module])
         if name in owners and _room(module) not in owners[name] and name not in of_others
     ]
     assert not used
@@ -282,9 +282,10 @@ def _imports(tree: ast.AST, package: str, known: set[str]) -> set[str]:
 
 
 MODULES = _modules()
+TREES = {module: ast.parse(path.read_text()) for module, path in MODULES.items()}
 IMPORTS = {
     module: _imports(
-        ast.parse(path.read_text()),
+        TREES[module],
         package=module if path.name == "__init__.py" else module.rpartition(".")[0],
         known=set(MODULES),
     )

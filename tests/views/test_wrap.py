@@ -250,3 +250,21 @@ def test_containers_that_stand_in_many_are_looked_through_once(bridge: Bridge) -
     both = view.back([item, item])
     assert both[0] is both[1]
     assert callable(both[0][0].acquire)
+
+
+def test_a_dict_that_grows_while_its_items_become_views(bridge: Bridge) -> None:
+    """The objects stay the loop's, whose code may add to it."""
+
+    class Growing(Item):
+        async def grow(self) -> dict[int, Item]:
+            return found
+
+        @property  # type: ignore[misc]
+        def __class__(self) -> Any:  # is looked at when a view is made of it
+            found[len(found)] = Item(len(found))
+            return Growing
+
+    found: dict[int, Item] = {}
+    found[0] = growing = Growing(0)
+    view: Any = bridge.blocking(growing, wrap=True)
+    assert next(each.name() for each in view.grow().values()) == "item 0"
