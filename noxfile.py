@@ -34,8 +34,12 @@ PLUGIN_TESTS = [str(TESTS / "ext" / "plugin")]
 BENCH_TESTS = [str(TESTS / "cli" / "bench")]
 REAL_TESTS = str(TESTS / "real")
 ENGINES_TESTS = str(TESTS / "engines")
+NOTEBOOK_TESTS = str(TESTS / "notebook")
 # What the session tests leaves to others.
-OF_OTHER_SESSIONS = [*GUI_TESTS, *SHELL_TESTS, *PLUGIN_TESTS, *BENCH_TESTS, REAL_TESTS, ENGINES_TESTS]
+OF_OTHER_SESSIONS = [
+    *(*GUI_TESTS, *SHELL_TESTS, *PLUGIN_TESTS, *BENCH_TESTS),
+    *(REAL_TESTS, ENGINES_TESTS, NOTEBOOK_TESTS),
+]
 PRIVATE_TESTS = str(TESTS / "private")
 DOCS_TESTS = str(TESTS / "docs")
 # What tests_lowest runs, with the lowest versions of Twisted, anyio and greenlet: the tests of the rooms that use names
@@ -65,7 +69,7 @@ FOUND = [version for version in SUPPORTED if _is_here(version)]
 # Nox passes when every session was skipped. So without any supported Python these sessions run on nox's own, and fail.
 TESTED = SUPPORTED if FOUND else None
 OLDEST = FOUND[0] if FOUND else None
-# Of the site: for the newest Python, too, there are wheels of all that it needs.
+# Of the site and the notebook: for the newest Python, too, there are wheels of all that they need.
 NEWEST = FOUND[-1] if FOUND else None
 # Tests that are marked any_python run on these only: with more Pythons between them they would find nothing more.
 # They are about other software: the GUI toolkits (but for what tests/strategies/gui/conftest.py lists), IPython with a
@@ -287,6 +291,15 @@ def engines(session: nox.Session) -> None:
     Not part of the session check. ``-m "not measures"`` leaves out the throughput, which takes half a minute.
     """
     _test_in(session, *_group("engines"), paths=[ENGINES_TESTS])
+
+
+@nox.session(python=NEWEST, requires=["build"])
+def notebook(session: nox.Session) -> None:
+    """Run the notebook of the docs in JupyterLab, in the system's Chromium, by its buttons. Arguments go to pytest.
+
+    Not part of the session check. BRIDGE_NOTEBOOK_PICTURE=/path/to/docs/pictures/notebook.png takes its picture anew.
+    """
+    _test_in(session, *_group("notebook"), paths=[NOTEBOOK_TESTS], workers=1)
 
 
 @nox.session(python=NEWEST, requires=["build"])

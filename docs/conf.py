@@ -35,6 +35,7 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_show_search_summary = False  # it is fetched from the pages found, which a browser refuses for files
 # The address is not known to the build: everything, the search too, works from a folder of files.
 html_theme_options = {"navigation_with_keys": True}
 

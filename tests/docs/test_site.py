@@ -4,40 +4,20 @@ from __future__ import annotations
 
 import argparse
 import html.parser
-import importlib.util
 import inspect
 import json
-import os
 import re
-import subprocess
-import sys
 import urllib.parse
 from pathlib import Path
 
 import pytest
 from documents import DOCS, PAGES
-from paths import ENVIRONMENT, ROOT, TESTS
+from paths import ROOT, TESTS
 
 import bridge
 from bridge import __main__
 
 pytestmark = pytest.mark.process
-NEEDED = ("sphinx", "furo", "myst_parser")
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the built site. The session "docs" has built it; elsewhere it is built here."""
-    built = os.environ.get("BRIDGE_SITE")
-    if built:
-        return Path(built)
-    if any(importlib.util.find_spec(each) is None for each in NEEDED):
-        pytest.skip("needs Sphinx: pip install --group docs")
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(folder)]
-    ended = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=55)
-    assert ended.returncode == 0, ended.stderr
-    return folder
 
 
 class Page(html.parser.HTMLParser):
@@ -47,11 +27,14 @@ class Page(html.parser.HTMLParser):
         super().__init__()
         self.targets: list[str] = []
         self.anchors: set[str] = {"", "top"}
+        self.twice: list[str] = []
         self.without_text: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
+        if (anchor := given.get("id")) in self.anchors:
+            self.twice.append(str(anchor))
         self.anchors |= {value for name in ("id", "name") if (value := given.get(name))}
         self.targets += [value for name in ("href", "src", "data") if (value := given.get(name)) is not None]
         if tag == "img" and not given.get("alt"):
@@ -79,6 +62,32 @@ def test_no_link_anchor_or_image_is_dead(site: Path) -> None:
                 dead.append(f"{path.relative_to(site.resolve())} -> {target}")
     assert not dead, "\n".join(dead)
     assert links > 1000
+
+
+def test_no_anchor_is_in_a_page_twice(site: Path) -> None:
+    for path, page in parsed(site).items():
+        assert not page.twice, f"{path.name}: {page.twice}"
+
+
+def test_no_link_of_the_readme_or_the_changelog_is_dead(site: Path) -> None:
+    """Links from outside docs/ into it, as they stand in a checkout; their anchors are those of the built pages."""
+    pages = parsed(site)
+    for text in (ROOT / "README.md", ROOT / "CHANGELOG.md"):
+        links = re.findall(r"\]\((?!https?://)([^)\s]+)\)", text.read_text())
+        assert links
+        for link in links:
+            target, _, anchor = link.partition("#")
+            assert (ROOT / target).exists(), f"{text.name} -> {link}"
+            if anchor:
+                built = site.resolve() / (ROOT / target).relative_to(DOCS).with_suffix(".html")
+                assert anchor in pages[built].anchors, f"{text.name} -> {link}"
+
+
+def test_the_notebook_links_to_nothing_beside_it() -> None:
+    """It is downloaded alone."""
+    notebook = json.loads((DOCS / "how-to" / "tour.ipynb").read_text())
+    text = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    assert re.findall(r"\]\((?!https?://)", text) == []
 
 
 def test_every_image_has_words_for_who_does_not_see_it(site: Path) -> None:

@@ -6,7 +6,6 @@ The recipes here are those that need a server or a browser; those that need neit
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsers import chromium
 from documents import blocks, promised
 from paths import ENVIRONMENT
 
@@ -96,14 +96,6 @@ def _share(name: str, address: str, calls: int = 200) -> None:
     assert _python(str(PROGRAMS / "shared_clients.py"), name, address, str(calls)) == "done\n"
 
 
-@pytest.fixture
-def chromium() -> str:
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("no Chromium on this machine; get it by apt-get install chromium")
-    return program
-
-
 @pytest.mark.parametrize("name", ["httpx", "aiohttp", "treq", "websockets", "autobahn"])
 def test_of_the_web(name: str, site: Site) -> None:
     site.clients.clear()
@@ -130,8 +122,8 @@ def test_mcp() -> None:
     _share("mcp", str(PROGRAMS / "mcp_server.py"), 40)
 
 
-def test_playwright(chromium: str) -> None:
-    _share("playwright", chromium, 60)
+def test_playwright() -> None:
+    _share("playwright", chromium(), 60)
 
 
 def _recipe(name: str) -> str:
@@ -158,8 +150,8 @@ def test_the_recipe_for_websockets(name: str, site: Site) -> None:
     _prints(_recipe(f"from {name}"), socket_url=f"ws://127.0.0.1:{site.port}/socket")
 
 
-def test_the_recipe_for_playwright(chromium: str) -> None:
+def test_the_recipe_for_playwright() -> None:
     pytest.importorskip("playwright")
     code = _recipe("from playwright")
     assert "/usr/bin/chromium" in code
-    _prints(code.replace("/usr/bin/chromium", chromium))
+    _prints(code.replace("/usr/bin/chromium", chromium()))
