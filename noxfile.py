@@ -423,3 +423,13 @@ def bench(session: nox.Session) -> None:
     """
     _install_wheel(session, *_group("bench"))
     session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+@nox.session(python=TESTED, requires=["build"])
+def servers(session: nox.Session) -> None:
+    """Put web servers under load, on the wheel, in eight minutes. Arguments go to benchmarks/run_servers.py.
+
+    It needs wrk, redis-server and two cores. Of one Python: nox -s servers-3.12
+    """
+    _install_wheel(session, *_group("servers"))
+    session.run("python", "benchmarks/run_servers.py", *session.posargs)

@@ -19,6 +19,7 @@ PICTURES = {
     "blocked": "Calls blocked at once in the loop's own thread: time and memory for each",
     "contended": "Calls from a thread while another computes in Python",
     "works": "Calls from a thread that do something",
+    "servers": "Web servers under load: requests a second, times and memory with 1, 64 and 1,024 clients",
 }
 # Read by Sphinx: no page leads on to this one, and its numbers are not searched.
 _HEAD = "---\norphan: true\nnosearch: true\n---\n\n"

@@ -144,8 +144,8 @@ class Stacks(Charge, Watched):
 
     __slots__ = (
         "closed_error", "context", "context_updates", "first_seen", "has_factory", "interrupted", "iterate",
-        "last_root", "loop", "refusals", "run_once", "self_cancels", "stall_after", "switches", "thread",
-        "tracker", "unwatched",
+        "last_root", "loop", "refusals", "run_once", "self_cancels", "spare", "stall_after", "switches", "thread",
+        "tracker", "trimming", "unwatched",
     )  # fmt: skip
     look_every = 0.25
 
@@ -163,6 +163,8 @@ class Stacks(Charge, Watched):
         # The context of runners outside any callback, in which signal handlers run there.
         self.context = Context()
         self.switches = 0
+        self.spare = 0  # the fewest runners that were parked after an iteration, since the last were ended
+        self.trimming: asyncio.TimerHandle | None = None  # ends those
         self.closed_error: Callable[[], BaseException] = _closed
         self.refusals: dict[greenlet, int] | None = None  # how often each stack was refused, while the loop closes
         self.tracker: Any = _NoTracker  # Twisted's context tracker of the thread

@@ -36,7 +36,7 @@ _ADD_TAKES_MORE = takes_more("asyncio.base_events:BaseEventLoop", "_add_callback
 class Streams:
     """The state of a loop's descriptors; a separate object for the reason given in ``base.Ours``."""
 
-    __slots__ = ("held", "paused", "selector", "waits", "watch")
+    __slots__ = ("held", "paused", "queued", "selector", "waits", "watch")
 
     def __init__(self, selector: BaseSelector) -> None:
         self.selector: Any = selector
@@ -44,6 +44,7 @@ class Streams:
         self.watch: WatchHandle | None = None  # the callback in which the current stack runs
         self.held: dict[int, list[WatchHandle]] = {}  # by descriptor: the callbacks in which stacks are blocked
         self.paused: dict[tuple[int, int], WatchHandle] = {}  # by descriptor and event: the callbacks not watched now
+        self.queued = 0  # the callbacks of events that were reported and are not handled yet
 
 
 class StreamLoop(BridgeLoop):
@@ -124,6 +125,15 @@ class StreamLoop(BridgeLoop):
         self._resume(number, EVENT_READ)
         self._resume(number, EVENT_WRITE)
 
+    def poll_later(self) -> None:
+        """Let the next iteration handle the events that were reported before, and poll for no others.
+
+        Every stack that blocks leaves the rest of its iteration to a runner which begins another one. If that polled,
+        it would be told of all events that nobody has handled yet once more: of n connections that are read, each in a
+        stack that blocks, n times.
+        """
+        self._selector = _NoEvents(self, self._ours.streams.selector)
+
     # Overridden methods of asyncio's loop.
 
     def _add_callback(self, handle: Any, add: Any = None) -> None:
@@ -136,6 +146,7 @@ class StreamLoop(BridgeLoop):
             if handle.is_queued:  # by an iteration of another runner, while a callback of this one was blocked
                 return
             handle.is_queued = True
+            self._ours.streams.queued += 1
         if self._ours.streams.waits:
             # The handle of a listening socket or a signal runs at each event in the same context, which a blocked stack
             # may have entered.
@@ -214,6 +225,22 @@ class StreamLoop(BridgeLoop):
         return bool(super()._remove_writer(fd, *more, **options))  # type: ignore[misc]
 
 
+class _NoEvents:
+    """Stands for the loop's selector until the loop polls: it tells of no events, once."""
+
+    def __init__(self, loop: StreamLoop, selector: Any) -> None:
+        self._loop = loop
+        self._selector = selector
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        """Return no events, at once."""
+        self._loop._selector = self._selector
+        return []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._selector, name)
+
+
 class WatchHandle(events.Handle):
     """The callback of a descriptor."""
 
@@ -240,6 +267,9 @@ class WatchHandle(events.Handle):
         """Cancel the handle and release the callback's objects: at once, or when a callback that runs has returned."""
         super().cancel()
         streams = self.loop._ours.streams
+        if self.is_queued:  # the loop drops it
+            self.is_queued = False
+            streams.queued -= 1
         if streams.watch is not self and self not in streams.held.get(self.fd, ()):
             self.stream = None
 
@@ -256,9 +286,10 @@ class WatchHandle(events.Handle):
         raise NotImplementedError
 
     def _run(self, run: Any = _run_handle) -> None:
-        self.is_queued = False
         loop = self.loop
         streams = loop._ours.streams
+        self.is_queued = False
+        streams.queued -= 1
         if streams.held and loop.is_held(self):  # held after it was queued
             loop.pause(self)
             return

@@ -46,8 +46,12 @@ from .held_contexts import is_held, run_in_copy, take_updates
 from .stacks import Stacks, Wait
 from .task import BridgeTask, EagerTask, end_step
 
-# How many parked runners are kept for later blocked calls.
+# How many parked runners are kept for later blocked calls, and how many for those that come at once: where a server's
+# requests block, a hundred stacks may block and resume every few milliseconds, and to start a runner and end it takes
+# four times as long as to block. A parked runner takes 11 KB, and refers to the last thing that was waited for.
 _POOL = 4
+_MOST = 1024
+_SPARE_AFTER = 1.0  # seconds for which more than _POOL runners were not needed, until they end
 
 _run_handle: Any = getattr(events.Handle, "_run", None)
 
@@ -152,6 +156,9 @@ class SwitchingLoop(BlockingLoop):
             stacks.active = root
             watchdog.remove(stacks)
             self._retire(0)
+            if stacks.trimming is not None:
+                stacks.trimming.cancel()
+                stacks.trimming = None
             stacks.root = None
             stacks.inside.intersection_update(self._ours.streams.waits)  # Ctrl-C may have cut off come_out()
             stacks.trace_no_more()
@@ -178,6 +185,9 @@ class SwitchingLoop(BlockingLoop):
         stacks = self._stacks
         iterate = stacks.run_once
         switches = stacks.switches
+        streams = self._ours.streams
+        if streams.queued:  # by the iteration in which a stack has blocked
+            self.poll_later()
         while True:
             try:
                 iterate()
@@ -188,12 +198,33 @@ class SwitchingLoop(BlockingLoop):
                     raise
             if switches != stacks.switches:
                 switches = stacks.switches
-                if len(stacks.parked) > _POOL:
-                    self._retire(_POOL)
+                parked = len(stacks.parked)
+                if parked > _POOL or parked < stacks.spare:
+                    self._note_spare(parked)
                 if stacks.context_updates:
                     take_updates(stacks.context_updates)
+                if streams.queued:
+                    self.poll_later()
             if self._stopping:
                 return False
+
+    def _note_spare(self, parked: int) -> None:
+        """Note how many runners are parked, and see to it that those that are not needed end."""
+        stacks = self._stacks
+        if parked > _MOST:
+            self._retire(parked := _MOST)
+        if stacks.trimming is None and parked > _POOL:
+            stacks.spare = parked
+            stacks.trimming = self.call_later(_SPARE_AFTER, self._trim, context=Context())
+        stacks.spare = min(stacks.spare, parked)
+
+    def _trim(self) -> None:
+        """End the runners that nobody has needed since the last time."""
+        stacks = self._stacks
+        stacks.trimming = None
+        self._retire(max(_POOL, len(stacks.parked) - stacks.spare))
+        stacks.spare = 0
+        self._note_spare(len(stacks.parked))
 
     def _retire(self, keep: int) -> None:
         """End parked runners until at most `keep` are left."""

@@ -44,6 +44,7 @@ NAMES: tuple[Name, ...] = (
     Name(_LOOP, "_stopping", "sets", SWITCHING, "a runner ends when the loop is to stop", 0, _ALL),
     Name(_LOOP, "_scheduled", "reads", SWITCHING, "a turn passes in place while no timer is due", 0, _ALL),
     Name(_SELECTOR_LOOP, "_process_events", "calls", SWITCHING, "a turn passes in place", 2, _ALL),
+    Name(_SELECTOR_LOOP, "_selector", "sets", SWITCHING, "a runner goes on before the loop polls again", 0, _ALL),
     Name(_LOOP, "_add_callback", "overrides", SWITCHING, "a busy stream is not read", 2, _ALL),
     Name(_SELECTOR_LOOP, "_add_reader", "overrides", SWITCHING, "a reader's handle knows its stream", 3, _ALL),
     Name(_SELECTOR_LOOP, "_add_writer", "overrides", SWITCHING, "a writer's handle knows its stream", 3, _ALL),
