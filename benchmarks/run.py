@@ -29,14 +29,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # By group: processes, rounds, seconds of a batch, of the warm-up, and the most for all rounds in one placement.
 STANDARD = {
-    "calls": Effort(2, 20, 0.004, 0.03, 40),
-    "busy": Effort(1, 25, 0.015, 0.03, 45),
+    "calls": Effort(2, 20, 0.004, 0.03, 32),
+    "busy": Effort(1, 25, 0.015, 0.03, 36),
     "shared": Effort(1, 30, 0.03, 0.1, 8),
     "inside": Effort(2, 20, 0.01, 0.05, 10),
     "nested": Effort(2, 15, 0.01, 0.03, 8),
-    "verbs": Effort(2, 15, 0.02, 0.1, 15),
+    "verbs": Effort(2, 15, 0.02, 0.1, 12),
     "loops": Effort(3, 20, 0.01, 0.05, 15),
-    "threads": Effort(1, 5, 0.1, 0.05, 30),
+    "threads": Effort(1, 5, 0.1, 0.05, 25),
     "open": Effort(1, 4, 0.0, 0.0, 15),
     "bridges": Effort(1, 5, 0.03, 0.03, 8),
     "deferreds": Effort(2, 6, 0.02, 0.03, 8),
