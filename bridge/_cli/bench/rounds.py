@@ -42,6 +42,7 @@ class Effort:
     :param batch: seconds of a batch; 0 to measure once.
     :param warm_up: seconds before the first batch.
     :param limit: seconds for all rounds of the group in one placement, after which no further one begins.
+    :param with_start: whether the limit includes the start of the processes and the warm-up.
     """
 
     processes: int
@@ -49,6 +50,7 @@ class Effort:
     batch: float
     warm_up: float
     limit: float
+    with_start: bool = False
 
 
 class Worker:
@@ -245,6 +247,7 @@ def _measure_set(
     progress: Callable[[int, float], object],
 ) -> list[Row]:  # fmt: skip
     """Measure the rows in one set of processes, and return those that have not failed."""
+    begin = time.monotonic()
     metadata = crew.start(rows)
     left = [row for row in rows if row.process in metadata]
     left = [row for row in left if crew.ask(row, partial(Worker.warm_up, row=row, effort=effort))]
@@ -253,7 +256,8 @@ def _measure_set(
         samples.metadata.append(metadata[row.process])
         samples.runs.append([])
     share = effort.limit / effort.processes
-    begin = time.monotonic()
+    if not effort.with_start:
+        begin = time.monotonic()
     for turn in range(effort.rounds):
         spent = time.monotonic() - begin
         if turn >= _LEAST_ROUNDS and spent > share:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import ROOT
 
 from bridge._cli.bench.model import Row
 from bridge._cli.bench.results import FREE, Results
@@ -18,7 +19,9 @@ pytestmark = [pytest.mark.process, pytest.mark.any_python]
 PROGRAM = Path(__file__).with_name("programs") / "failing_rows.py"
 EFFORT = Effort(processes=2, rounds=4, batch=0.001, warm_up=0.001, limit=60)
 
-sys.path.insert(0, str(PROGRAM.parent))
+sys.path[:0] = [str(PROGRAM.parent), str(ROOT / "benchmarks")]
+rows: Any = importlib.import_module("rows")
+run: Any = importlib.import_module("run")
 failing_rows: Any = importlib.import_module("failing_rows")
 ROWS: list[Row] = failing_rows.ROWS
 
@@ -43,6 +46,14 @@ def test_row_that_is_measured_once_is() -> None:
     assert len(results.batches("once/one", FREE)) == 1
     assert len(results.batches("good/three", FREE)) == 8
     assert not failures
+
+
+def test_standard_run_takes_less_than_ten_minutes() -> None:
+    groups = rows.groups()
+    assert {group.name for group in groups} == set(run.STANDARD)
+    limits = [run.STANDARD[group.name].limit * (2 if group.threads else 1) for group in groups]
+    assert all(each.with_start for each in run.STANDARD.values())
+    assert sum(limits) <= 540
 
 
 def test_process_that_cannot_start_takes_its_rows_only() -> None:
