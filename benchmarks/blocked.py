@@ -59,9 +59,9 @@ async def _nest_asyncio(future: Any) -> Any:
     return asyncio.get_running_loop().run_until_complete(future)
 
 
-def _patched_loop() -> asyncio.AbstractEventLoop:
+def _patched_loop(module: str) -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
-    library("nest_asyncio").apply(loop)
+    library(module).apply(loop)
     return loop
 
 
@@ -70,7 +70,12 @@ BLOCKERS = [
     Blocker("await_only", "SQLAlchemy's await_only", _await_only, needs=("sqlalchemy",)),
     Blocker("greenback", "greenback's await_", _greenback, needs=("greenback",)),
     # Each nests the loop once more: a hundred is what Python's recursion limit leaves.
-    Blocker("nest_asyncio", "nest_asyncio", _nest_asyncio, _patched_loop, ("nest_asyncio",), 10),
+    Blocker(
+        "nest_asyncio", "nest_asyncio", _nest_asyncio, partial(_patched_loop, "nest_asyncio"), ("nest_asyncio",), 10
+    ),
+    Blocker(
+        "nest_asyncio2", "nest_asyncio2", _nest_asyncio, partial(_patched_loop, "nest_asyncio2"), ("nest_asyncio2",), 10
+    ),
     Blocker("block_on", "bridge.block_on", _block_on, bridge.new_event_loop),
 ]
 
@@ -151,7 +156,7 @@ def curves() -> list[Curves]:
                 memory.setdefault(blocker.label, []).append((count, row))
     title = "Calls blocked at once in the loop's thread"
     return [
-        Curves(title, "blocked", "blocked calls", "time for each", times),
+        Curves(title, "growth", "blocked calls", "time for each", times),
         Curves(title, "blocked", "blocked calls", "memory for each", memory),
     ][: 2 if memory else 1]
 

@@ -22,11 +22,16 @@ from bridge._cli.bench.threads import plain_loop
 from bridge._cli.bench.way import Once, Peer
 from bridge._cli.bench.works import AT_ONCE, VALUE, Forms, Work, at_once
 
-THREADS = [1, 8, 64, 512]
-OPEN = [1, 10, 100, 1_000, 10_000]
+THREADS = [1, 8, 64, 512, 4_096]
+OPEN = [1, 10, 100, 1_000, 10_000, 100_000]
 # Calls of each thread, at the least. With three, half of the time is that of the barrier which lets all threads go.
 EACH = 16
 WAITING = 512  # threads
+STACK = 256 * 1024  # bytes of a caller thread's stack, of which it uses a part: 4,096 usual ones are 32 GB of addresses
+# Seconds after which no caller begins a further call. 4,096 threads on one core may take milliseconds for each.
+PATIENCE = 3.0
+# The others take a minute and more with 4,096 threads.
+_OF_4096 = {"run_coroutine_threadsafe", "blockingCallFromThread_epoll", "block_on"}
 # A loop, with its descriptors, and a thread more for each caller: too many for a usual limit of descriptors.
 _AT_MOST = {"async_to_sync": 64}
 _SHOWN = {"block_on", "block_on[uvloop]"}
@@ -50,49 +55,65 @@ def _throughput(peer: Peer, count: int, host: Host) -> Measure:
     """Return the time divided by the calls, from when all threads go until the last has made its calls."""
     once = _once(peer, AT_ONCE, host)
 
-    def measure(calls: int) -> list[float]:
-        each = max(EACH, calls // count)
-        began = 0.0
-        ends: list[float] = []
-        wrong: list[object] = []
+    return lambda calls: [race([once] * count, max(EACH, calls // count))]
 
-        def go() -> None:
-            nonlocal began
-            began = perf_counter()
 
-        def caller() -> None:
-            barrier.wait()
-            results = [once() for _ in range(each)]
-            ends.append(perf_counter())
-            wrong.extend(result for result in results if result is not VALUE)
+def race(onces: list[Once], each: int) -> float:
+    """Let each function be called in a thread of its own, so many times, and return the seconds for each call."""
+    began = 0.0
+    ends: list[float] = []
+    made: list[int] = []
+    wrong: list[object] = []
 
-        barrier = threading.Barrier(count, go)
-        callers = [threading.Thread(target=caller) for _ in range(count)]
+    def go() -> None:
+        nonlocal began
+        began = perf_counter()
+
+    def caller(once: Once) -> None:
+        barrier.wait()
+        until = began + PATIENCE
+        results: list[object] = []
+        for _ in range(each):
+            results.append(once())
+            end = perf_counter()
+            if end > until:
+                break
+        ends.append(end)
+        made.append(len(results))
+        wrong.extend(result for result in results if result is not VALUE)
+
+    barrier = threading.Barrier(len(onces), go)
+    before = threading.stack_size(STACK)
+    try:
+        callers = [threading.Thread(target=caller, args=[once]) for once in onces]
         for thread in callers:
             thread.start()
-        for thread in callers:
-            thread.join()
-        assert len(ends) == count
-        assert not wrong
-        return [(max(ends) - began) / (each * count)]
-
-    return measure
+    finally:
+        threading.stack_size(before)
+    for thread in callers:
+        thread.join()
+    assert len(ends) == len(onces)
+    assert not wrong
+    return (max(ends) - began) / sum(made)
 
 
 def throughput() -> list[Curves]:
     lines = {
         peer.label: [
             (count, Row(f"threads_{count}/{peer.name}", f"{peer.label}, {count} threads", f"thread/{peer.name}",
-                        partial(_throughput, peer, count), per_second=1))
+                        partial(_throughput, peer, count), times=1 if count > WAITING else None, per_second=1,
+                        once=count > WAITING))
             for count in THREADS
-            if count <= _AT_MOST.get(peer.name, count)
+            if count <= _AT_MOST.get(peer.name, count) and (count <= WAITING or peer.name in _OF_4096)
         ]
         for peer in _peers()
     }  # fmt: skip
     return [Curves("Calls a second", "growth", "caller threads", "calls a second", lines, threads=True)]
 
 
-# --- one more call
+# --- open calls
+
+CALLS = 300  # beside the open ones
 
 Submit = Callable[[Any], Future[Any]]
 
@@ -121,42 +142,87 @@ def _portal() -> Iterator[tuple[Submit, Callable[[Any], Any]]]:
         yield lambda coro: portal.start_task_soon(wait, coro), portal.call
 
 
-def _one_more(make: Callable[[], Any], count: int, host: Host) -> Measure:
-    """Return the times of calls while so many others are open."""
-    submit, call = host.shared(make)
+class Crowd:
+    """Calls by submit that are open at once. A run gives the times of calls beside them, and the time for each of them.
 
-    def measure(calls: int) -> list[float]:
+    These are two rows; what a run gives to the other row is kept for it.
+    """
+
+    def __init__(self, submit: Submit, call: Callable[[Any], Any], count: int) -> None:
+        self._submit, self._call, self._count = submit, call, count
+        self._beside: list[float] = []
+        self._each: list[float] = []
+
+    def beside(self, calls: int) -> list[float]:
+        """Return the times of so many calls while the others are open."""
+        while len(self._beside) < calls:
+            self._run(calls)
+        found, self._beside = self._beside[:calls], self._beside[calls:]
+        return found
+
+    def each(self, times: int) -> list[float]:
+        """Return the time for each of them: to submit it, to end it, and to take its result."""
+        while len(self._each) < times:
+            self._run(CALLS)
+        found, self._each = self._each[:times], self._each[times:]
+        return found
+
+    def _run(self, calls: int) -> None:
         waits = Waits()
-        others = [submit(waits.coroutine()) for _ in range(count)]
-        times: list[float] = []
-        waits.until(count)
+        began = perf_counter()
+        others = [self._submit(waits.coroutine()) for _ in range(self._count)]
+        waits.until(self._count)
+        took = perf_counter() - began
         for _ in range(calls):
             begin = perf_counter()
-            result = call(at_once)
-            times.append(perf_counter() - begin)
+            result = self._call(at_once)
+            self._beside.append(perf_counter() - begin)
             assert result is VALUE
+        began = perf_counter()
         waits.release()
-        assert all(other.result() is VALUE for other in others)
-        return times
+        results = [other.result() for other in others]
+        took += perf_counter() - began
+        assert results == [VALUE] * self._count
+        self._each.append(took / self._count)
 
-    return measure
+
+def _crowd(make: Callable[[], Any], count: int) -> Callable[[], Any]:
+    @contextmanager
+    def crowd() -> Iterator[Crowd]:
+        with make() as (submit, call):
+            yield Crowd(submit, call, count)
+
+    return crowd
 
 
-def latency() -> list[Curves]:
+def submitted() -> list[Curves]:
     ways: list[tuple[str, str, Callable[[], Any]]] = [
         ("run_coroutine_threadsafe", "asyncio.run_coroutine_threadsafe", _asyncio),
         ("portal", "anyio's BlockingPortal", _portal),
         ("block_on", "bridge.block_on", _our_own),
     ]
-    lines = {
-        label: [
-            (count, Row(f"open_{count}/{name}", f"{label}, {count} open", f"open/{name}",
-                        partial(_one_more, make, count), times=300))
-            for count in OPEN
-        ]
-        for name, label, make in ways
-    }  # fmt: skip
-    return [Curves("A call while others are open", "growth", "open calls", "time of a call", lines, threads=True)]
+    beside: dict[str, list[tuple[int, Row]]] = {}
+    each: dict[str, list[tuple[int, Row]]] = {}
+    for name, label, make in ways:
+        for count in OPEN:
+            if name == "portal" and count > 10_000:
+                break  # it takes half a minute
+            crowd, process, once = _crowd(make, count), f"open/{name}", count > 10_000
+            row = Row(f"open_{count}/{name}", f"{label}, {count} open", process, partial(_of_crowd, crowd, "beside"),
+                      times=CALLS, once=once)  # fmt: skip
+            beside.setdefault(label, []).append((count, row))
+            row = Row(f"submit_{count}/{name}", f"{label}, {count} submitted", process,
+                      partial(_of_crowd, crowd, "each"), times=1, once=once)  # fmt: skip
+            each.setdefault(label, []).append((count, row))
+    return [
+        Curves("A call while others are open", "growth", "open calls", "time of a call", beside, threads=True),
+        Curves("Calls by submit, all open at once", "growth", "open calls", "time for each", each, threads=True),
+    ]
+
+
+def _of_crowd(crowd: Callable[[], Any], method: str, host: Host) -> Measure:
+    measure: Measure = getattr(host.shared(crowd), method)
+    return measure
 
 
 # --- memory
@@ -167,26 +233,33 @@ class Waits:
 
     def __init__(self) -> None:
         self._releases: list[Callable[[], object]] = []
+        self._wanted = 0
+        self._reached = threading.Event()
 
     async def coroutine(self) -> object:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[object] = loop.create_future()
-        self._releases.append(partial(loop.call_soon_threadsafe, future.set_result, VALUE))
+        self._add(partial(loop.call_soon_threadsafe, future.set_result, VALUE))
         return await future
 
     def deferred(self, reactor: Any) -> Deferred[Any]:
         deferred: Deferred[Any] = Deferred()
-        self._releases.append(partial(reactor.callFromThread, deferred.callback, VALUE))
+        self._add(partial(reactor.callFromThread, deferred.callback, VALUE))
         return deferred
+
+    def _add(self, release: Callable[[], object]) -> None:
+        self._releases.append(release)
+        if len(self._releases) == self._wanted:
+            self._reached.set()
 
     def prepare(self, host: Host) -> Forms:
         return Forms(self.coroutine, self.deferred)
 
     def until(self, count: int) -> None:
         """Wait until so many wait."""
-        turn = threading.Event()
-        while len(self._releases) < count:
-            turn.wait(0.001)
+        self._wanted = count
+        if len(self._releases) < count:
+            self._reached.wait()
 
     def release(self) -> None:
         for release in self._releases:

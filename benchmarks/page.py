@@ -5,7 +5,7 @@ A place in a page is what stands between ``<!-- name -->`` and ``<!-- end of nam
 
 from __future__ import annotations
 
-import sys
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from bridge._cli.bench.results import ONE_CORE, Results
 PICTURES = {
     "latency": "Calls from a thread, at rest",
     "inside": "Calls in the loop's own thread",
-    "growth": "How calls a second and the time of a call grow with threads and open calls",
-    "blocked": "Calls blocked at once in the loop's own thread: time and memory for each",
+    "growth": "How cost grows with threads, open calls, bridges, blocked stacks, and tasks that await Deferreds",
+    "blocked": "Memory for each of the calls that are blocked at once in the loop's own thread",
     "contended": "Calls from a thread while another computes in Python",
     "works": "Calls from a thread that do something",
     "servers": "Web servers under load: requests a second, times and memory with 1, 64 and 1,024 clients",
@@ -25,28 +25,40 @@ PICTURES = {
 _HEAD = "---\norphan: true\nnosearch: true\n---\n\n"
 
 
-def publish(tables: str, summary: str, short: str, draw: Callable[[Path], object], root: Path) -> None:
-    """Publish the figures of this Python; those of the newest one that there are figures of are shown to users as well.
+def publish(
+    version: str,
+    tables: str,
+    summary: str,
+    short: str,
+    pictures: Sequence[Path],
+    side_by_side: Callable[[Path], object],
+    root: Path,
+) -> None:
+    """Publish the figures of one Python; those of the newest one that there are figures of are shown to users as well.
 
+    :param version: of Python, such as "3.12".
     :param short: the table that the page for users opens with.
-    :param draw: draws every picture into a directory.
+    :param pictures: the files of the pictures.
+    :param side_by_side: draws the picture of all Pythons, from the pages in a directory.
     :raises ValueError: a page has no place for what belongs there.
     """
-    version = "{}.{}".format(*sys.version_info)
     figures = root / "docs" / "figures"
     page = figures / f"{version}.md"
     text = f"{_HEAD}# Figures of Python {version}\n\n## Aims\n\n{summary}\n\n## Tables\n\n{tables}\n"
     page.write_text(text)
-    if any(_number(each) > sys.version_info[:2] for each in figures.glob("3.*.md")):
+    side_by_side(figures)
+    if any(number(each) > number(page) for each in figures.glob("3.*.md")):
         return  # there are figures of a newer one
-    draw(figures)
+    for picture in pictures:
+        shutil.copy(picture, figures)
     users = root / "docs" / "explanation" / "performance.md"
     fill(users, "table", f"Python {version}, in µs:\n\n{short}")
     fill(users, "latency", "![{latency}](../figures/latency.svg)".format_map(PICTURES))
     fill(root / "README.md", "latency", "![{latency}](docs/figures/latency.svg)".format_map(PICTURES))
 
 
-def _number(page: Path) -> tuple[int, ...]:
+def number(page: Path) -> tuple[int, ...]:
+    """Return the version of Python that a page of figures is about, to sort by."""
     return tuple(map(int, page.stem.split(".")))
 
 

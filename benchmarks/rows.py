@@ -6,6 +6,8 @@ import blocked
 import crowds
 import lives
 import loops
+import many
+import nested
 import verbs
 
 from bridge._cli.bench import calls
@@ -22,10 +24,13 @@ def groups() -> list[Group]:
         Group("busy", busy),
         Group("shared", [calls.of_threads(AT_ONCE, calls.SHARING)]),
         Group("inside", [calls.of_inside(work) for work in (AT_ONCE, SUSPENDS_ONCE)]),
+        Group("nested", nested.tables()),
         Group("verbs", verbs.tables()),
         Group("loops", loops.tables()),
         Group("threads", curves=crowds.throughput()),
-        Group("open", curves=crowds.latency()),
+        Group("open", curves=crowds.submitted()),
+        Group("bridges", curves=many.bridges()),
+        Group("deferreds", curves=many.deferreds()),
         Group("memory", crowds.memory()),
         Group("blocked", curves=blocked.curves()),
         Group("lives", lives.tables()),

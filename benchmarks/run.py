@@ -11,10 +11,12 @@ import argparse
 import math
 import sys
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import page
+import pythons
 import rows
 import targets
 
@@ -26,21 +28,31 @@ from bridge._cli.bench.way import versions
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# By group: processes, rounds, seconds of a batch, of the warm-up, and the most for all rounds in one placement.
+# By group: processes, rounds, seconds of a batch, of the warm-up, and the most for all in one placement. The last ones
+# of all placements are less than ten minutes, with a minute for the rounds that are made even without time left.
 STANDARD = {
-    "calls": Effort(2, 20, 0.004, 0.03, 40),
-    "busy": Effort(1, 25, 0.015, 0.03, 45),
-    "shared": Effort(1, 30, 0.03, 0.1, 8),
-    "inside": Effort(2, 20, 0.01, 0.05, 10),
-    "verbs": Effort(2, 15, 0.02, 0.1, 15),
-    "loops": Effort(3, 20, 0.01, 0.05, 15),
-    "threads": Effort(1, 5, 0.1, 0.05, 30),
-    "open": Effort(1, 4, 0.0, 0.0, 15),
-    "memory": Effort(3, 1, 0.0, 0.0, 10),
-    "blocked": Effort(3, 1, 0.0, 0.0, 60),
-    "lives": Effort(2, 8, 0.0, 0.0, 15),
+    name: Effort(*effort, with_start=True)
+    for name, effort in {
+        "calls": (2, 20, 0.004, 0.03, 48),
+        "busy": (1, 25, 0.015, 0.03, 48),
+        "shared": (1, 30, 0.03, 0.1, 10),
+        "inside": (2, 20, 0.01, 0.05, 14),
+        "nested": (2, 15, 0.01, 0.03, 12),
+        "verbs": (2, 15, 0.02, 0.1, 15),
+        "loops": (3, 20, 0.01, 0.05, 20),
+        "threads": (1, 5, 0.1, 0.05, 32),
+        "open": (1, 4, 0.0, 0.0, 20),
+        "bridges": (1, 5, 0.03, 0.03, 12),
+        "deferreds": (2, 6, 0.02, 0.03, 12),
+        "memory": (3, 1, 0.0, 0.0, 12),
+        "blocked": (3, 1, 0.0, 0.0, 60),
+        "lives": (2, 8, 0.0, 0.0, 18),
+    }.items()
 }
-QUICK = {name: Effort(1, 3, each.batch / 2, each.warm_up / 2, 1) for name, each in STANDARD.items()}
+QUICK = {
+    name: replace(each, processes=1, rounds=3, batch=each.batch / 2, warm_up=each.warm_up / 2, limit=1)
+    for name, each in STANDARD.items()
+}
 THOROUGH = {
     name: Effort(each.processes + 2, each.rounds * 2, each.batch * 2, each.warm_up * 2, each.limit * 5)
     for name, each in STANDARD.items()
@@ -71,15 +83,16 @@ def main() -> int:
     groups = [group for group in rows.groups() if not options.only or group.name in options.only]
     if options.report:
         results = load(options.report)
+        strange = unknown(results, here)
+        if strange and options.publish:
+            parser.error(f"{options.report} has to be published where it was measured: {strange}")
+        if strange:
+            print(strange, file=sys.stderr)
     else:
         warning = machine.busy()
         if warning:
             print(warning, file=sys.stderr)
-        try:
-            results = run(groups, core, EFFORTS[options.effort])
-        except RowFailed as error:
-            print(f"\n{error}", file=sys.stderr)
-            return 1
+        results = run(groups, core, EFFORTS[options.effort])
 
     shown = [table for group in groups for table in group.tables]
     grown = [curves for group in groups for curves in group.curves]
@@ -92,19 +105,30 @@ def main() -> int:
     summary = "\n\n".join([*origin(results), "\n".join(f"- {verdict.text}" for verdict in found)])
     full = "\n\n".join([*origin(results), tables.markdown(results, shown, grown)])
     (options.output / "results.md").write_text(f"{full}\n\n{summary}\n")
-    draw(results, shown, grown, options.output)
+    pictures = draw(results, shown, grown, options.output)
     if options.publish:
         first = page.short(results, [table for table in shown if table.picture == "latency"])
-        page.publish(full, summary, first, lambda directory: draw(results, shown, grown, directory), ROOT)
+        page.publish(results.python(), full, summary, first, pictures, pythons.draw, ROOT)
     print(results.machine())
     if results.absent():
         print(f"Not installed, so not measured: {results.absent()}")
+    if results.failed():
+        print(f"Failed, so not measured: {results.failed()}")
     print(f"\n{tables.text(results, shown, grown)}\n")
     print("\n".join(verdict.text for verdict in found))
     if old is not None:
         print(f"\n{compare.text(old, results, compare.changes(old, results, references(groups)))}")
     print(f"\nwritten to {options.output}/ after {math.ceil(time.monotonic() - begin)} s")
-    return 1 if options.check and any(verdict.reached is False for verdict in found) else 0
+    missed = options.check and any(verdict.reached is False for verdict in found)
+    return 1 if missed or results.failed() else 0
+
+
+def unknown(results: Results, here: str) -> str:
+    """Say what of the results cannot be shown on this Python with the packages that are installed; "" if all can."""
+    if results.python() != here:
+        return f"its targets are those of Python {results.python()}, and this is {here}"
+    lacking = sorted({row for row, _ in results.measured()} - rows.all_rows().keys())
+    return f"here are no such rows: {', '.join(lacking)}" if lacking else ""
 
 
 def run(groups: list[Group], core: int | None, efforts: dict[str, Effort]) -> Results:
@@ -113,6 +137,12 @@ def run(groups: list[Group], core: int | None, efforts: dict[str, Effort]) -> Re
     lacking = calls.absent().items()
     results.metadata["bridge_absent"] = ", ".join(f"{label} (needs {lack})" for label, lack in lacking)
     say = command.Progress()
+    failures: list[str] = []
+
+    def failed(failure: RowFailed) -> None:
+        failures.append(str(failure))
+        print(f"\n{failure}", file=sys.stderr)
+
     worker = [sys.executable, str(Path(__file__).with_name("worker.py"))]
     # What runs in one thread is the same anywhere.
     todo = [
@@ -129,7 +159,7 @@ def run(groups: list[Group], core: int | None, efforts: dict[str, Effort]) -> Re
                 measure(
                     chosen, each, effort, results,
                     lambda what, done, t=title, p=past, e=effort: say(t + what, (p + done * e.limit) / whole),
-                    worker,
+                    worker, failed,
                 )  # fmt: skip
             past += effort.limit
             if not sys.stderr.isatty():
@@ -137,6 +167,7 @@ def run(groups: list[Group], core: int | None, efforts: dict[str, Effort]) -> Re
                 print(f"{time.monotonic() - begin:4.0f} s  {group.name}, {where}", file=sys.stderr)
     finally:
         say.end()
+    results.metadata["bridge_failed"] = "; ".join(failures)
     return results
 
 
@@ -147,16 +178,21 @@ def _of_threads(group: Group) -> list[object]:
 
 def origin(results: Results) -> list[str]:
     """Say where, when and on what it was measured, and what was not."""
-    absent = results.absent()
-    return [results.machine(), f"Not installed, so not measured: {absent}."] if absent else [results.machine()]
+    lacking = [("Not installed", results.absent()), ("Failed", results.failed())]
+    return [results.machine(), *(f"{why}, so not measured: {rows}." for why, rows in lacking if rows)]
 
 
-def draw(results: Results, shown: list[Table], grown: list[Curves], directory: Path) -> None:
-    """Draw each picture that has anything in it."""
-    for name in dict.fromkeys(table.picture for table in shown if table.picture):
-        plot.bars(results, [table for table in shown if table.picture == name], directory / f"{name}.svg")
-    for name in dict.fromkeys(curves.picture for curves in grown):
-        plot.curves(results, [curves for curves in grown if curves.picture == name], directory / f"{name}.svg")
+def draw(results: Results, shown: list[Table], grown: list[Curves], directory: Path) -> list[Path]:
+    """Draw each picture that has anything in it, and return their files."""
+    drawn: list[Path] = []
+    for name in dict.fromkeys(each.picture for each in [*shown, *grown] if each.picture):
+        path = directory / f"{name}.svg"
+        path.unlink(missing_ok=True)
+        plot.bars(results, [table for table in shown if table.picture == name], path)
+        plot.curves(results, [curves for curves in grown if curves.picture == name], path)
+        if path.exists():
+            drawn.append(path)
+    return drawn
 
 
 def references(groups: list[Group]) -> dict[str, str]:

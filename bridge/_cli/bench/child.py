@@ -7,6 +7,7 @@ ends.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import sys
@@ -14,6 +15,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from .model import Host, Row
+
+ANSWER_WITHIN = 150.0  # seconds that a batch may take, before the process prints its stacks and ends
 
 # Metadata that would tell others about the owner of the machine.
 _PRIVATE = ("hostname", "python_executable", "python_cflags", "python_config_args", "command")
@@ -31,7 +34,10 @@ def serve(rows: Iterable[Row], name: str, core: str) -> None:
         print(json.dumps(metadata), flush=True)
         for line in sys.stdin:
             row, times = json.loads(line)
-            print(json.dumps(host.measure(held[row], times)), flush=True)
+            faulthandler.dump_traceback_later(ANSWER_WITHIN, exit=True)
+            values = host.measure(held[row], times)
+            faulthandler.cancel_dump_traceback_later()
+            print(json.dumps(values), flush=True)
 
 
 def _metadata() -> dict[str, Any]:

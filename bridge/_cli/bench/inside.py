@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -93,10 +94,10 @@ def _greenback() -> Generator[Way]:
 
 
 @contextmanager
-def _nest_asyncio() -> Generator[Way]:
-    library("nest_asyncio").apply()
+def _nest_asyncio(module: str) -> Generator[Way]:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    library(module).apply(loop)
 
     async def call(function: Callable[[], Any]) -> Any:
         return function()
@@ -145,6 +146,7 @@ OURS = Peer("block_on", "bridge.block_on", _block_on, only=_BOTH)
 PEERS = [
     Peer("await_only", "SQLAlchemy's await_only", _await_only, ["sqlalchemy"], only=_BOTH),
     Peer("greenback", "greenback's await_", _greenback, ["greenback"], only=_BOTH),
-    Peer("nest_asyncio", "nest_asyncio", _nest_asyncio, ["nest_asyncio"], only=_BOTH),
+    Peer("nest_asyncio", "nest_asyncio", partial(_nest_asyncio, "nest_asyncio"), ["nest_asyncio"], only=_BOTH),
+    Peer("nest_asyncio2", "nest_asyncio2", partial(_nest_asyncio, "nest_asyncio2"), ["nest_asyncio2"], only=_BOTH),
     Peer("gevent", "gevent's own spawn().get()", _gevent, ["gevent"], only=_BOTH, contender=False),
 ]

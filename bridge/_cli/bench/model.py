@@ -54,7 +54,7 @@ class Row:
     :param process: the name of its process. Rows with the same name share a process.
     :param unit: the unit of the values: "s" or "B". Less is better in both.
     :param times: how often it is measured in a batch; None for as often as the batch has time for.
-    :param once: measure it in the first set of processes only, since it takes long.
+    :param once: measure it in the first round of the first set of processes only, since it takes long.
     :param per_second: for a row that shows a throughput: the number of things that are done in one measured time; 0 for
         a row that shows the time.
     """

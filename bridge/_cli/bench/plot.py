@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,10 @@ _STYLE: dict[str, Any] = {
 }
 _COLOURS = ["#c08a3e", "#4b9b6e", "#a34f6b", "#6f5fa8", "#b5a642", "#3aa0a8", "#d06a4c", "#7a5c46", "#9a9a3a"]
 _MARKS = "oDsv^<>Pp*"
+_FEW = 4  # panels that stand two beside each other, more of them three
+
+Spread = tuple[float, float, float]
+"""The low end, the median and the high end."""
 
 
 class NoMatplotlib(Exception):
@@ -54,7 +58,7 @@ def bars(results: Results, tables: Sequence[Table], path: Path) -> None:
     if not shown:
         return
     heights = [len(rows) + 1.6 for _, rows in shown]
-    with _figure(results, path, len(shown), (8.5, 0.27 * sum(heights) + 0.7), height_ratios=heights) as axes:
+    with _figure(results.machine(), path, len(shown), (8.5, 0.27 * sum(heights) + 0.7), height_ratios=heights) as axes:
         for axis, (table, rows) in zip(axes, shown, strict=True):
             (_percentiles if table.percentiles else _bars)(axis, results, table, rows)
         if any(table.percentiles for table, _ in shown):
@@ -80,23 +84,55 @@ def curves(results: Results, growths: Sequence[Curves], path: Path) -> None:
     ]
     if not shown:
         return
-    columns = min(2, len(shown))
+    columns = min(2 if len(shown) <= _FEW else 3, len(shown))
     lines = -(-len(shown) // columns)
-    with _figure(results, path, lines, (4.6 * columns, 3.3 * lines + 1.2), columns=columns) as axes:
-        styles = _styles(growths)
+    labels = len({label for growth in growths for label in growth.lines})
+    size = (4.6 * columns, 3.3 * lines + 0.6 + 0.17 * -(-labels // columns))
+    with _figure(results.machine(), path, lines, size, columns=columns) as axes:
+        styles = _styles(list(dict.fromkeys(label for growth in growths for label in growth.lines)))
         for axis, (growth, placement) in zip(axes, shown, strict=False):
             _curve(axis, results, growth, placement, styles)
         for axis in axes[len(shown) :]:
             axis.set_visible(False)
         handles = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
         axes[0].figure.legend(
+            handles.values(), handles.keys(), loc="outside upper left", ncols=columns, fontsize=7.5, frameon=False
+        )
+
+
+def side_by_side(panels: Mapping[str, Mapping[str, Mapping[str, Spread]]], where: str, path: Path) -> None:
+    """Draw, for each panel, a line for each label over versions of Python.
+
+    :param panels: by title, by label and by version: the low end, the median and the high end, in µs.
+    :param where: the machines and the dates.
+    :raises NoMatplotlib: matplotlib is not installed.
+    """
+    labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
+    versions = list(dict.fromkeys(version for lines in panels.values() for line in lines.values() for version in line))
+    styles = _styles(labels)
+    with _figure(
+        f"{where}.  Bars: 5 to 95 % of the batches.", path, 1, (3.6 * len(panels), 3.9), columns=len(panels)
+    ) as axes:
+        for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+            for label, line in lines.items():
+                places = [versions.index(version) for version in line]
+                low, median, high = zip(*line.values(), strict=True)
+                axis.vlines(places, low, high, color=styles[label]["color"], linewidth=4, alpha=0.3)
+                axis.plot(places, median, markersize=4.5, label=label, **styles[label])
+            axis.set_title(textwrap.fill(title, 36))
+            axis.set_xticks(range(len(versions)), versions)
+            axis.set_xlim(-0.4, len(versions) - 0.6)
+            axis.set_ylim(bottom=0)
+            axis.set_ylabel("µs a call, all threads on one core")
+            axis.grid(axis="y")
+        handles = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        axes[0].figure.legend(
             handles.values(), handles.keys(), loc="outside upper left", ncols=2, fontsize=7.5, frameon=False
         )
 
 
-def _styles(growths: Sequence[Curves]) -> dict[str, dict[str, Any]]:
+def _styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return the style of the line for each label: bridge is blue, a floor is grey."""
-    labels = list(dict.fromkeys(label for growth in growths for label in growth.lines))
     others = iter(_COLOURS)
     found: dict[str, dict[str, Any]] = {}
     for number, label in enumerate(labels):
@@ -113,7 +149,7 @@ def _styles(growths: Sequence[Curves]) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def _figure(results: Results, path: Path, lines: int, size: tuple[float, float], *, columns: int = 1,
+def _figure(machine: str, path: Path, lines: int, size: tuple[float, float], *, columns: int = 1,
             **options: Any) -> Generator[Any]:  # fmt: skip
     check()
     library("matplotlib").use("svg")
@@ -121,7 +157,7 @@ def _figure(results: Results, path: Path, lines: int, size: tuple[float, float],
     with pyplot.rc_context(_STYLE):
         figure, axes = pyplot.subplots(lines, columns, squeeze=False, figsize=size, layout="constrained", **options)
         yield list(axes.flat)
-        where = "\n".join(textwrap.wrap(results.machine(), 125 if columns == 1 else 135))
+        where = "\n".join(textwrap.wrap(machine, round(14.7 * size[0])))
         figure.text(0.01, -0.08 / size[1], where, fontsize=7, color="#555555", ha="left", va="top")
         figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None})
         pyplot.close(figure)

@@ -66,6 +66,10 @@ class Results:
         """Return whether the row was measured in this placement."""
         return (row, placement) in self._samples
 
+    def drop(self, row: str, placement: str) -> None:
+        """Forget the samples of a row, if there are any."""
+        self._samples.pop((row, placement), None)
+
     def measured(self) -> list[tuple[str, str]]:
         """Return every row with its placement."""
         return list(self._samples)
@@ -108,6 +112,11 @@ class Results:
         """Return the median of the ratios."""
         return statistics.median(self.ratios(row, reference, placement))
 
+    def python(self) -> str:
+        """Return the minor version of Python that measured, such as "3.12"; "" if that is unknown."""
+        full = str(self.metadata.get("bridge_python", "")).removeprefix("Python ")
+        return ".".join(full.split(".")[:2])
+
     def machine(self) -> str:
         """Return one line with Python, machine, system, date and versions of the measurement."""
         keys = ("bridge_python", "bridge_machine", "bridge_kernel", "bridge_date", "bridge_versions")
@@ -116,6 +125,10 @@ class Results:
     def absent(self) -> str:
         """Return the names of the peers that were not measured since they are not installed; "" if there are none."""
         return str(self.metadata.get("bridge_absent", ""))
+
+    def failed(self) -> str:
+        """Return the errors of the rows that have failed; "" if there are none."""
+        return str(self.metadata.get("bridge_failed", ""))
 
     def save(self, path: Path) -> None:
         """Write the file."""

@@ -139,6 +139,73 @@ def _epoll_reactor() -> Any:
 
 
 @contextmanager
+def _aiologic() -> Generator[Way]:
+    """Start a task, which sets an event that a thread can wait for. A queue of aiologic's takes as long or longer."""
+    event_class: Any = library("aiologic").Event
+
+    with plain_loop() as loop:
+
+        def wait(make: Callable[[], Any]) -> Once:
+            def once() -> object:
+                over = event_class()
+                outcome = _Outcome()
+                task = outcome.take(make(), over.set)
+                loop.call_soon_threadsafe(loop.create_task, task)
+                over.wait()
+                return outcome.get()
+
+            return once
+
+        yield by_coroutine(wait)
+
+
+@contextmanager
+def _culsans() -> Generator[Way]:
+    """Start a task, which puts its outcome into a queue of the thread. A new queue for every call takes longer."""
+    queue_class: Any = library("culsans").Queue
+    own = threading.local()
+
+    with plain_loop() as loop:
+
+        def wait(make: Callable[[], Any]) -> Once:
+            def once() -> object:
+                queue = getattr(own, "queue", None)
+                if queue is None:
+                    queue = own.queue = queue_class()
+                outcome = _Outcome()
+                task = outcome.take(make(), lambda: queue.put_nowait(outcome))
+                loop.call_soon_threadsafe(loop.create_task, task)
+                return queue.sync_q.get().get()
+
+            return once
+
+        yield by_coroutine(wait)
+
+
+class _Outcome:
+    """What a coroutine returns or raises. Libraries that carry no errors need it."""
+
+    def __init__(self) -> None:
+        self._value: object = None
+        self._error: BaseException | None = None
+
+    async def take(self, coro: Any, done: Callable[[], object]) -> None:
+        """Await the coroutine, and say when that is done."""
+        try:
+            self._value = await coro
+        except BaseException as error:
+            self._error = error
+        finally:
+            done()
+
+    def get(self) -> object:
+        """Return the value, or raise the error."""
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+@contextmanager
 def _run() -> Generator[Way]:
     yield by_coroutine(lambda make: lambda: asyncio.run(make()))
 
@@ -177,6 +244,8 @@ _ALL = [
     Peer("synchronicity", "synchronicity", _synchronicity, ["synchronicity"], worlds=_ASYNCIO),
     Peer("unsync", "unsync", _unsync, ["unsync"], worlds=_ASYNCIO),
     Peer("async_to_sync", "asgiref's async_to_sync", _async_to_sync, ["asgiref"], worlds=_ASYNCIO),
+    Peer("aiologic", "aiologic's Event, set by a task", _aiologic, ["aiologic"], worlds=_ASYNCIO),
+    Peer("culsans", "culsans' Queue, filled by a task", _culsans, ["culsans"], worlds=_ASYNCIO),
     Peer("asyncio_run", "asyncio.run, a new loop in this thread", _run, worlds=_ASYNCIO, contender=False),
     Peer("runner", "asyncio.Runner.run, a loop in this thread", _runner, worlds=_ASYNCIO, contender=False),
 ]  # fmt: skip
