@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import select
+import sys
 from typing import TYPE_CHECKING, Any
 
 from .rows import (
@@ -277,9 +278,10 @@ def signal_functions() -> Any:
 def idle_workers() -> Any:
     """Return the queues of executors' worker threads, by thread. Python joins these threads at its exit.
 
-    The mapping is empty if the private name is gone.
+    The mapping is empty if the private name is gone, or if the program has no executors. The module is not imported
+    for them: Python refuses that once its exit has begun.
     """
-    return getattr(importlib.import_module("concurrent.futures.thread"), "_threads_queues", {})
+    return getattr(sys.modules.get("concurrent.futures.thread"), "_threads_queues", {})
 
 
 def _callbacks_of(future: Any) -> list[Any]:

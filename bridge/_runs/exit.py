@@ -23,7 +23,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,10 @@ _FAILED = (
     "the process is exiting: its main thread has ended; join the other threads before it does, or give their calls "
     "time: bridge.configure(exit_grace=...)"
 )
+_CUT_OFF = (
+    "bridge: the main thread has ended, and calls were not completed in {}; join these threads before it does, or give "
+    "their calls time: bridge.configure(exit_grace=None)"
+)
 _REFUSED = "the process is exiting, and the bridge has ended or was never started; make the call before"
 
 
@@ -64,6 +68,7 @@ class Exit:
         self._phase = _BEFORE
         self._is_watching = False  # watch() has registered
         self._child = 0  # the id of the multiprocessing child in which watch_child() has registered
+        self._cut_off: set[str] = set()  # names of threads that have lost a call, and nobody is told
         self.reports: list[Callable[[], object]] = []  # called when the loops have ended, to log what is left to say
 
     @property
@@ -99,7 +104,7 @@ class Exit:
                     AfterImport(_PROCESSES, self._register_again).watch()
         except RuntimeError:  # the exit has begun: the import raises it, and so does each of the functions
             self._phase = _CLOSING
-            raise BridgeClosed(_REFUSED + at("process-exiting")) from None
+            raise self._refused(_REFUSED + at("process-exiting")) from None
         atexit.register(self.close)
         self._is_watching = True
 
@@ -138,7 +143,7 @@ class Exit:
         if self.has_begun:
             if made is not None:
                 made.end("the process is exiting")
-            raise BridgeClosed(_REFUSED + at("process-exiting"))
+            raise self._refused(_REFUSED + at("process-exiting"))
 
     def run_of(self, run: Run | None) -> Run:
         """Return the run of a bridge for a call that is made while the process exits.
@@ -149,9 +154,9 @@ class Exit:
         :raises BridgeClosed: this thread may make no more calls, or the bridge does not run.
         """
         if run is None or not run.is_ready or run.state.is_over or self.is_closing:
-            raise BridgeClosed(_REFUSED + at("process-exiting"))
+            raise self._refused(_REFUSED + at("process-exiting"))
         if run.state is REFUSING and threading.current_thread() in _joined_threads():
-            raise BridgeClosed(_FAILED + at("process-exiting"))
+            raise self._refused(_FAILED + at("process-exiting"))
         return run
 
     def begin(self) -> None:
@@ -185,8 +190,35 @@ class Exit:
             self._refuse(run)
 
     def be_quiet(self) -> None:
-        """Suppress from now on the traceback of a thread that ends because the exit has failed its call."""
-        threading.excepthook = _without_closed_errors(threading.excepthook)
+        """Note from now on a thread that ends because the exit has failed its call. It prints no traceback."""
+        hook: Any = threading.excepthook
+
+        def except_hook(args: Any) -> None:
+            if not issubclass(args.exc_type, BridgeClosed):
+                hook(args)
+            elif args.thread is not None:
+                self._cut_off.add(args.thread.name)
+
+        threading.excepthook = except_hook
+
+    def fail(self, run: Run, call: OpenCall, idents: Collection[int]) -> None:
+        """Fail a call that these threads wait for."""
+        self._note_workers(idents)
+        run.fail(call, BridgeClosed(f"{_FAILED}; the call was not completed" + at("process-exiting")))
+
+    def _refused(self, message: str) -> BridgeClosed:
+        self._note_workers({threading.get_ident()})
+        return BridgeClosed(message)
+
+    def _note_workers(self, idents: Collection[int]) -> None:
+        """Note those of these threads that are workers of executors, whose errors stay in Futures."""
+        from .._private.cpython import idle_workers
+
+        names = [each.name for each in list(idle_workers()) if each.ident in idents]
+        if names and not self._is_watching:  # the first call of all came too late
+            self._is_watching = True
+            atexit.register(self.close)
+        self._cut_off.update(names)
 
     def _refuse(self, run: Run) -> None:
         run.move(REFUSE)
@@ -205,7 +237,8 @@ class Exit:
     def close(self) -> None:
         """Close every bridge. Called as a handler of ``atexit``.
 
-        Print to standard error the names of threads and tasks that have not ended in time.
+        Print to standard error the names of threads and tasks that have not ended in time, and of threads that have
+        lost a call.
         """
         self._phase = _CLOSING
         begun = time.monotonic()
@@ -225,6 +258,8 @@ class Exit:
                 left = run.left_at_exit(deadline)
                 if left and sys.stderr is not None:
                     print(f"bridge: the process exits without the end of: {', '.join(left)}", file=sys.stderr)
+        if self._cut_off and sys.stderr is not None:
+            print(_CUT_OFF.format(", ".join(sorted(self._cut_off))) + at("process-exiting"), file=sys.stderr)
         if runs:
             from .._watch.records import records
 
@@ -294,36 +329,22 @@ def _may_call(run: Run) -> bool:
     return any(call.is_waited_for(idents) for call in list(run.open))
 
 
-def _fail_call(run: Run, call: OpenCall) -> None:
-    run.fail(call, BridgeClosed(f"{_FAILED}; the call was not completed" + at("process-exiting")))
-
-
 def _fail_own_wait(run: Run, call: OpenCall) -> None:
     """Fail a call that this thread begins to wait for, if Python is going to join the thread."""
     if threading.current_thread() in _joined_threads():
-        _fail_call(run, call)
+        process_exit.fail(run, call, {threading.get_ident()})
 
 
 def _fail_waits(run: Run) -> bool:
     """Fail the calls that non-daemon threads wait for. Return whether there are such threads."""
-    idents = {thread.ident for thread in _joined_threads()}
+    idents = {thread.ident for thread in _joined_threads() if thread.ident is not None}
     if idents:
         for call in list(run.open):
             if call.is_waited_for(idents):
-                _fail_call(run, call)
+                process_exit.fail(run, call, {each for each in idents if call.is_waited_for({each})})
     return bool(idents)
 
 
 def _keep_failing(run: Run) -> None:
     if not run.state.is_over and _fail_waits(run):
         run.loop.call_later(_LOOK, _keep_failing, run)
-
-
-def _without_closed_errors(hook: Callable[[Any], object]) -> Callable[[Any], object]:
-    """Return an excepthook for threads that ignores BridgeClosed, and passes on every other exception."""
-
-    def except_hook(args: Any) -> None:
-        if not issubclass(args.exc_type, BridgeClosed):
-            hook(args)
-
-    return except_hook
