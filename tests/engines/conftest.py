@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from paths import PACKAGES
 from servers import redis_server
@@ -38,14 +39,13 @@ def redis() -> Iterator[str]:
         yield f"redis://127.0.0.1:{port}"
 
 
-def _stopped(process: subprocess.Popen[str]) -> str:
-    """Kill a program and its workers, each of which prints its stacks before, and return what they have printed."""
-    os.killpg(process.pid, signal.SIGABRT)
-    try:
-        return "".join(process.communicate(timeout=10))
-    except subprocess.TimeoutExpired:  # one of them stands still
-        os.killpg(process.pid, signal.SIGKILL)
-        return "".join(process.communicate())
+def _stop(process: subprocess.Popen[str]) -> None:
+    """Kill a program and its workers, each of which prints its stacks before."""
+    group = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for sent in (signal.SIGABRT, signal.SIGKILL):  # one of them may stand still
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sent)
+        psutil.wait_procs(group, timeout=10)
 
 
 @pytest.fixture
@@ -73,7 +73,8 @@ def program(server: str, tmp_path: Path) -> Callable[..., tuple[str, str]]:
             # A worker that is left has the pipes, too, so that this waits for it.
             stdout, stderr = process.communicate(timeout=LIMIT)
         except subprocess.TimeoutExpired:
-            said = _stopped(process)
+            _stop(process)
+            said = "".join(process.communicate())
             pytest.fail(f"not ended within {LIMIT} s\n{said}{log.read_text() if log.exists() else ''}")
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
