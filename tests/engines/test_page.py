@@ -20,7 +20,9 @@ def test_program_prints_what_it_says(code: str, program: Callable[..., tuple[str
     file = tmp_path / "program.py"  # which the processes import
     file.write_text(code)
     stdout, stderr = program(file)
-    assert stderr == ""
+    # On a machine that is busy Dask kills a worker that takes its time to end.
+    noise = [line for line in stderr.splitlines() if "distributed.nanny - WARNING - Worker process still" not in line]
+    assert not noise
     promised = re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)
     assert stdout.splitlines() == promised
     assert promised

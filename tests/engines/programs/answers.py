@@ -1,6 +1,7 @@
-"""An HTTP server that answers a request for /7 by 7, and one for /4/7 by 7 too, as soon as four of such have come.
+"""An HTTP server that answers a request for /7 by 7, and others later.
 
-It prints its port, and ends with its standard input.
+It answers /meet/4/7 as soon as four such requests have come, and /held/key/7 after /open/key/7. It prints its port, and
+ends with its standard input.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import asyncio
 import sys
 from collections import defaultdict
 
-meetings: defaultdict[bytes, list[tuple[Answers, bytes]]] = defaultdict(list)
+waiting: defaultdict[tuple[bytes, bytes], list[tuple[Answers, bytes]]] = defaultdict(list)
+opened: set[bytes] = set()
 
 
 class Answers(asyncio.Protocol):
@@ -22,21 +24,29 @@ class Answers(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *requests, self.received = (self.received + data).split(b"\r\n\r\n")
         for request in requests:
-            *together, number = request.split(b" ", 2)[1].removeprefix(b"/").split(b"/")
-            if together:
-                self.meet(together[0], number)
-            else:
-                self.answer(number)
-
-    def meet(self, together: bytes, number: bytes) -> None:
-        meeting = meetings[together]
-        meeting.append((self, number))
-        if len(meeting) == int(together):
-            for each, its_number in meetings.pop(together):
-                each.answer(its_number)
+            *how, number = request.split(b" ", 2)[1].removeprefix(b"/").split(b"/")
+            match how:
+                case [b"meet", together]:
+                    waiting[b"meet", together].append((self, number))
+                    if len(waiting[b"meet", together]) == int(together):
+                        release(b"meet", together)
+                case [b"held", key] if key not in opened:
+                    waiting[b"held", key].append((self, number))
+                case [b"open", key]:
+                    opened.add(key)
+                    release(b"held", key)
+                    self.answer(number)
+                case _:
+                    self.answer(number)
 
     def answer(self, number: bytes) -> None:
         self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(number), number))
+
+
+def release(*how: bytes) -> None:
+    for each, number in waiting.pop(how, []):
+        if not each.transport.is_closing():  # its process may have been killed
+            each.answer(number)
 
 
 async def main() -> None:

@@ -46,8 +46,8 @@ def meets(number: int, together: int) -> int:
 
 
 @app.task
-def is_killed_once(number: int, mark: str) -> int:
-    return work.is_killed_once(number, mark)
+def held(number: int, key: str) -> int:
+    return work.held(number, key)
 
 
 @app.task(bind=True, max_retries=3)

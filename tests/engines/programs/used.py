@@ -9,7 +9,7 @@ import psutil
 
 TASKS = int(os.environ.get("BRIDGE_ENGINES_TASKS", "1000"))
 # Of all tasks of an engine, ours and the engine's own together: caches that fill, records, and the allocator.
-MEGABYTES = 12 + TASKS / 1000
+MEGABYTES = 8 + TASKS / 500
 
 
 def _own(process: psutil.Process) -> float:

@@ -51,8 +51,14 @@ def meets(number: int, together: int) -> int:
     When an engine that runs so many at once has run so many of these, all that runs tasks has begun, and has a
     connection of each client.
     """
-    assert block_on(by_asyncio(f"{together}/{number}")) == number
-    return int(block_on(lambda: by_twisted(f"{together}/{number}")))
+    assert block_on(by_asyncio(f"meet/{together}/{number}")) == number
+    return int(block_on(lambda: by_twisted(f"meet/{together}/{number}")))
+
+
+def held(number: int, key: str) -> int:
+    """Block until somebody asks the server for /open/key/0."""
+    path = f"held/{key}/{number}"
+    return int(block_on(lambda: by_twisted(path)) if number % 2 else block_on(by_asyncio(path)))
 
 
 def is_killed_once(number: int, mark: str) -> int:
