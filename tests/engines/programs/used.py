@@ -32,7 +32,8 @@ def check(before: dict[int, tuple[float, int, int]], after: dict[int, tuple[floa
 
     :param at_once: how many tasks a process runs at once. Each may have connections of its own: of the clients, and two
         of an engine's, which are made when they are needed. Twisted looks up the name of a server in a pool of ten
-        threads, which start when they are needed, and under gevent each of these has another one.
+        threads, which start when they are needed, and under gevent each of these has another one, and descriptors of
+        gevent's: a busy worker of ten greenlets was seen to open 60 more.
     """
     assert before.keys() == after.keys(), f"other processes: {before}, then {after}"
     assert before
@@ -40,7 +41,7 @@ def check(before: dict[int, tuple[float, int, int]], after: dict[int, tuple[floa
         text = f"{before[pid]} grew to {after[pid]}"
         assert megabytes < before[pid][0] + MEGABYTES, text
         assert threads <= before[pid][1] + 2 * at_once, text
-        assert descriptors <= before[pid][2] + 4 * at_once, text
+        assert descriptors <= before[pid][2] + 8 * at_once, text
 
 
 def parts() -> tuple[range, range]:
