@@ -5,22 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from paths import PACKAGES
+from servers import redis_server
 
 PROGRAMS = Path(__file__).with_name("programs")
 # Seconds for a program: those of a run with many more tasks.
-LIMIT = 150 if "BRIDGE_ENGINES_TASKS" not in os.environ else 2500
+LIMIT = 2500 if os.environ.keys() & {"BRIDGE_ENGINES_TASKS", "BRIDGE_ENGINES_TABLE"} else 150
 
 
 @pytest.fixture(scope="session")
@@ -37,43 +35,32 @@ def server() -> Iterator[str]:
 @pytest.fixture
 def redis() -> Iterator[str]:
     """The address of a Redis that keeps nothing."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("no Redis on this machine; get it by apt-get install redis-server")
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="bridge-", dir="/tmp") as folder:
-        options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
-        with open(Path(folder) / "log", "w+b") as log:
-            process = subprocess.Popen([program, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-            try:
-                give_up = time.monotonic() + 30
-                while True:
-                    assert process.poll() is None, Path(log.name).read_text()
-                    assert time.monotonic() < give_up
-                    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                        break
-                    time.sleep(0.02)
-                yield f"redis://127.0.0.1:{port}"
-            finally:
-                process.kill()
-                process.wait()
+    with redis_server() as port:
+        yield f"redis://127.0.0.1:{port}"
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """Kill a program and its workers, each of which prints its stacks before."""
+    group = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for sent in (signal.SIGABRT, signal.SIGKILL):  # one of them may stand still
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sent)
+        psutil.wait_procs(group, timeout=10)
 
 
 @pytest.fixture
 def program(server: str, tmp_path: Path) -> Callable[..., tuple[str, str]]:
-    """Run a program of the folder ``programs``, which must succeed, and return what it prints, and on standard error.
+    """Run a program, such as one of the folder ``programs``, and return what it prints, and on standard error.
 
-    What it and its workers have not ended by then is an error, too.
+    It must succeed. What it and its workers have not ended by then is an error, too.
     """
 
-    def program(name: str, *arguments: str, **environment: str) -> tuple[str, str]:
+    def program(name: str | Path, *arguments: str, **environment: str) -> tuple[str, str]:
         path = os.pathsep.join([PACKAGES, str(PROGRAMS)])
         own = {"PYTHONPATH": path, "ENGINES_SERVER": server, "TMPDIR": str(tmp_path), "C_FORCE_ROOT": "1"}
         process = subprocess.Popen(
             [sys.executable, PROGRAMS / name, *arguments],
-            env=os.environ | own | environment,
+            env=os.environ | own | {"PYTHONFAULTHANDLER": "1"} | environment,
             cwd=tmp_path,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -81,14 +68,20 @@ def program(server: str, tmp_path: Path) -> Callable[..., tuple[str, str]]:
             text=True,
             start_new_session=True,
         )
+        log = tmp_path / "log"
         try:
             # A worker that is left has the pipes, too, so that this waits for it.
             stdout, stderr = process.communicate(timeout=LIMIT)
+        except subprocess.TimeoutExpired:
+            _stop(process)
+            said = "".join(process.communicate())
+            pytest.fail(f"not ended within {LIMIT} s\n{said}{log.read_text() if log.exists() else ''}")
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            sys.stderr.write("".join(process.communicate()))
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
             raise
-        assert process.returncode == 0, f"{stdout}{stderr}"
+        assert process.returncode == 0, f"{stdout}{stderr}{log.read_text() if log.exists() else ''}"
         return stdout, stderr
 
     return program
@@ -107,7 +100,6 @@ def run(program: Callable[..., tuple[str, str]]) -> Callable[..., str]:
 
 
 @pytest.fixture
-def measure(program: Callable[..., tuple[str, str]], redis: str) -> Callable[[], str]:
-    """Return the table of the throughput, which a few tasks fill unless the environment says how many."""
-    tasks = os.environ.get("BRIDGE_ENGINES_TASKS", "40")
-    return lambda: program("throughput.py", ENGINES_REDIS=redis, BRIDGE_ENGINES_TASKS=tasks)[0]
+def measure(program: Callable[..., tuple[str, str]], redis: str) -> Callable[[int], str]:
+    """Return the table of the throughput, with so many tasks for each figure."""
+    return lambda tasks: program("throughput.py", ENGINES_REDIS=redis, BRIDGE_ENGINES_TASKS=str(tasks))[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from paths import PACKAGES
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(3000)]
 
@@ -14,4 +15,4 @@ def test_every_task_ends_though_a_worker_ends_and_nothing_grows(workers: str, ru
     said = run("dask_engine.py", workers)
     before, _, after = said.partition("ending\n")
     assert after == "", said
-    assert "bridge" not in before, said  # it is Dask that reports the worker
+    assert f'File "{PACKAGES}' not in before, said  # it is Dask that reports the worker

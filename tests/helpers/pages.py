@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
+def _shown(method: str, path: str) -> bytes:
+    return f"{method} {path}".encode()
+
+
 class Pages(ThreadingHTTPServer):
-    """Answers each request with its method and path. ``connections`` counts what clients have opened."""
+    """Answers each request with its method and path, or what ``body`` makes of them.
+
+    ``connections`` counts what clients have opened.
+    """
 
     daemon_threads = True
+    request_queue_size = 256
 
-    def __init__(self) -> None:
+    def __init__(self, body: Callable[[str, str], bytes] = _shown) -> None:
         super().__init__(("127.0.0.1", 0), _Answer)
+        self.body = body
         self.connections = 0
         self.url = f"http://127.0.0.1:{self.server_port}/"
 
@@ -29,11 +38,13 @@ class Pages(ThreadingHTTPServer):
 
 class _Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    server: Pages
 
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        body = f"{self.command} {self.path}".encode()
+        body = self.server.body(self.command, self.path)
         self.send_response(200)
+        self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -45,9 +56,9 @@ class _Answer(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def pages() -> Iterator[Pages]:
+def pages(body: Callable[[str, str], bytes] = _shown) -> Iterator[Pages]:
     """Serve while the block runs."""
-    with Pages() as server:
+    with Pages(body) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -10,12 +11,22 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 
 def free_port() -> int:
-    """Return the number of a port that nobody has."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
+    """Return the number of a port that nobody has, for a server that sets SO_REUSEADDR, as servers do.
+
+    A connection has been closed there, by the end that listened. For a minute the system gives the port to nobody who
+    asks for any.
+    """
+    with socket.socket() as listening, socket.socket() as client:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        client.connect(listening.getsockname())
+        listening.accept()[0].close()
+        port: int = listening.getsockname()[1]
     return port
 
 
@@ -54,4 +65,14 @@ def serving(command_line: list[str], port: int, **options: Any) -> Iterator[None
                 server.wait(10)
 
 
-# --- HTTP
+@contextlib.contextmanager
+def redis_server() -> Iterator[int]:
+    """Run a Redis that keeps nothing until the block ends, and give its port. Skip the test if there is no Redis."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("no Redis on this machine; get it by apt-get install redis-server")
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="bridge-", dir="/tmp") as folder:
+        options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
+        with serving([program, *options], port):
+            yield port

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import free_port, serving
+from servers import redis_server
 
 
 @dataclass
@@ -96,11 +96,5 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def redis_port() -> Iterator[int]:
     """The port of a Redis server that runs for as long as the tests do."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("no Redis on this machine; get it by apt-get install redis-server")
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="bridge-", dir="/tmp") as folder:
-        options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
-        with serving([program, *options], port):
-            yield port
+    with redis_server() as port:
+        yield port

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import http.server
 import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pages import pages
 from paths import ENVIRONMENT
 
 pytest.importorskip("rich")
@@ -24,34 +23,15 @@ NUMBER = 200
 pytestmark = [pytest.mark.process, pytest.mark.any_python]
 
 
+def _page(method: str, path: str) -> bytes:
+    time.sleep(0.01)
+    return b"x" * 1000
+
+
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    class Page(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            time.sleep(0.01)
-            self.send_response(200)
-            self.send_header("Content-Length", "1000")
-            self.end_headers()
-            self.wfile.write(b"x" * 1000)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    class Server(http.server.ThreadingHTTPServer):
-        request_queue_size = 256
-        daemon_threads = True
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """The clients are interrupted."""
-
-    with Server(("127.0.0.1", 0), Page) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+    with pages(_page) as server:
+        yield server.url
 
 
 def download(url: str, how: str, interrupted: bool) -> tuple[int, str, str, float]:

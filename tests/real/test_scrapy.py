@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import http.server
 import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pages import pages
 from paths import ENVIRONMENT, PACKAGES
 
 pytest.importorskip("scrapy")
@@ -25,26 +24,8 @@ pytestmark = [pytest.mark.process, pytest.mark.any_python]
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    class Page(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.send_header("Content-Length", str(len(PAGES[self.path])))
-            self.end_headers()
-            self.wfile.write(PAGES[self.path])
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+    with pages(lambda method, path: PAGES[path]) as server:
+        yield server.url
 
 
 def run(program: str, *arguments: str, where: Path, **variables: str) -> str:

@@ -1,9 +1,17 @@
-"""An HTTP server that answers a request for /7 by 7. It prints its port, and ends with its standard input."""
+"""An HTTP server that answers a request for /7 by 7, and others later.
+
+It answers /meet/4/7 as soon as four such requests have come, and /held/key/7 after /open/key/7. It prints its port, and
+ends with its standard input.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections import defaultdict
+
+waiting: defaultdict[tuple[bytes, bytes], list[tuple[Answers, bytes]]] = defaultdict(list)
+opened: set[bytes] = set()
 
 
 class Answers(asyncio.Protocol):
@@ -16,8 +24,29 @@ class Answers(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *requests, self.received = (self.received + data).split(b"\r\n\r\n")
         for request in requests:
-            number = request.split(b" ", 2)[1].removeprefix(b"/")
-            self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(number), number))
+            *how, number = request.split(b" ", 2)[1].removeprefix(b"/").split(b"/")
+            match how:
+                case [b"meet", together]:
+                    waiting[b"meet", together].append((self, number))
+                    if len(waiting[b"meet", together]) == int(together):
+                        release(b"meet", together)
+                case [b"held", key] if key not in opened:
+                    waiting[b"held", key].append((self, number))
+                case [b"open", key]:
+                    opened.add(key)
+                    release(b"held", key)
+                    self.answer(number)
+                case _:
+                    self.answer(number)
+
+    def answer(self, number: bytes) -> None:
+        self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(number), number))
+
+
+def release(*how: bytes) -> None:
+    for each, number in waiting.pop(how, []):
+        if not each.transport.is_closing():  # its process may have been killed
+            each.answer(number)
 
 
 async def main() -> None:

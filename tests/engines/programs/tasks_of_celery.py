@@ -18,6 +18,9 @@ app.conf.update(
     broker_transport_options={"max_connections": 100},  # 10 are fewer than greenlets that acknowledge at once
     broker_connection_retry_on_startup=True,
     worker_hijack_root_logger=False,
+    # A process of the pool that ends has told all that it will, and one that starts may take its time.
+    worker_lost_wait=0.1,
+    worker_proc_alive_timeout=60,
 )
 
 
@@ -29,17 +32,22 @@ async def a_coroutine(number: int) -> int:
 
 @app.task
 def blocks_on_asyncio(number: int) -> int:
-    return block_on(work.by_asyncio(number), timeout=60)
+    return block_on(work.by_asyncio(number))
 
 
 @app.task
 def blocks_on_twisted(number: int) -> int:
-    return int(block_on(lambda: work.by_twisted(number), timeout=60))
+    return int(block_on(lambda: work.by_twisted(number)))
 
 
 @app.task
-def is_killed_once(number: int, mark: str) -> int:
-    return work.is_killed_once(number, mark)
+def meets(number: int, together: int) -> int:
+    return work.meets(number, together)
+
+
+@app.task
+def held(number: int, key: str) -> int:
+    return work.held(number, key)
 
 
 @app.task(bind=True, max_retries=3)

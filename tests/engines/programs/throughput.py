@@ -7,6 +7,7 @@ Two workers, or threads, or processes; the pool of greenlets has ten. A figure i
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from used import TASKS
 Run = Callable[[range], Iterable[int]]
 Measured = tuple[str, list[float | None]]
 ROUNDS = 3
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 WAYS = [ways.by_block_on, ways.by_asyncio_run, ways.by_runner]
 OF_CELERY = [app.task(each) for each in WAYS]
 
@@ -93,12 +95,12 @@ def measured() -> Iterator[Measured]:
 
 
 def main() -> None:
-    machine = f"The best of {ROUNDS} rounds of {TASKS} tasks, on Python {platform.python_version()}"
-    print(machine, end="\n\n")
     print("| engine, and its workers | `block_on` | `asyncio.run` | a loop that is kept |\n| --- | --- | --- | --- |")
     for name, rates in measured():
         shown = ["no" if each is None else f"{each:.0f}" for each in rates]
         print(f"| {name} | {' | '.join(shown)} |", flush=True)
+    version = ".".join(platform.python_version_tuple()[:2])
+    print(f"\nEach figure is the best of {ROUNDS} rounds of {TASKS:,} tasks, on Python {version} and {CORES} cores.")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ SERVER = os.environ["ENGINES_SERVER"]
 _sessions: dict[int, aiohttp.ClientSession] = {}
 
 
-async def by_asyncio(number: int) -> int:
+async def by_asyncio(number: int | str) -> int:
     """Get the number from the server, by the session of this process."""
     session = _sessions.get(os.getpid())
     if session is None:
@@ -31,7 +31,7 @@ async def by_asyncio(number: int) -> int:
         return int(await answer.text())
 
 
-def by_twisted(number: int) -> Any:
+def by_twisted(number: int | str) -> Any:
     """The same by treq. The Deferred is made on the loop's thread, where this is called."""
     import treq
 
@@ -41,8 +41,24 @@ def by_twisted(number: int) -> Any:
 def either(number: int) -> int:
     """Block on the client of asyncio's for even numbers, and on that of Twisted's for odd ones."""
     if number % 2:
-        return int(block_on(lambda: by_twisted(number), timeout=60))
-    return block_on(by_asyncio(number), timeout=60)
+        return int(block_on(lambda: by_twisted(number)))
+    return block_on(by_asyncio(number))
+
+
+def meets(number: int, together: int) -> int:
+    """Block on both clients until as many tasks as ``together`` do so.
+
+    When an engine that runs so many at once has run so many of these, all that runs tasks has begun, and has a
+    connection of each client.
+    """
+    assert block_on(by_asyncio(f"meet/{together}/{number}")) == number
+    return int(block_on(lambda: by_twisted(f"meet/{together}/{number}")))
+
+
+def held(number: int, key: str) -> int:
+    """Block until somebody asks the server for /open/key/0."""
+    path = f"held/{key}/{number}"
+    return int(block_on(lambda: by_twisted(path)) if number % 2 else block_on(by_asyncio(path)))
 
 
 def is_killed_once(number: int, mark: str) -> int:
