@@ -24,6 +24,7 @@ def groups() -> list[Group]:
         Group("inside", [calls.of_inside(work) for work in (AT_ONCE, SUSPENDS_ONCE)]),
         Group("verbs", verbs.tables()),
         Group("loops", loops.tables()),
+        Group("uses", loops.uses()),
         Group("threads", curves=crowds.throughput()),
         Group("open", curves=crowds.latency()),
         Group("memory", crowds.memory()),

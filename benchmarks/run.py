@@ -34,6 +34,7 @@ STANDARD = {
     "inside": Effort(2, 20, 0.01, 0.05, 10),
     "verbs": Effort(2, 15, 0.02, 0.1, 15),
     "loops": Effort(3, 20, 0.01, 0.05, 15),
+    "uses": Effort(2, 10, 0.01, 0.05, 20),
     "threads": Effort(1, 5, 0.1, 0.05, 30),
     "open": Effort(1, 4, 0.0, 0.0, 15),
     "memory": Effort(3, 1, 0.0, 0.0, 10),
