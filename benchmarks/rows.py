@@ -27,6 +27,7 @@ def groups() -> list[Group]:
         Group("nested", nested.tables()),
         Group("verbs", verbs.tables()),
         Group("loops", loops.tables()),
+        Group("uses", loops.uses()),
         Group("threads", curves=crowds.throughput()),
         Group("open", curves=crowds.submitted()),
         Group("bridges", curves=many.bridges()),

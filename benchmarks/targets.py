@@ -141,6 +141,8 @@ def _in_the_loop() -> list[Target]:
         Target("a task that suspends five times, of a plain one's time", "task_suspends_five_times/bridge",
                ("task_suspends_five_times/plain",), 1.05),
         Target("an iteration of the loop, of a plain one's time", "iteration/bridge", ("iteration/plain",), 1.03),
+        Target("a loop made, run and closed, of a plain one's time", "loop_life/bridge", ("loop_life/plain",),
+               2.5),
         Target("10,000 calls blocked at once, memory for each", "blocked_memory_10000/block_on", at_most=12_000),
         # Linear: twelve times the whole for ten times the number.
         Target("10,000 calls blocked at once, time for each, of that with 1,000", "blocked_10000/block_on",

@@ -20,7 +20,9 @@ from contextvars import Context
 from typing import Any
 
 from .._errors import BridgeClosed
+from .._private.abilities import lost
 from .._private.cpython import get_running_loop
+from .._private.rows import TASKS, WAKE_UPS, takes_more
 from .._threads import native
 from . import worker_threads
 from .gevent import has_real_threads, load, pool_for, prepare
@@ -38,10 +40,10 @@ class BridgeLoop(asyncio.SelectorEventLoop):
     _nest_patched = True  # by which nest_asyncio knows a class that it has changed
 
     task_class: type[asyncio.Task[Any]] = asyncio.Task
-    is_ending = False
-    is_shut = False  # the result of is_closed(), without a call
-    killed_by: BaseException | None = None  # an asynchronous exception that hit one of our own callbacks
-    _first_step: Callable[[], object] | None = None
+    _ssock: Any
+    _csock: Any
+    _internal_fds: int
+    _closed: bool
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         load_executors()
@@ -70,6 +72,20 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         self._ours.before_block = function
 
     @property
+    def is_ending(self) -> bool:
+        """Whether a bridge is ending the loop, so that the failure of its calls is expected."""
+        return self._ours.is_ending
+
+    @is_ending.setter
+    def is_ending(self, is_ending: bool) -> None:
+        self._ours.is_ending = is_ending
+
+    @property
+    def killed_by(self) -> BaseException | None:
+        """The asynchronous exception that hit one of our own callbacks, and so has stopped the loop."""
+        return self._ours.killed_by
+
+    @property
     def bridge(self) -> object:
         """The bridge that was attached to serve this loop's worker threads."""
         return self._ours.bridge
@@ -80,22 +96,25 @@ class BridgeLoop(asyncio.SelectorEventLoop):
 
     def run_forever(self) -> None:
         """Run until stop() is called."""
-        self.ring_again()
-        if not has_real_threads(self) and not self.is_running():
-            self.create_task(prepare(self))
-            self.run_first()
+        ours = self._ours
+        if ours.is_rung:
+            self.ring_again()
         backend, ident = native.patched(), native.get_ident()
         if backend is not None:
+            if not has_real_threads(self) and not self.is_running():
+                self.create_task(prepare(self))
+                self.run_first()
             backend.without_hub.add(ident)
         try:
             asyncio.BaseEventLoop.run_forever(self)
         finally:
             if backend is not None:
                 backend.without_hub.discard(ident)
-            # Another thread may run the loop again before this ends. A function added then belongs to that run.
-            at_stop, self._ours.at_stop = self._ours.at_stop, []
-            while at_stop:
-                at_stop.pop()()
+            if ours.at_stop:
+                # Another thread may run the loop again before this ends. A function added then belongs to that run.
+                at_stop, ours.at_stop = ours.at_stop, []
+                while at_stop:
+                    at_stop.pop()()
 
     def run_first(self) -> None:
         """Move the callback that was scheduled last to the head of the queue, if this Python's loop has ``_ready``."""
@@ -131,6 +150,38 @@ class BridgeLoop(asyncio.SelectorEventLoop):
             ours.is_rung = False
             self.post(_nothing)
 
+    # asyncio wakes its loops by a pair of sockets, which takes a third of the time of making and closing a loop. Ours
+    # have the alarm. The pair is made when a signal handler is added: Python writes the number of the signal to it.
+
+    def _make_self_pipe(self, *more: Any, **options: Any) -> None:
+        if lost(WAKE_UPS):
+            self._ours.has_pair = True
+            super()._make_self_pipe(*more, **options)  # type: ignore[misc]
+        else:
+            self._ssock = self._csock = None
+            self._internal_fds = 1  # as of asyncio's loops
+
+    def _close_self_pipe(self, *more: Any, **options: Any) -> None:
+        if self._ours.has_pair:
+            super()._close_self_pipe(*more, **options)  # type: ignore[misc]
+        self._internal_fds = 0
+
+    def _write_to_self(self, *more: Any, **options: Any) -> None:
+        ours = self._ours
+        if not ours.is_rung:  # see post()
+            ours.is_rung = True
+            try:
+                os.write(ours.alarm.write_end, _ONE)
+            except OSError:  # the alarm is full of rings, or closed
+                pass
+
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:  # type: ignore[override]
+        """Call a function in the loop when a signal arrives."""
+        if not self._ours.has_pair and not self.is_closed() and not lost(WAKE_UPS):
+            self._ours.has_pair = True
+            super()._make_self_pipe()  # type: ignore[misc]
+        super().add_signal_handler(sig, callback, *args)
+
     def _check_thread(self) -> None:
         # In debug mode. In a process that gevent has patched the identifier that asyncio compares is a greenlet's.
         if get_running_loop() is not self:
@@ -163,10 +214,8 @@ class BridgeLoop(asyncio.SelectorEventLoop):
             self.remove_reader(alarm.fileno())
             alarm.close()
         super().close()
-        self.is_shut = self.is_closed()
-        if self.is_shut:
+        if self.is_closed():
             self._ours.default_executor = None
-            self._check_closed = _refuse
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Handle an error. If one of our own callbacks raised it, stop the loop.
@@ -180,13 +229,11 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         callback = getattr(context.get("handle"), "_callback", None)
         error = context.get("exception")
         if error is not None and getattr(callback, "__func__", None) in never_raise:
-            self.killed_by = error
+            self._ours.killed_by = error
             self.stop()
 
     def abandon_alarm(self) -> None:
         """After a fork, in the child: drop all posts and close the alarm."""
-        self.is_shut = True
-        self._check_closed = _refuse
         self._ours.posts = deque()
         self._ours.alarm.close()
 
@@ -224,25 +271,6 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         else:
             await super().shutdown_default_executor()
 
-    if sys.version_info < (3, 12):
-
-        def start_task_now(self, coro: Any, context: Context) -> asyncio.Task[Any]:
-            """Create a task and run its first step, as ``eager_start`` does from 3.12 on."""
-            # The constructor passes the first step to call_soon. No other code can call it meanwhile: other threads
-            # use call_soon_threadsafe, which does not call this attribute.
-            self.call_soon = self._catch_first_step  # type: ignore[assignment, method-assign]
-            try:
-                task = self.task_class(coro, loop=self, context=context)
-            finally:
-                del self.call_soon
-            step, self._first_step = self._first_step, None
-            assert step is not None
-            context.run(step)
-            return task
-
-        def _catch_first_step(self, step: Callable[[], object], *, context: Context) -> None:
-            self._first_step = step
-
 
 for _name in ("_check_running", "_run_once", "run_until_complete"):
     if hasattr(asyncio.BaseEventLoop, _name):
@@ -253,14 +281,16 @@ def _nothing() -> None:
     pass
 
 
-def _refuse(*_: object) -> None:
-    """Raise asyncio's error for a closed loop. A loop that is closed has this function in place of its own method.
+def _check_closed(loop: BridgeLoop) -> None:
+    """Raise asyncio's error if the loop is closed. It often comes out of a client that belongs to an earlier loop."""
+    if loop._closed:
+        error = RuntimeError("Event loop is closed")
+        error.add_note(_EARLIER)
+        raise error
 
-    The error often comes out of a client that the program has kept from an earlier loop.
-    """
-    error = RuntimeError("Event loop is closed")
-    error.add_note(_EARLIER)
-    raise error
+
+if not lost(TASKS, "cpython") and not takes_more("asyncio.base_events:BaseEventLoop", "_check_closed", 1):
+    BridgeLoop._check_closed = _check_closed  # type: ignore[attr-defined]
 
 
 _EARLIER = (
@@ -281,6 +311,10 @@ class Ours:
     They stand in a separate object, as does :class:`~bridge._loop.stacks.Stacks`: CPython finds attributes faster on an
     object with fewer than 30 of them, and asyncio's loop has up to 27. With ours on the loop itself an iteration took
     1.2 times as long.
+
+    Nor may an attribute of the loop have the name of a method, or of anything else in its class. As soon as one object
+    has it, CPython finds that name more slowly on all objects of the class. From 3.13 on it is enough that a method of
+    the class has a line that would set it.
     """
 
     __slots__ = (
@@ -289,8 +323,11 @@ class Ours:
         "before_block",
         "bridge",
         "default_executor",
+        "has_pair",
+        "is_ending",
         "is_rung",
         "keeps_reactor",
+        "killed_by",
         "place",
         "posts",
         "reactor",
@@ -301,6 +338,9 @@ class Ours:
         self.posts: deque[Callable[[], object]] = deque()
         self.alarm = Alarm()
         self.default_executor: Any = None  # the executor set by set_default_executor()
+        self.has_pair = False  # asyncio's pair of sockets is there, beside the alarm
+        self.is_ending = False
+        self.killed_by: BaseException | None = None
         self.is_rung = False  # the alarm was rung, and the loop has not taken the posts yet
         self.at_stop: list[Callable[[], object]] = []
         self.before_block: Callable[[], object] | None = None
@@ -407,14 +447,31 @@ def start_task(
         # pyright follows comparisons of versions only, and not _EAGER.
         task = kind(outer, loop=loop, context=context, eager_start=True)  # pyright: ignore[reportCallIssue]
     else:
-        ours: Any = loop
-        task = ours.start_task_now(containing(coro, False, holder, loop), context)
+        task = _start_now(loop, kind, containing(coro, False, holder, loop), context)
     try:
         if kind is BridgeTask and loop._stacks.self_cancels:  # type: ignore[attr-defined]
             end_step(task)  # type: ignore[arg-type]
         return task
     finally:
         del task  # an error of the first step has this frame in its traceback; see the head of task.py
+
+
+def _start_now(loop: Any, kind: Any, coro: Any, context: Context) -> asyncio.Task[Any]:
+    """Create a task and run its first step, as ``eager_start`` does from 3.12 on."""
+    steps: list[Callable[[], object]] = []
+
+    def catch(step: Callable[[], object], *, context: Context) -> None:
+        steps.append(step)
+
+    # The constructor passes the first step to call_soon. No other code can call it meanwhile: other threads use
+    # call_soon_threadsafe, which does not call this attribute.
+    loop.call_soon = catch
+    try:
+        task: asyncio.Task[Any] = kind(coro, loop=loop, context=context)
+    finally:
+        del loop.call_soon
+    context.run(steps.pop())
+    return task
 
 
 def starts_now(loop: asyncio.AbstractEventLoop) -> bool:

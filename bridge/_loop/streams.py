@@ -190,7 +190,7 @@ class StreamLoop(BridgeLoop):
         return self._add(fd, handle)
 
     def _add(self, fd: Any, handle: WatchHandle) -> events.Handle:
-        if self.is_shut:
+        if self._closed:
             raise RuntimeError("Event loop is closed")
         if self._ours.streams.paused:
             self._restore(fd)

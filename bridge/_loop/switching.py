@@ -93,7 +93,7 @@ class SwitchingLoop(BlockingLoop):
 
         :param options: ``name``, ``context`` and whatever else this Python's tasks take.
         """
-        if self.is_shut or self._stacks.has_factory:
+        if self._closed or self._stacks.has_factory:
             return super().create_task(coro, **options)
         # No `**options` where it is empty: it would take a tenth of the time.
         if not options:
@@ -144,18 +144,22 @@ class SwitchingLoop(BlockingLoop):
         if deferreds.tracker is not None:
             stacks.tracker = deferreds.tracker()
         # A signal handler sees the variables of the thread, also if it runs between two callbacks.
-        for variable, value in copy_context().items():
-            stacks.context.run(variable.set, value)
+        if self._ours.streams.waits:  # in stacks that have this context
+            for variable, value in copy_context().items():
+                stacks.context.run(variable.set, value)
+        else:
+            stacks.context = copy_context()
         watchdog.add(stacks)
         try:
             has_blocked: Any = True
             while has_blocked is not False:  # a runner ends by returning False; a stack that blocks sends no value
-                runner = start_runner(stacks, stacks.iterate, stacks.context)
+                runner = start_runner(stacks, stacks.context)
                 has_blocked = stacks.give(root, runner, runner)
         finally:
             stacks.active = root
             watchdog.remove(stacks)
-            self._retire(0)
+            if stacks.parked:
+                self._retire(0)
             if stacks.trimming is not None:
                 stacks.trimming.cancel()
                 stacks.trimming = None

@@ -41,7 +41,9 @@ NAMES: tuple[Name, ...] = (
     # A loop whose stacks switch.
     Name(_LOOP, "_run_once", "overrides", SWITCHING, "runners iterate the loop in its place", 1, _ALL),
     Name(_LOOP, "_ready", "sets", SWITCHING, "a stack that waits stands in the loop's queue", 0, _ALL),
-    Name(_LOOP, "_check_closed", "sets", TASKS, "the error of a closed loop says whose it was", 0, _ALL),
+    Name(_LOOP, "_check_closed", "overrides", TASKS, "the error of a closed loop says whose it was", 1, _ALL),
+    Name(_LOOP, "_closed", "reads", TASKS, "the error of a closed loop says whose it was", 0, _ALL),
+    Name(_LOOP, "_closed", "reads", SWITCHING, "a closed loop takes no task and no descriptor", 0, _ALL),
     Name(_LOOP, "_stopping", "sets", SWITCHING, "a runner ends when the loop is to stop", 0, _ALL),
     Name(_LOOP, "_scheduled", "reads", SWITCHING, "a turn passes in place while no timer is due", 0, _ALL),
     Name(_SELECTOR_LOOP, "_process_events", "calls", SWITCHING, "a turn passes in place", 2, _ALL),
@@ -172,6 +174,12 @@ NAMES: tuple[Name, ...] = (
         if hasattr(select, "epoll")
         else []
     ),
+    Name(_SELECTOR_LOOP, "_make_self_pipe", "overrides", WAKE_UPS, "the alarm wakes the loop", 1, _ALL),
+    Name(_SELECTOR_LOOP, "_close_self_pipe", "overrides", WAKE_UPS, "the alarm wakes the loop", 1, _ALL),
+    Name(_SELECTOR_LOOP, "_write_to_self", "overrides", WAKE_UPS, "the alarm wakes the loop", 1, _ALL),
+    Name(_SELECTOR_LOOP, "_ssock", "sets", WAKE_UPS, "a pair of sockets is made for signal handlers only", 0, _ALL),
+    Name(_SELECTOR_LOOP, "_csock", "sets", WAKE_UPS, "a pair of sockets is made for signal handlers only", 0, _ALL),
+    Name(_SELECTOR_LOOP, "_internal_fds", "sets", WAKE_UPS, "the loop's own descriptors are counted", 0, _ALL),
     Name("threading:Event", "_cond", "reads", EVENTS, "a lock of ours stands among the event's waiters", 0, _ALL),
     Name("threading:Condition", "_waiters", "sets", EVENTS, "a lock of ours stands among them", 0, _ALL),
     Name("_signal", "signal", "calls", GUIS, "signal.signal takes longer than a wake-up", 2, _ALL),

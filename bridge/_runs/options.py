@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -83,6 +82,8 @@ def options_from(arguments: Mapping[str, Any]) -> Options:
     known = [each.name for each in fields(Options)]
     for name in arguments:
         if name not in known:
+            import difflib  # here, since a first call needs none of it
+
             close = difflib.get_close_matches(name, known, 1)
             meant = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
             raise TypeError(f"configure() has no option {name!r}; {meant}" + at("no-such-option"))

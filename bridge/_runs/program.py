@@ -79,7 +79,7 @@ class WithReactor(BridgeLoop):
     def _take_reactor(self, reactor: Any) -> None:
         self._ours.reactor = reactor
         reactor.leave = self._leave_reactor
-        self.before_block = reactor.keep_time
+        self._ours.before_block = reactor.keep_time
 
     def _leave_reactor(self) -> None:
         """Part from the reactor, unless the loop runs: another loop wants it. Any thread may call this."""
@@ -89,7 +89,7 @@ class WithReactor(BridgeLoop):
             reactor, place = self._ours.reactor, self._ours.place
             if self._ours.keeps_reactor or reactor is None:
                 return
-            self._ours.reactor = self._ours.place = self.before_block = None
+            self._ours.reactor = self._ours.place = self._ours.before_block = None
             place.end()
             reactors.part(reactor)
 

@@ -31,6 +31,16 @@ def remove_finder(finder: Any) -> None:
         sys.meta_path = finders
 
 
+def replace_finders(standing: list[Any], wanted: list[Any]) -> None:
+    """Put some finders at the head of ``sys.meta_path`` in the place of others, which stand there most likely."""
+    finders = sys.meta_path
+    if finders[: len(standing)] == standing:
+        others = finders[len(standing) :]
+    else:
+        others = [each for each in finders if each not in standing and each not in wanted]
+    sys.meta_path = wanted + others
+
+
 class AfterImport:
     """Calls a function once, in the thread that imports a module, after its execution and before its first use.
 

@@ -37,7 +37,7 @@ from .._loop.switching import SwitchingLoop
 from .._private.abilities import lost
 from .._private.cpython import get_running_loop
 from .._private.rows import REACTOR
-from .._threads.imports import AfterImport, add_finder, remove_finder
+from .._threads.imports import AfterImport, replace_finders
 from .._threads.latch import Latch
 from .._threads.native import ThreadRLock, get_ident
 from .._values.deferreds import deferreds
@@ -103,18 +103,21 @@ class Place:
     def wait(self) -> None:
         """Add this place to those that wait for Twisted. Called on the loop's thread; does not block."""
         self.ident = get_ident()
-        begin_awaits(self, self._awaits)
         with _lock:
             if self not in _waiting and self.reactor is None:
                 _waiting.append(self)
+            if _are_wanted(self._awaits):
+                _awaiting.add(self)
             _update_finders()
+        _await_if_loaded(self)
 
     def leave(self) -> None:
         """Remove this place from those that wait, because the loop stops."""
         with _lock:
             if self in _waiting:
                 _waiting.remove(self)
-        end_awaits(self)
+            _awaiting.discard(self)
+            _update_finders()
 
     def end(self) -> None:
         """Remove this place from those that wait, and refuse to start a reactor, because the loop ends."""
@@ -243,12 +246,20 @@ def begin_awaits(owner: object, wanted: bool | None) -> None:
     :param owner: the place of a loop that starts, or whatever else calls :func:`end_awaits` when it ends.
     :param wanted: None does as ``deferreds.to_be_awaited`` says.
     """
-    if not (deferreds.to_be_awaited if wanted is None else wanted):
+    if not _are_wanted(wanted):
         return
     with _lock:
         _awaiting.add(owner)
         _update_finders()
-    if _DEFER in sys.modules:
+    _await_if_loaded(owner)
+
+
+def _are_wanted(wanted: bool | None) -> bool:
+    return deferreds.to_be_awaited if wanted is None else wanted
+
+
+def _await_if_loaded(owner: object) -> None:
+    if owner in _awaiting and _DEFER in sys.modules:
         end_awaits(owner)
         _put_awaits_in_place()
 
@@ -337,20 +348,22 @@ _finder = _Finder()
 # tell() runs in the importing thread: its imports would hold up the loop.
 _deferreds = AfterImport(_DEFER, tell)
 _looks = AfterImport(_LOOKS, _install)
+_standing: list[Any] = []  # those of these finders that stand in sys.meta_path
 
 
 def _update_finders() -> None:
     """Put the finders into ``sys.meta_path`` if a loop waits, else remove them."""
-    deferreds.met = _adopt_installed if _waiting else None
-    if not _waiting and not _awaiting:
-        _deferreds.stop()
-    elif _DEFER not in sys.modules:
-        _deferreds.watch()
-    (add_finder if _waiting else remove_finder)(_finder)
-    if _waiting and _LOOKS not in sys.modules:
-        _looks.watch()
+    wanted: list[Any] = []
+    if _waiting:
+        deferreds.met = _adopt_installed
+        wanted = [_finder] if _LOOKS in sys.modules else [_finder, _looks]
     else:
-        _looks.stop()
+        deferreds.met = None
+    if (_waiting or _awaiting) and _DEFER not in sys.modules:
+        wanted.append(_deferreds)
+    if wanted != _standing or sys.meta_path[: len(wanted)] != wanted:
+        replace_finders(_standing, wanted)
+        _standing[:] = wanted
 
 
 def after_fork() -> None:
