@@ -172,6 +172,7 @@ def test_every_post_of_many_threads_is_called_once() -> None:
     called: list[tuple[int, int]] = []
     loop = uvloop.new_event_loop()
     post, posts = way_to(loop, True)
+    assert posts is not None
 
     def count(thread: int, number: int) -> None:
         called.append((thread, number))
