@@ -106,6 +106,7 @@ def _thread_calls(rows: dict[str, Row]) -> list[Target]:
         Target(f"{call}, of the floor's time", ours, (floor,), 1.25),
         Target(f"{call}, of the best peer's time", ours, _peers(rows, "at_once"), 1.0),
         Target(f"{call}, of the best peer's time", ours, _peers(rows, "at_once"), 1.0, placement=FREE),
+        Target(f"{call}, on uvloop, of that on our own loop", "at_once/block_on[uvloop]", (ours,), 1.15),
         Target(f"{call}, p99, of the best peer's", ours, _peers(rows, "at_once"), 1.0, percentile="p99"),
         Target("a Deferred, of blockingCallFromThread's time", "deferred/block_on",
                ("deferred/blockingCallFromThread",), 0.50),

@@ -9,7 +9,6 @@ import platform
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import nullcontext
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -100,9 +99,9 @@ class Demo:
         for name in strategies():
             self.step(f"strategy {name}", partial(self.try_strategy, name))
         print(f"\nLatency of block_on(a coroutine that returns at once); ratio of medians to {BASELINE}()")
-        self.step("threads where the system puts them", partial(self.time_strategies, calls))
+        self.step("the same two threads, free", partial(self.time_strategies, calls))
         if hasattr(os, "sched_setaffinity"):
-            self.step("both threads on one core", partial(self.time_strategies, calls, one_core=True))
+            self.step("asyncio's own loop, all on one core", partial(self.time_strategies, calls, one_core=True))
 
     def step(self, title: str, action: Callable[[], str]) -> None:
         """Take a step and print what it says, or its error."""
@@ -212,10 +211,19 @@ class Demo:
         return f"{WARM_UP} calls"
 
     def time_strategies(self, calls: int, one_core: bool = False) -> str:
-        """Time calls in every strategy that works here, and print the table."""
+        """Time calls in every strategy that works here, and print the table.
+
+        :param one_core: run the baseline on asyncio's own loop, and all threads on one core. Else it runs on the
+            bridge's loop: two threads on two cores take several times as long as on one, and the system may put one
+            pair of threads together and another pair apart. So both ways have the same pair.
+        """
         if not self._timed:
             raise RuntimeError("no strategy worked")
-        with plain_loop() as (loop, thread), on_one_core(thread, self.bridge.thread) if one_core else nullcontext():
+        with contextlib.ExitStack() as stack:
+            loop = self.bridge.loop
+            if one_core:
+                loop, thread = stack.enter_context(plain_loop())
+                stack.enter_context(on_one_core(thread, self.bridge.thread))
 
             def baseline(number: int) -> int:
                 return asyncio.run_coroutine_threadsafe(echo(number), loop).result()

@@ -137,7 +137,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
             # is_rung set without a ring, and later posts would not wake the loop.
             ours.is_rung = True
             try:
-                os.write(ours.alarm.write_end, _ONE)
+                os.write(ours.alarm.write_end, RING)
             except BlockingIOError:  # the alarm is full of rings already
                 pass
             except OSError:
@@ -405,7 +405,7 @@ def _edge_triggered(selector: Any, alarm: Alarm) -> bool:
 
 
 _EAGER = sys.version_info >= (3, 12)  # tasks take eager_start; compared once, since every call asks
-_ONE = (1).to_bytes(8, sys.byteorder)  # an eventfd takes a number of eight bytes; a pipe takes any bytes
+RING = (1).to_bytes(8, sys.byteorder)  # an eventfd takes a number of eight bytes; a pipe takes any bytes
 
 
 def is_ours(loop: asyncio.AbstractEventLoop) -> bool:

@@ -18,6 +18,7 @@ from .._loop import worker_threads
 from .._loop.base import BridgeLoop
 from .._loop.ending import end_tasks, is_stopped_early, run_to_end
 from .._loop.gevent import prepare
+from .._loop.posting import ReaderPosts, way_to
 from .._loop.switching import SwitchingLoop, new_event_loop
 from .._loop.task import set_once
 from .._loop.workers import Workers, shut_down_executor
@@ -76,6 +77,7 @@ class LoopThread(Run):
         # Set by the loop's thread as the process exits: names of the work that has not ended in time.
         self._left: list[str] = []
         self._serving: asyncio.Future[None]
+        self._posts: ReaderPosts | None = None  # of a loop that takes our posts by a reader
         self.thread: threading.Thread = native.Thread(target=self._main, name=name, daemon=True)
 
     @property
@@ -227,6 +229,8 @@ class LoopThread(Run):
         loop = getattr(self, "loop", None)
         if loop is not None and not loop.is_closed():
             fork.abandon(loop, kept)
+            if self._posts is not None:
+                self._posts.abandon()
 
     def stop_serving(self) -> None:
         """Make ``_serve`` return, which ends the loop. Called on the loop's thread."""
@@ -294,6 +298,7 @@ class LoopThread(Run):
             except BaseException:
                 if self._place is not None:
                     self._place.end()
+                self._close_posts()
                 loop.close()
                 del self.loop
                 raise
@@ -331,6 +336,7 @@ class LoopThread(Run):
 
     def _close_loop(self) -> None:
         self._orphans.clear()
+        self._close_posts()
         self.loop.close()
         if isinstance(self.loop, SwitchingLoop):
             self.meter.switches += self.loop.stacks.switches
@@ -338,8 +344,12 @@ class LoopThread(Run):
         if self._is_final:
             self._release_reactor()
 
+    def _close_posts(self) -> None:
+        if self._posts is not None:
+            self._posts.close()
+
     def _build(self) -> None:
-        self.post = self.loop.post if isinstance(self.loop, BridgeLoop) else self.loop.call_soon_threadsafe
+        self.post, self._posts = way_to(self.loop, True)
         if not isinstance(self.loop, BridgeLoop):
             worker_threads.know_workers_of(self.loop)
         # An executor of ours: on 3.11 the loop's shutdown_default_executor() waits without a time limit.

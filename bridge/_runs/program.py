@@ -9,6 +9,7 @@ from typing import Any
 
 from .._errors import BridgeError, at
 from .._loop.base import BridgeLoop
+from .._loop.posting import way_to
 from .._loop.switching import SwitchingLoop
 from .._private.abilities import lost
 from .._private.cpython import get_running_loop
@@ -153,7 +154,7 @@ class AttachedLoop(AttachedRun):
     def __init__(self, loop: asyncio.AbstractEventLoop, shutdown_timeout: float) -> None:
         super().__init__(shutdown_timeout)
         self.loop = loop
-        self.post = loop.post if isinstance(loop, BridgeLoop) else loop.call_soon_threadsafe
+        self.post, self._posts = way_to(loop, get_running_loop() is loop)
         self.move(SERVE)
         arrival.begin_awaits(self, None)
         if isinstance(loop, BridgeLoop):
@@ -183,6 +184,8 @@ class AttachedLoop(AttachedRun):
         """Fail the open calls and refuse further ones."""
         super().detach(reason)
         arrival.end_awaits(self)
+        if self._posts is not None:
+            self._posts.close_soon()
         if isinstance(self.loop, BridgeLoop):
             with contextlib.suppress(ValueError):
                 self.loop.at_stop.remove(self._stopped)
@@ -190,6 +193,8 @@ class AttachedLoop(AttachedRun):
     def forget(self) -> None:
         """Abandon the calls in a forked child, and leave the loop as it is: the program may go on running it there."""
         super().forget()
+        if self._posts is not None:
+            self._posts.abandon()
         if isinstance(self.loop, BridgeLoop):
             self.loop.bridge = None
 

@@ -41,7 +41,11 @@ class AutoStrategy:
         # Runs for every call: four look-ups in a program without any of these modules, and a few more in one that has
         # imported some, but has no application object and no other greenlets.
         waiter: Waiter | None = None
-        if (_PYSIDE in modules or _PYQT in modules or "tkinter" in modules) and _is_main_thread() and name_of_gui():
+        if (
+            (_PYSIDE in modules or _PYQT in modules or "tkinter" in modules)
+            and get_ident() == threading.main_thread().ident
+            and name_of_gui()
+        ):
             waiter = self._in_gui()
         if waiter is None and "gevent" in modules and (getcurrent().parent is not None or is_patched()):
             waiter = self._in_gevent()
@@ -79,14 +83,13 @@ class AutoStrategy:
         return None
 
 
-def _is_main_thread() -> bool:
-    return get_ident() == threading.main_thread().ident
-
-
 def name_of_gui(modules: dict[str, ModuleType] = sys.modules) -> str | None:
     """Return the name of the GUI that the main thread probably runs; None if none. May be called in any thread."""
     for name in BINDINGS:
-        application: Any = getattr(modules.get(name), "QCoreApplication", None)
-        if application is not None and application.instance() is not None:
-            return "Qt"
-    return None if getattr(modules.get("tkinter"), "_default_root", None) is None else "Tk"
+        if name in modules:  # getattr() of None would take longer
+            application: Any = getattr(modules[name], "QCoreApplication", None)
+            if application is not None and application.instance() is not None:
+                return "Qt"
+    if "tkinter" in modules and getattr(modules["tkinter"], "_default_root", None) is not None:
+        return "Tk"
+    return None

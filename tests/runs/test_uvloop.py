@@ -42,7 +42,7 @@ def interrupts_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send Ctrl-C a moment later than the suite does.
 
     A signal that comes just as a thread gives up the GIL to wait for a lock does not end that wait, in any Python. A
-    coroutine on uvloop, which is posted without giving up the GIL, sends its signal in that very moment.
+    coroutine on uvloop may send its signal in that very moment.
     """
     send = test_conformance.interrupt_main_thread
     monkeypatch.setattr(test_conformance, "interrupt_main_thread", lambda: threading.Timer(0.02, send).start())
