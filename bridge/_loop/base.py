@@ -171,7 +171,7 @@ class BridgeLoop(asyncio.SelectorEventLoop):
         if not ours.is_rung:  # see post()
             ours.is_rung = True
             try:
-                os.write(ours.alarm.write_end, _ONE)
+                os.write(ours.alarm.write_end, RING)
             except OSError:  # the alarm is full of rings, or closed
                 pass
 
