@@ -78,11 +78,11 @@ def loop_of(x: Any) -> asyncio.AbstractEventLoop | None:
     if asyncio.isfuture(x):
         return x.get_loop()
     cls: type[object] = x.__class__
-    attributes: Any = None
+    attributes: dict[str, Any] = {}
     with contextlib.suppress(Exception):  # one with slots has none, and a proxy of werkzeug's may refuse it
-        attributes = x.__dict__
+        attributes = dict(x.__dict__)
     for name in ("_loop", "loop"):
-        loop: Any = attributes.get(name) if type(attributes) is dict else None
+        loop: Any = attributes.get(name)
         slot = getattr(cls, name, None)
         if loop is None and isinstance(slot, MemberDescriptorType):
             with contextlib.suppress(AttributeError):  # it has no value
