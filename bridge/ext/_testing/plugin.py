@@ -38,7 +38,7 @@ class Plugin:
         self._leftovers_are = _one_of(_LEFTOVERS, config.getini("bridge_leftovers"), "bridge_leftovers")
         self._loops = Loops()
         self._runners = Runners(self._loops)
-        self._leftovers = Leftovers()
+        self._leftovers = Leftovers(self._loops.open)
         self._item: pytest.Item | None = None  # the test that runs, if it is one of ours
         self._has_failed = False
         self._functions: list[tuple[Any, str, Any]] = []  # of the test that runs: what was replaced
@@ -61,7 +61,7 @@ class Plugin:
                 pytest.exit(conflict, pytest.ExitCode.USAGE_ERROR)
             self._item = item
             self._has_failed = False
-            self._leftovers.begin(self._loops.open())
+            self._leftovers.begin()
         return (yield)
 
     @pytest.hookimpl(wrapper=True)
@@ -69,6 +69,7 @@ class Plugin:
         """Have the test cases of unittest and of trial run on the loop."""
         if item is not self._item:
             return (yield)
+        self._leftovers.go_on()
         try:
             with self._around(item):
                 return (yield)
@@ -84,7 +85,7 @@ class Plugin:
             return self._runners.for_unittest()
         current = self._loops.current
         if current is not None and is_trial(item):
-            return on_loop(current, getattr(item, "instance", None))
+            return on_loop(current, getattr(item, "instance", None), self._leftovers)
         return nullcontext()
 
     @pytest.hookimpl(wrapper=True, trylast=True)
@@ -95,11 +96,13 @@ class Plugin:
                 return (yield)
             finally:
                 self._loops.end(nextitem)
+        self._leftovers.go_on()
         try:
             result = yield
             self._check(item)
             return result
         finally:
+            self._leftovers.end()
             self._item = None
             self._loops.leave()
             self._loops.end(nextitem)
@@ -110,7 +113,7 @@ class Plugin:
             return
         wanted = self._setting(item, "leftovers", "error") != "ignore"
         try:
-            lines = self._leftovers.left(current, self._loops.open(), by_test=wanted)
+            lines = self._leftovers.left(current, by_test=wanted)
         except BridgeClosed:
             lines = []
         if current.is_over:
@@ -135,6 +138,7 @@ class Plugin:
         """Leave nothing in other plugins."""
         self._loops.end(None)
         self._runners.take_away()
+        self._leftovers.unload()
 
     # Its function and its fixtures.
 
@@ -164,7 +168,7 @@ class Plugin:
         try:
             if fixturedef.scope == "function":
                 return (yield)
-            with self._leftovers.made_by(fixturedef, self._loops.open()):
+            with self._leftovers.setting_up(fixturedef):
                 return (yield)
         finally:
             fixturedef.func = before

@@ -106,6 +106,48 @@ def test_leftovers_fail_the_test_that_left_them(pytester: pytest.Pytester) -> No
     ended.stdout.re_match_lines([r"-+ Captured leftovers teardown -+", r"delayed call: .*late"])
 
 
+FIXTURE = 'fixture = pytest.fixture(scope="session")\n'
+OTHERS = {
+    "ours": FIXTURE,
+    "pytest-asyncio": """
+import pytest_asyncio
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+fixture = pytest_asyncio.fixture(scope="session", loop_scope="session")
+""",
+    "anyio": FIXTURE
+    + """
+pytestmark = pytest.mark.anyio
+
+@pytest.fixture(scope="session")
+def anyio_backend():
+    return "asyncio"
+""",
+}
+
+
+@pytest.mark.parametrize("runner", OTHERS)
+def test_what_fixtures_of_the_session_make_later_is_theirs(pytester: pytest.Pytester, runner: str) -> None:
+    text = (PROGRAMS / "wide.py").read_text()
+    assert FIXTURE in text
+    ended = run(pytester, text.replace(FIXTURE, OTHERS[runner]), ON, "-p", "no:twisted")
+    ended.assert_outcomes(passed=12, errors=1)
+    ended.stdout.re_match_lines(
+        [
+            r"test_leaves_things.* has left 2 things behind:",
+            r"  delayed call: <DelayedCall .* Client\.expire\(None\)>",
+            r"  task: <Task pending name='waiter'",
+        ]
+    )
+
+
+def test_what_fixtures_make_later_in_sync_tests_is_theirs(pytester: pytest.Pytester) -> None:
+    ended = run_program(pytester, "wide_sync", ON)
+    ended.assert_outcomes(passed=7, errors=2)
+    ended.stdout.fnmatch_lines(["test_leaves_a_call_from_a_thread has left 1 thing behind:", "  delayed call: * late*"])
+    ended.stdout.fnmatch_lines(["  delayed call: *, which the fixture 'forgetful' (module) has made"])
+
+
 def test_trial_cleans_up_after_its_own(pytester: pytest.Pytester) -> None:
     ended = run_program(pytester, "trial_cases", ON)
     ended.assert_outcomes(passed=5, skipped=1, failed=5)
@@ -175,7 +217,7 @@ def test_collecting_starts_nothing(pytester: pytest.Pytester) -> None:
 def test_wrong_settings_are_named(pytester: pytest.Pytester, ini: str, mark: str, said: str) -> None:
     ended = run(pytester, f"{mark}def test_it(): pass", ON + ini, "-p", "no:twisted")
     assert ended.ret == pytest.ExitCode.USAGE_ERROR
-    ended.stderr.fnmatch_lines([f"ERROR: {said}"])
+    ended.stderr.fnmatch_lines([f"ERROR: {said} [[]bridge: pytest-settings]"])
 
 
 def test_another_reactor_or_loop_is_named(pytester: pytest.Pytester) -> None:
