@@ -968,5 +968,5 @@ def test_a_time_out_of_the_code_itself_is_left_alone(bridge: Bridge) -> None:
     async def called() -> None:
         bridge.block_on(limited(), timeout=60)
 
-    with pytest.raises(TimeoutError, match="^$"):
+    with pytest.raises(TimeoutError, match=r"^$"):
         bridge.block_on(called())
