@@ -15,8 +15,6 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-import pytest
-
 from ..._errors import at
 from ..._private.cpython import get_running_loop, idle_workers
 from .loops import CLEAN_UP, SharedLoop
@@ -46,21 +44,21 @@ class Leftovers:
 
     def __init__(self, loops: Callable[[], list[SharedLoop]]) -> None:
         self._loops = loops
-        self._test = Maker()
+        self.test = Maker()  # the run of the test that runs
         self._fixtures: list[Maker] = []  # of wider scopes, and set up
         self._before: set[Hashable] = set()
         self._threads = Threads()
 
     def begin(self) -> None:
         """Note that a test begins, and what is there before."""
-        self._test = Maker()
+        self.test = Maker()
         # A connection that is paused, and goes on in a test, is watched for that test from then on.
         self._before = set(self._things())
         self.go_on()
 
     def go_on(self) -> None:
         """Note that code runs for the test."""
-        self.now_for(self._test)
+        self.now_for(self.test)
 
     def end(self) -> None:
         """Note that the test has ended."""
@@ -136,7 +134,7 @@ class Leftovers:
 
     def _is_charged(self, key: Hashable, thing: Thing, by_test: bool) -> bool:
         made_by = thing.made_by
-        if made_by is self._test:
+        if made_by is self.test:
             return by_test and key not in self._before
         return made_by is not None and made_by.is_over and not made_by.was_told
 
@@ -284,12 +282,13 @@ def _is_idle(thread: threading.Thread) -> bool:
     return is_stub or is_worker or thread is threading.current_thread()
 
 
-def fail(item: pytest.Item, lines: list[str]) -> None:
-    """Fail a test for what it has left."""
+def told(name: str, lines: list[str]) -> str:
+    """Return the message for a test that has left something."""
+    if not lines:
+        return ""
     listed = "".join(f"\n  {line}" for line in lines)
-    pytest.fail(
-        f"{item.name} has left {len(lines)} {'thing' if len(lines) == 1 else 'things'} behind:{listed}\n"
+    return (
+        f"{name} has left {len(lines)} {'thing' if len(lines) == 1 else 'things'} behind:{listed}\n"
         "End them in the test or in a fixture; or mark the test: @pytest.mark.bridge(leftovers='ignore')"
-        + at("left-behind"),
-        pytrace=False,
+        + at("left-behind")
     )
