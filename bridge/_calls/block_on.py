@@ -30,7 +30,7 @@ from .._threads.native import get_ident
 from .._threads.signals import wait_looking_up
 from .._values.context import caller, library
 from .._values.deferreds import is_cancellation
-from .._values.kinds import Kind, describe, discard, kind_of, returned_kind
+from .._values.kinds import Kind, describe, describe_pending, discard, kind_of, returned_kind
 from .._values.numbers import checked_seconds
 from .._watch.watchdog import watchdog
 from ..strategies import refused, resolve
@@ -392,7 +392,7 @@ def _interrupted(call: BlockedCall, error: BaseException, patience: float, strat
 
 
 def _timed_out(call: BlockedCall, timeout: float | None, still_runs: bool, x: Any = None) -> TimeoutError:
-    error = TimeoutError(f"{describe(call.x if x is None else x)} did not finish within {timeout} seconds")
+    error = TimeoutError(f"{describe_pending(call.x if x is None else x)} did not finish within {timeout} seconds")
     if still_runs:
         error.add_note(_STILL_RUNS)
     call.run.meter.note("timed_out")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 from .._runs.exit import process_exit
@@ -23,6 +23,9 @@ log = logging.getLogger("bridge")
 _failed: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 # Failures that were told of while the process exits.
 _at_exit: deque[Unseen] = deque()
+
+# Called with each failure before it is logged: those of a test session. They only take note of it.
+watchers: list[Callable[[Unseen], object]] = []
 
 
 class Unseen(NamedTuple):
@@ -57,6 +60,8 @@ def keep(future: Any) -> None:
 
 def tell(unseen: Unseen) -> None:
     """Log a failure, with others of its kind. May be called by a finalizer, at any line of any thread."""
+    for watch in watchers:
+        watch(unseen)
     if process_exit.has_begun:
         _at_exit.append(unseen)
     elif log.isEnabledFor(logging.ERROR):

@@ -17,7 +17,7 @@ from .._private.abilities import lost
 from .._private.rows import DEFERREDS
 from .._values.context import BlockedStack, caller, take_variables
 from .._values.deferreds import await_any, deferreds
-from .._values.kinds import Kind, describe, discard, kind_of, returned_kind
+from .._values.kinds import Kind, describe, describe_pending, discard, kind_of, returned_kind
 from .base import start_task
 from .switching import SwitchingLoop
 from .task import Contained, is_task
@@ -26,13 +26,18 @@ _current_task = asyncio.current_task
 _Future = asyncio.Future  # a global costs a third of the attribute
 
 
-def block(loop: SwitchingLoop, x: Any, kind: Kind, timeout: float | None, is_apart: bool = False) -> Any:
+def block(
+    loop: SwitchingLoop, x: Any, kind: Kind, timeout: float | None, is_apart: bool = False, given: Any = None
+) -> Any:
     """Wait for x on the loop's own thread; :meth:`bridge.Bridge.block_on` has the contract.
 
     :param is_apart: what x sets in its context variables stays with it.
+    :param given: the argument of the call, if x stands for it.
     """
     if is_apart:
         return _block_apart(loop, x, kind, timeout)
+    if given is None:
+        given = x
     if kind is Kind.CALLABLE:
         x = x()
         returned = returned_kind(x)
@@ -45,7 +50,7 @@ def block(loop: SwitchingLoop, x: Any, kind: Kind, timeout: float | None, is_apa
     if kind is not Kind.COROUTINE:
         x = _awaiting(loop, x, kind)
     if timeout is not None:
-        x = _with_timeout(x, timeout)
+        x = _with_timeout(x, timeout, given)
     waited = None
     try:
         if task is None:
@@ -56,7 +61,7 @@ def block(loop: SwitchingLoop, x: Any, kind: Kind, timeout: float | None, is_apa
             return stop.value
         return _drive(loop, x, task, waited)
     finally:
-        del task, waited, x  # an error's traceback has this frame; see the head of task.py
+        del task, waited, x, given  # an error's traceback has this frame; see the head of task.py
 
 
 def block_coroutine(loop: SwitchingLoop, coro: CoroutineType[Any, Any, Any]) -> Any:
@@ -103,7 +108,7 @@ def block_future(loop: SwitchingLoop, future: asyncio.Future[Any]) -> Any:
 
 def _block_apart(loop: SwitchingLoop, x: Any, kind: Kind, timeout: float | None) -> Any:
     """Do the same as :func:`block`, but run x in a copy of the context, and a coroutine in a task of its own."""
-    context, stack = copy_context(), BlockedStack()
+    context, stack, given = copy_context(), BlockedStack(), x
     if kind is Kind.CALLABLE:
         x = context.run(x)
         returned = returned_kind(x)
@@ -113,18 +118,18 @@ def _block_apart(loop: SwitchingLoop, x: Any, kind: Kind, timeout: float | None)
     if kind is Kind.AWAITABLE:
         x = await_any(x)
     elif kind is not Kind.COROUTINE:
-        return block(loop, x, kind, timeout)
+        return block(loop, x, kind, timeout, given=given)
     try:
         loop.check_wait()
         context.run(caller.set, stack)
         x = start_task(loop, x, context, now=False)
-        result = block(loop, x, Kind.FUTURE, timeout)
+        result = block(loop, x, Kind.FUTURE, timeout, given=given)
     except BaseException:
         discard(x)
         raise
     finally:
         stack.is_open = False
-        del x  # see the head of task.py
+        del x, given  # see the head of task.py
     if type(result) is Contained:
         raise result.error
     return result
@@ -254,9 +259,17 @@ def _wait(loop: SwitchingLoop, future: asyncio.Future[Any]) -> Any:
         del future
 
 
-async def _with_timeout(coro: Any, seconds: float) -> Any:
-    async with asyncio.timeout(seconds):
-        return await coro
+async def _with_timeout(coro: Any, seconds: float, given: Any) -> Any:
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await coro
+    except TimeoutError as error:
+        if limit.expired() and not error.args and isinstance(error.__cause__, asyncio.CancelledError):
+            error.args = (f"{describe_pending(given)} did not finish within {seconds} seconds",)
+        raise
+    finally:
+        del coro, given
 
 
 def _awaiting(loop: SwitchingLoop, x: Any, kind: Kind) -> Any:

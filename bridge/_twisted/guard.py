@@ -35,6 +35,7 @@ from .._private.cpython import get_running_loop
 from .._private.twisted import GAIResolver
 from .._threads.native import get_ident, new_lock
 from .forms import Target
+from .makers import keep_maker
 from .wrong_thread import wrong_thread
 
 T = TypeVar("T", bound=type)
@@ -184,6 +185,7 @@ class GuardedReactor(AsyncioSelectorReactor):
         """Call a function after ``delay`` seconds."""
         call = PosixReactorBase.callLater(self, delay, callable, *args, **kw)
         call.__class__ = TimedCall
+        keep_maker(call)
         timeout = self.timeout()
         assert timeout is not None
         if self._scheduledAt is None or self._asyncioEventloop.time() + timeout < self._scheduledAt:

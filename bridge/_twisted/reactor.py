@@ -34,6 +34,7 @@ from .._private.twisted import ContinuousPolling
 from . import children, lives
 from .closed import drop_closed
 from .guard import is_guarded, refuses
+from .makers import keep_maker
 from .restartable import BridgeReactor, become
 from .runners import TRIAL, any_frame, is_in_trial
 
@@ -62,6 +63,7 @@ class _NewCalls(list[Any]):
         """Add a call, and set the timer of the loop if the call is due before it."""
         reactor = self._reactor
         super().append(call)
+        keep_maker(call)
         due = reactor._asyncioEventloop.time() + call.time - reactor.seconds()
         if reactor._scheduledAt is None or due < reactor._scheduledAt:
             reactor._reschedule()

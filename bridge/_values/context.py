@@ -13,6 +13,10 @@ _MISSING = object()
 # Passing (see _calls.errands) that stands for the latest call, or a BlockedStack.
 caller: ContextVar[Any] = ContextVar("bridge.caller", default=None)
 
+# In a test session with our pytest plugin, the fixture or the test that the code in this context works for. Tasks,
+# callbacks and delayed calls inherit it.
+maker: ContextVar[object] = ContextVar("bridge.maker", default=None)
+
 
 class BlockedStack:
     """A stack of the loop's own thread that blocks for a task as long as ``is_open`` is true."""

@@ -81,6 +81,16 @@ def describe(x: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def describe_pending(x: object) -> str:
+    """Return a short name of x as it was while it was waited for. It may have been cancelled since, and says so."""
+    kind = _awaitable_kind(x)
+    if isinstance(x, asyncio.Task):
+        return describe(x.get_coro())
+    if kind in (Kind.DEFERRED, Kind.FUTURE, Kind.CONCURRENT):
+        return f"<{type(x).__name__} at {id(x):#x}>"
+    return describe(x)
+
+
 def _items_in(x: Any) -> list[Any]:
     """Return the items of a list, tuple or set, and the values of a dict; else an empty list."""
     if isinstance(x, dict):

@@ -11,8 +11,8 @@ import pytest
 
 _ACTIVE = "bridge-active"
 _MARK = (
-    "bridge(loop_scope=None, in_thread=False, leftovers=None): run the test on a loop of bridge, which asyncio, anyio "
-    "and Twisted share; see docs/how-to/pytest-plugin.md"
+    "bridge(loop_scope=None, in_thread=False, leftovers=None, unseen=None): run the test on a loop of bridge, which "
+    "asyncio, anyio and Twisted share; see docs/how-to/pytest-plugin.md"
 )
 
 
@@ -27,6 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(
         "bridge_leftovers",
         "what a test gets that leaves tasks, delayed calls, ports or threads: error or ignore",
+        default="error",
+    )
+    parser.addini(
+        "bridge_unseen",
+        "what a test gets during which an error reaches nobody, and is only logged: error or ignore",
         default="error",
     )
 

@@ -924,3 +924,49 @@ def test_work_that_blocks_in_its_first_step_is_cancelled_and_cleans_up(bridge: B
         with pytest.raises(concurrent.futures.CancelledError):
             future.result(10)
     assert [type(each) for each in ended] == [asyncio.CancelledError] * 2
+
+
+@pytest.mark.parametrize("on_loop", [False, True])
+@pytest.mark.parametrize("context_out", [True, False])
+def test_a_time_out_names_what_was_waited_for(bridge: Bridge, on_loop: bool, context_out: bool) -> None:
+    async def slow() -> None:
+        await asyncio.sleep(60)
+
+    async def scheduled() -> asyncio.Future[None]:
+        return asyncio.ensure_future(slow())
+
+    task = bridge.block_on(scheduled())
+    future = bridge.submit(slow)
+    deferred: Deferred[None] = Deferred()
+    awaited: list[tuple[Any, str]] = [
+        (slow(), "coroutine .*slow"),
+        (slow, "function .*slow"),
+        (task, "coroutine .*slow"),
+        (future, f"<{type(future).__name__} at 0x[0-9a-f]+>"),
+        (deferred, "<Deferred at 0x[0-9a-f]+>"),
+    ]
+
+    def call() -> None:
+        for x, name in awaited:
+            with pytest.raises(TimeoutError, match=f"^{name} did not finish within 0.01 seconds$"):
+                bridge.block_on(x, timeout=0.01, context_out=context_out)
+
+    async def called() -> None:
+        call()
+
+    if on_loop:
+        bridge.block_on(called())
+    else:
+        call()
+
+
+def test_a_time_out_of_the_code_itself_is_left_alone(bridge: Bridge) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(0.01):
+            await asyncio.sleep(60)
+
+    async def called() -> None:
+        bridge.block_on(limited(), timeout=60)
+
+    with pytest.raises(TimeoutError, match=r"^$"):
+        bridge.block_on(called())

@@ -110,6 +110,7 @@ def _bound(function: Callable[..., Any], request: Any) -> Callable[..., Any]:
 
 @contextlib.asynccontextmanager
 async def _manager(function: Callable[..., Any], kwargs: dict[str, Any]) -> AsyncGenerator[Any]:
+    __tracebackhide__ = True
     generator = function(**kwargs)
     try:
         value = await anext(generator)

@@ -12,18 +12,21 @@ import pytest
 from ..._errors import BridgeClosed, at
 from ..._private.cpython import get_running_loop
 from .calls import check_main_thread, waiting_fixture, waiting_test
-from .leftovers import Leftovers, fail
-from .loops import SCOPES, Loops
+from .leftovers import Leftovers, told
+from .loops import SCOPES, Loops, SharedLoop
 from .runners import Runners
+from .standstill import hinted
 from .trial import is_trial, on_loop
+from .unseen import UnseenErrors
 
 _MARK = "bridge"
-_LEFTOVERS = ("error", "ignore")
+_ACTIONS = ("error", "ignore")
 # What the mark takes.
 _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "loop_scope": (None, *SCOPES),
     "in_thread": (False, True),
-    "leftovers": (None, *_LEFTOVERS),
+    "leftovers": (None, *_ACTIONS),
+    "unseen": (None, *_ACTIONS),
 }
 
 
@@ -35,10 +38,12 @@ class Plugin:
         _check_alone(config)
         self._for_all = bool(config.getini("bridge"))
         self._scope = _one_of(SCOPES, config.getini("bridge_loop_scope"), "bridge_loop_scope")
-        self._leftovers_are = _one_of(_LEFTOVERS, config.getini("bridge_leftovers"), "bridge_leftovers")
+        self._leftovers_are = _one_of(_ACTIONS, config.getini("bridge_leftovers"), "bridge_leftovers")
+        self._unseen_are = _one_of(_ACTIONS, config.getini("bridge_unseen"), "bridge_unseen")
         self._loops = Loops()
         self._runners = Runners(self._loops)
-        self._leftovers = Leftovers()
+        self._leftovers = Leftovers(self._loops.open)
+        self._unseen = UnseenErrors()
         self._item: pytest.Item | None = None  # the test that runs, if it is one of ours
         self._has_failed = False
         self._functions: list[tuple[Any, str, Any]] = []  # of the test that runs: what was replaced
@@ -54,21 +59,26 @@ class Plugin:
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None]:
         """Make the loop current, before any fixture is set up."""
+        __tracebackhide__ = True
         if self._serves(item):
             self._runners.put_in_place(item)
             conflict = self._loops.begin(item, self._scope_of(item))
             if conflict is not None:
                 pytest.exit(conflict, pytest.ExitCode.USAGE_ERROR)
             self._item = item
+            self._leftovers.begin()
+            if self._loops.current is not None:
+                self._unseen.begin(self._loops.current, self._leftovers.test, after_failure=self._has_failed)
             self._has_failed = False
-            self._leftovers.begin(self._loops.open())
         return (yield)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None]:
         """Have the test cases of unittest and of trial run on the loop."""
+        __tracebackhide__ = True
         if item is not self._item:
             return (yield)
+        self._leftovers.go_on()
         try:
             with self._around(item):
                 return (yield)
@@ -83,42 +93,59 @@ class Plugin:
         if isinstance(cls, type) and issubclass(cls, unittest.IsolatedAsyncioTestCase):
             return self._runners.for_unittest()
         current = self._loops.current
-        if current is not None and is_trial(item):
-            return on_loop(current, getattr(item, "instance", None))
-        return nullcontext()
+        if current is None or current.is_over:
+            return nullcontext()
+        if is_trial(item):
+            return on_loop(current, getattr(item, "instance", None), self._leftovers)
+        return hinted(current.loop, self._leftovers.are_ports_open)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
         """Look for leftovers once everything has been torn down, and close the loops that no other test needs."""
+        __tracebackhide__ = True
         if item is not self._item:
             try:
                 return (yield)
             finally:
                 self._loops.end(nextitem)
+        self._leftovers.go_on()
         try:
             result = yield
             self._check(item)
             return result
         finally:
+            self._leftovers.end()
             self._item = None
             self._loops.leave()
             self._loops.end(nextitem)
 
     def _check(self, item: pytest.Item) -> None:
         current = self._loops.current
-        if current is None or current.is_over or self._leftovers_are == "ignore":
+        if current is None:
             return
+        was_over = current.is_over  # then the test has failed for it
+        found = {"leftovers": self._left(item, current), "unseen errors": self._seen_by_nobody(item)}
+        if current.is_over and not was_over:
+            pytest.fail(f"{item.name} has stopped the loop or the reactor of the tests", pytrace=False)
+        found = {name: text for name, text in found.items() if text}
+        if self._has_failed:
+            for name, text in found.items():
+                item.add_report_section("teardown", name, text)
+        elif found:
+            pytest.fail("\n".join(found.values()), pytrace=False)
+
+    def _left(self, item: pytest.Item, current: SharedLoop) -> str:
+        if current.is_over or self._leftovers_are == "ignore":
+            return ""
         wanted = self._setting(item, "leftovers", "error") != "ignore"
         try:
-            lines = self._leftovers.left(current, self._loops.open(), by_test=wanted)
+            return told(item.name, self._leftovers.left(current, by_test=wanted))
         except BridgeClosed:
-            lines = []
-        if current.is_over:
-            pytest.fail(f"{item.name} has stopped the loop or the reactor of the tests", pytrace=False)
-        if lines and self._has_failed:
-            item.add_report_section("teardown", "leftovers", "\n".join(lines))
-        elif lines:
-            fail(item, lines)
+            return ""
+
+    def _seen_by_nobody(self, item: pytest.Item) -> str:
+        is_wanted = self._setting(item, "unseen", self._unseen_are) != "ignore"
+        return self._unseen.take(item.name) if is_wanted and not is_trial(item) else ""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionfinish(self) -> Generator[None]:
@@ -135,6 +162,8 @@ class Plugin:
         """Leave nothing in other plugins."""
         self._loops.end(None)
         self._runners.take_away()
+        self._leftovers.unload()
+        self._unseen.unload()
 
     # Its function and its fixtures.
 
@@ -157,6 +186,7 @@ class Plugin:
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Generator[None, Any, Any]:
         """Have pytest call a sync function that waits, unless another plugin has put one here."""
+        __tracebackhide__ = True
         if self._item is None:
             return (yield)
         before = fixturedef.func
@@ -164,7 +194,7 @@ class Plugin:
         try:
             if fixturedef.scope == "function":
                 return (yield)
-            with self._leftovers.made_by(fixturedef, self._loops.open()):
+            with self._leftovers.setting_up(fixturedef):
                 return (yield)
         finally:
             fixturedef.func = before

@@ -25,6 +25,7 @@ import pytest
 from ..._errors import at
 from ..._private.abilities import why_lost
 from ..._private.rows import TESTS
+from ..._values.context import maker
 from .loops import CLEAN_UP, Loops, SharedLoop
 
 _ANYIO = "anyio._backends._asyncio"
@@ -58,7 +59,12 @@ class SharedRunner:
 
     def run(self, coro: Any, *, context: contextvars.Context | None = None) -> Any:
         """Run a coroutine on the loop."""
-        return self._borrowed().run(coro, self._context if context is None else context)
+        shared = self._borrowed()
+        if context is None:
+            context = self._context
+            assert context is not None
+            context.run(maker.set, maker.get())  # who runs now, and not who runs first
+        return shared.run(coro, context)
 
     def close(self) -> None:
         """Give the loop back. It stays open."""

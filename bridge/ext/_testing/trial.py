@@ -2,7 +2,8 @@
 
 trial runs the reactor for each Deferred that it waits for, and crashes it then. Here the reactor has been started, and
 goes on: ``run()`` runs the loop, and ``crash()`` stops that. At the end of a test trial ends all delayed calls and
-connections of the reactor; here those that were there before are kept from it, such as those of fixtures.
+connections of the reactor; here those that were there before are kept from it, and those that fixtures of wider scopes
+have made since.
 
 Twisted's driver runs the coroutine of an ``async def`` method, and knows Deferreds only. Here a task runs it, which may
 await both.
@@ -20,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from .leftovers import Leftovers
 from .loops import SharedLoop
 
 _TRIAL = "twisted.trial.unittest"
@@ -36,7 +38,7 @@ def is_trial(item: pytest.Item) -> bool:
 
 
 @contextmanager
-def on_loop(shared: SharedLoop, case: Any) -> Generator[None]:
+def on_loop(shared: SharedLoop, case: Any, leftovers: Leftovers) -> Generator[None]:
     """Have the reactor do what trial expects of it, and the async methods of a test case run in tasks."""
     from ..._twisted.reactor import connections_of
 
@@ -48,10 +50,10 @@ def on_loop(shared: SharedLoop, case: Any) -> Generator[None]:
         shared.loop.run_forever()
 
     def getDelayedCalls() -> list[Any]:
-        return [each for each in timers_of() if each not in before]
+        return leftovers.not_of_fixtures(each for each in timers_of() if each not in before)
 
     def removeAll() -> list[Any]:
-        left = [each for each in connections_of(reactor) if each not in before]
+        left = leftovers.not_of_fixtures(each for each in connections_of(reactor) if each not in before)
         for each in left:
             removed(each)
             reactor.removeWriter(each)

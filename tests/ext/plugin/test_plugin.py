@@ -72,8 +72,10 @@ def test_the_loop_stays_beside_what_the_tested_code_runs(pytester: pytest.Pytest
 
 def test_failures_show_the_users_lines(pytester: pytest.Pytester) -> None:
     ended = run_program(pytester, "failures", ON)
-    ended.assert_outcomes(passed=4, failed=4, errors=5)
+    ended.assert_outcomes(passed=4, failed=5, errors=6)
     said = str(ended.stdout)
+    assert "_testing" not in said
+    assert len(re.findall(r"^E +LookupError: gone$", said, re.MULTILINE)) == 2
     for name in ("test_async", "test_callbacks", "test_blocked", "test_set_up", "test_torn_down"):
         shown = re.search(rf"^_+ .*\b{name}\b _+\n(.*?)^_{{5,}}", said, re.DOTALL | re.MULTILINE)
         assert shown, name
@@ -103,7 +105,87 @@ def test_leftovers_fail_the_test_that_left_them(pytester: pytest.Pytester) -> No
             [rf"_+ ERROR at teardown of {name} _+", rf"{name} has left 1 thing behind:", f"  {pattern}"]
         )
     ended.assert_outcomes(passed=len(left) + 5, failed=1, errors=len(left))
-    ended.stdout.re_match_lines([r"-+ Captured leftovers teardown -+", r"delayed call: .*late"])
+    ended.stdout.re_match_lines(
+        [r"-+ Captured leftovers teardown -+", "test_fails_and_leaves has .*", r"  .*late\(\)>"]
+    )
+
+
+FIXTURE = 'fixture = pytest.fixture(scope="session")\n'
+OTHERS = {
+    "ours": FIXTURE,
+    "pytest-asyncio": """
+import pytest_asyncio
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+fixture = pytest_asyncio.fixture(scope="session", loop_scope="session")
+""",
+    "anyio": FIXTURE
+    + """
+pytestmark = pytest.mark.anyio
+
+@pytest.fixture(scope="session")
+def anyio_backend():
+    return "asyncio"
+""",
+}
+
+
+@pytest.mark.parametrize("runner", OTHERS)
+def test_what_fixtures_of_the_session_make_later_is_theirs(pytester: pytest.Pytester, runner: str) -> None:
+    text = (PROGRAMS / "wide.py").read_text()
+    assert FIXTURE in text
+    ended = run(pytester, text.replace(FIXTURE, OTHERS[runner]), ON, "-p", "no:twisted")
+    ended.assert_outcomes(passed=12, errors=1)
+    ended.stdout.re_match_lines(
+        [
+            r"test_leaves_things.* has left 2 things behind:",
+            r"  delayed call: <DelayedCall .* Client\.expire\(None\)>",
+            r"  task: <Task pending name='waiter'",
+        ]
+    )
+
+
+def test_what_fixtures_make_later_in_sync_tests_is_theirs(pytester: pytest.Pytester) -> None:
+    ended = run_program(pytester, "wide_sync", ON)
+    ended.assert_outcomes(passed=7, errors=2)
+    ended.stdout.fnmatch_lines(["test_leaves_a_call_from_a_thread has left 1 thing behind:", "  delayed call: * late*"])
+    ended.stdout.fnmatch_lines(["  delayed call: *, which the fixture 'forgetful' (module) has made"])
+
+
+def test_errors_that_nobody_has_seen_fail_the_test(pytester: pytest.Pytester) -> None:
+    ended = run_program(pytester, "unseen", ON)
+    first_lines = {
+        "test_deferred": "Unhandled error in Deferred:",
+        "test_deferred_in_a_circle": "Unhandled error in Deferred:",
+        "test_task": "Task exception was never retrieved:",
+        "test_callback": r"Exception in callback failing\(\) .*:",
+        "test_delayed_call": "while handling timed call.*:",
+        "test_submitted": r"submit\(function failing_later\) failed, and nobody asked its Future for the error:",
+        "test_fixture": r"Exception in callback .*, in what the fixture 'broken' \(module\) has made:",
+    }
+    for name, line in first_lines.items():
+        shown = re.search(rf"^_+ ERROR at teardown of {name} _+\n(.*?)^(-----|_____)", str(ended.stdout), re.S | re.M)
+        assert shown, name
+        assert re.match(rf"{name} has had 1 error that nobody has seen:\n{line}\nTraceback .*:\n", shown[1]), shown[1]
+        assert "ValueError: seen by nobody\n" in shown[1]
+        assert "_twisted" not in shown[1]
+    ended.assert_outcomes(passed=len(first_lines) + 5, failed=1, errors=len(first_lines))
+    run_program(pytester, "unseen", ON + "bridge_unseen = ignore\n").assert_outcomes(
+        passed=len(first_lines) + 5, failed=1
+    )
+
+
+def test_a_client_that_blocks_the_loop_is_told(pytester: pytest.Pytester) -> None:
+    ended = run_program(pytester, "standstill", ON)
+    ended.assert_outcomes(passed=1, failed=3)
+    assert str(ended.stdout).count("[bridge: loop-stood-still]") == 1
+    ended.stdout.re_match_lines(
+        [
+            "_+ test_blocks_the_loop _+",
+            r"E +TimeoutError: timed out",
+            r"E +The loop of the tests stood still .*in_thread",
+        ]
+    )
 
 
 def test_trial_cleans_up_after_its_own(pytester: pytest.Pytester) -> None:
@@ -175,7 +257,7 @@ def test_collecting_starts_nothing(pytester: pytest.Pytester) -> None:
 def test_wrong_settings_are_named(pytester: pytest.Pytester, ini: str, mark: str, said: str) -> None:
     ended = run(pytester, f"{mark}def test_it(): pass", ON + ini, "-p", "no:twisted")
     assert ended.ret == pytest.ExitCode.USAGE_ERROR
-    ended.stderr.fnmatch_lines([f"ERROR: {said}"])
+    ended.stderr.fnmatch_lines([f"ERROR: {said} [[]bridge: pytest-settings]"])
 
 
 def test_another_reactor_or_loop_is_named(pytester: pytest.Pytester) -> None:

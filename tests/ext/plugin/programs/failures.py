@@ -78,3 +78,16 @@ def test_stops_the_reactor():
 
 async def test_gets_a_new_loop():
     await deferLater(reactor, 0, lambda: None)
+
+
+def test_returned():
+    return defer.fail(LookupError("gone"))
+
+
+@pytest.fixture
+def returning():
+    return defer.fail(LookupError("gone"))
+
+
+def test_returned_by_a_fixture(returning):
+    pass
