@@ -159,8 +159,8 @@ async def in_caller(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) ->
 
     :param fn: the function, with its arguments after it.
     :raises BaseException: what the function raised, the very object.
-    :raises BridgeError: no thread waits for this work: it was started by :func:`submit`, or its caller has given up,
-        as after a time-out.
+    :raises BridgeError: no thread waits for this work: it was started by :func:`submit` or :func:`map`, or its
+        caller has given up, as after a time-out.
     """
     from .._calls import in_caller as engine
 

@@ -46,8 +46,8 @@ async def in_caller(function: Callable[[], Any]) -> Any:
         return function()
     if call is None:
         raise BridgeError(
-            f"in_caller({describe(function)}) was awaited where no thread waits: this work was started by submit(), or "
-            f"by the loop's own program; {_INSTEAD}" + at("nobody-waits")
+            f"in_caller({describe(function)}) was awaited where no thread waits: this work was started by submit() "
+            f"or map(), or by the loop's own program; {_INSTEAD}" + at("nobody-waits")
         )
     if not is_open(call):
         raise _caller_left(function)

@@ -23,6 +23,7 @@ from .._errors import BridgeError, at
 from .._runs.run import Owner
 from .._values.kinds import describe
 from .._values.numbers import checked_seconds
+from .._values.outcomes import trim
 from .completed import Listener, wait, waiter_for
 from .submit import WorkFuture, submit
 
@@ -69,31 +70,37 @@ def results(
     :param owner: returns the bridge. Called as the first result is asked for.
     """
     deadline = None if timeout is None else monotonic() + timeout
-    calls = _Calls(owner(), function, arguments, limit)
     try:
-        while True:
-            calls.begin_more()
-            # A suspended generator keeps no result alive that it has yielded.
-            taken = calls.take(is_ordered)
-            if taken:
-                yield taken.pop().result()
-            elif calls.begun:
-                left = None if deadline is None else deadline - monotonic()
-                if left is not None and left < 0:
-                    raise TimeoutError(f"the next result did not come within {timeout} seconds of the first call")
-                calls.wait(left)
-            else:
-                return
-    except GeneratorExit:
+        calls = _Calls(owner(), function, arguments, limit)
         try:
+            while True:
+                calls.begin_more()
+                # A suspended generator keeps no result alive that it has yielded.
+                taken = calls.take(is_ordered)
+                if taken:
+                    yield taken.pop().result()
+                elif calls.begun:
+                    left = None if deadline is None else deadline - monotonic()
+                    if left is not None and left < 0:
+                        raise TimeoutError(f"the next result did not come within {timeout} seconds of the first call")
+                    calls.wait(left)
+                else:
+                    return
+        except GeneratorExit:
+            try:
+                calls.end()
+            except KeyboardInterrupt:
+                # A ``for`` statement has dropped this generator. What is raised here Python would print, and go on.
+                calls.interrupt_later()
+            raise
+        finally:
             calls.end()
-        except KeyboardInterrupt:
-            # A ``for`` statement has dropped this generator. What is raised here Python would print, and go on.
-            calls.interrupt_later()
+            calls.is_left = True  # no signal is handled between this line and the end of a generator that was dropped
+    except GeneratorExit:
         raise
-    finally:
-        calls.end()
-        calls.is_left = True  # no signal is handled between this line and the end of the generator
+    except BaseException as error:
+        trim(error)
+        raise
 
 
 class _Calls:

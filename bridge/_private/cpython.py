@@ -301,10 +301,15 @@ def works_for_a_loop(thread: Any, frame: Any) -> bool:
 
     The default executor of asyncio's loop names its threads. The Future of any other work has a callback of asyncio's,
     by which the loop gets the outcome; a piece of work that was given to the thread just now may not have it yet.
+
+    A thread that asgiref has for thread-sensitive work, such as Django's sync views under ASGI, counts as a plain one:
+    its code is written for WSGI as well, and expects nothing of the server's loop.
     """
     if thread.name.startswith("asyncio_"):
         return True
     while frame is not None:
+        if frame.f_globals.get("__name__") == "asgiref.sync":
+            return False
         if frame.f_globals.get("__name__") == "concurrent.futures.thread":
             future = getattr(frame.f_locals.get("self"), "future", None)  # in one of its frames
             if any(getattr(each, "__module__", None) == "asyncio.futures" for each in _callbacks_of(future)):

@@ -4,7 +4,8 @@
 answer                  the thread                                       ``bridges.of(answer)``: the bridge of a call
                                                                          that names none
 ======================  ===============================================  ==============================================
-:class:`NoLoop`         runs no loop, and works for none                 the default bridge
+:class:`NoLoop`         runs no loop, and works for none; or asgiref's,  the default bridge
+                        for thread-sensitive work, as Django's views
 :class:`OnLoop`         runs a loop, ours or not                         the loop's bridge; one that is made for it if
                                                                          the loop is ours; else the default bridge
 :class:`Worker`         works for a loop: one of ours, or one that was   the same; the default bridge with one report,

@@ -55,7 +55,7 @@ from django.urls import path  # noqa: E402
 from django.utils import translation  # noqa: E402
 
 import bridge  # noqa: E402
-from bridge import block_on, in_caller, iterate  # noqa: E402
+from bridge import block_on, blocking, in_caller, iterate  # noqa: E402
 
 
 class Author(models.Model):
@@ -198,6 +198,34 @@ def test_iterations_are_of_the_transaction() -> None:
         Book.objects.bulk_create(Book(title=str(number)) for number in range(5))
         assert [book.title for book in iterate(Book.objects.order_by("title").aiterator(chunk_size=2))] == list("01234")
         assert [book.title for book in iterate(Book.objects.order_by("title"))] == list("01234")
+        raise RolledBack
+
+
+async def _count(_: object = None) -> int:
+    return await Book.objects.filter(title="not committed").acount()
+
+
+COUNTS: dict[str, tuple[int, Callable[[], int]]] = {
+    "block_on": (1, lambda: block_on(_count())),
+    "several in block_on": (1, lambda: max(block_on(_gathered()))),
+    "blocking": (1, lambda: blocking(_count)()),
+    # No thread waits for these, though one waits for their Futures.
+    "map": (0, lambda: max(bridge.map(_count, range(2)))),
+    "submit": (0, lambda: bridge.submit(_count()).result()),
+    "submit in block_on": (0, lambda: block_on(bridge.submit(_count()))),
+}
+
+
+async def _gathered() -> list[int]:
+    return await asyncio.gather(_count(), _count())
+
+
+@pytest.mark.parametrize("way", COUNTS)
+def test_which_calls_see_the_callers_transaction(way: str) -> None:
+    expected, count = COUNTS[way]
+    with pytest.raises(RolledBack), transaction.atomic():
+        Book.objects.create(title="not committed")
+        assert count() == expected
         raise RolledBack
 
 
@@ -362,12 +390,15 @@ async def _asgi(path: str) -> Any:
     return json.loads(b"".join(body))
 
 
-def test_a_sync_view_under_asgi() -> None:
+def test_a_sync_view_under_asgi(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("bridge._api.default._has_reported", False)
+
     async def serve() -> list[Any]:
         return list(await asyncio.gather(*(_asgi("/sync") for _ in range(4))))
 
     assert [each["languages"] for each in asyncio.run(serve())] == [["de", "de", "de"]] * 4
     assert asyncio.run(_asgi("/sync")) == ONE_ROW
+    assert not [each for each in caplog.records if each.name.startswith("bridge")]  # of a worker of another loop
 
 
 def test_an_async_view_under_asgi() -> None:

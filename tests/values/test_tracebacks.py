@@ -30,7 +30,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
-from bridge import Bridge, DeadlockError, as_deferred, as_future, block_on, in_thread
+from bridge import Bridge, DeadlockError, as_completed, as_deferred, as_future, block_on, in_thread, wait
 
 
 @pytest.fixture(params=usable(), scope="module")
@@ -815,9 +815,64 @@ def test_ctrl_c_shows_where_the_caller_stood(bridge: Bridge) -> None:
 
     error = call(bridge, interrupting())
     assert type(error) is KeyboardInterrupt
+    assert_shows_the_caller(error)
+
+
+def assert_shows_the_caller(error: BaseException) -> None:
+    """Check that the traceback begins here, and has no frame of ours."""
     frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     assert frames[0] == __file__
     assert not any("/bridge/_" in name or "/bridge/strategies" in name for name in frames)
+
+
+WAITS_FOR_SEVERAL: dict[str, Callable[[Bridge, Callable[[int], Any]], object]] = {
+    "map": lambda bridge, function: list(bridge.map(function, range(2))),
+    "wait": lambda bridge, function: wait([bridge.submit(function(number)) for number in range(2)]),
+    "as_completed": lambda bridge, function: list(as_completed([bridge.submit(function(each)) for each in range(2)])),
+}
+
+
+@pytest.mark.parametrize("verb", WAITS_FOR_SEVERAL)
+def test_ctrl_c_in_a_wait_for_several_shows_where_the_caller_stood(bridge: Bridge, verb: str) -> None:
+    work: list[Any] = []
+
+    async def interrupting(number: int) -> None:
+        work.append(asyncio.current_task())
+        if number:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        await for_ever()
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        WAITS_FOR_SEVERAL[verb](bridge, interrupting)
+    assert_shows_the_caller(caught.value)
+    bridge.block_on(lambda: [each.cancel() for each in work])
+
+
+def test_the_second_ctrl_c_in_map_shows_the_callers_line_twice(bridge: Bridge) -> None:
+    cleans_up = threading.Event()
+
+    async def interrupting(_: int) -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        try:
+            await for_ever()
+        finally:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            while not cleans_up.is_set():
+                await asyncio.sleep(0.001)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        list(bridge.map(interrupting, range(1)))
+    cleans_up.set()
+    first = caught.value.__context__
+    assert type(first) is KeyboardInterrupt
+    assert_shows_the_caller(caught.value)
+    assert not any("/bridge/_" in frame.filename for frame in traceback.extract_tb(first.__traceback__))
+
+
+def test_an_error_in_map_shows_the_users_frames(bridge: Bridge) -> None:
+    with pytest.raises(LookupError) as caught:
+        list(bridge.map(lambda _: later(), range(3)))
+    assert shown(caught.value) == ["test_an_error_in_map_shows_the_users_frames", "later", "raising"]
 
 
 # --- as shown in the end
