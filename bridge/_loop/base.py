@@ -155,8 +155,8 @@ class BridgeLoop(asyncio.SelectorEventLoop):
 
     def _make_self_pipe(self, *more: Any, **options: Any) -> None:
         if lost(WAKE_UPS):
-            self._ours.has_pair = True
             super()._make_self_pipe(*more, **options)  # type: ignore[misc]
+            self._ours.has_pair = True
         else:
             self._ssock = self._csock = None
             self._internal_fds = 1  # as of asyncio's loops
@@ -178,8 +178,8 @@ class BridgeLoop(asyncio.SelectorEventLoop):
     def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:  # type: ignore[override]
         """Call a function in the loop when a signal arrives."""
         if not self._ours.has_pair and not self.is_closed() and not lost(WAKE_UPS):
-            self._ours.has_pair = True
             super()._make_self_pipe()  # type: ignore[misc]
+            self._ours.has_pair = True
         super().add_signal_handler(sig, callback, *args)
 
     def _check_thread(self) -> None:

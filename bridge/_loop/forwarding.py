@@ -24,6 +24,7 @@ in :mod:`bridge._threads` says where CPython runs signal handlers.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -207,17 +208,35 @@ def start_runner(charge: Charge, context: Any) -> Runner:
     """
     runner: Runner | None = getattr(_of_thread, "idle", None)
     _of_thread.idle = None
-    if runner is None or runner.dead:  # dead: a foreign greenlet, whose parent it was, has ended in it
-        runner = Runner(_work)
+    if runner is not None and not runner.dead:  # dead: a foreign greenlet, whose parent it was, has ended in it
+        try:
+            runner.parent = getcurrent()
+        except ValueError:  # a foreign greenlet runs the loop, and would end in the runner
+            runner = None
     else:
-        runner.parent = getcurrent()
+        runner = None
+    if runner is None:
+        runner = Runner(_work_once if _is_deep() else _work)
     runner.charge = charge
     runner.own_context = context
     return runner
 
 
+def _is_deep() -> bool:
+    """Return whether the thread's stack is so deep that its runner may not be kept.
+
+    A greenlet counts its frames from where it was first switched to. In a later run, from a stack that is less deep,
+    the callbacks would come to the recursion limit too early.
+    """
+    try:
+        sys._getframe(_DEEP)
+    except ValueError:
+        return False
+    return True
+
+
 def _work() -> object:
-    """Iterate a loop until it is to stop, wait for the next loop, and so on. Every runner runs this."""
+    """Iterate a loop until it is to stop, wait for the next loop, and so on. A runner that may be kept runs this."""
     while True:
         runner: Any = getcurrent()
         charge = runner.charge
@@ -236,11 +255,18 @@ def _work() -> object:
             return sent  # by a foreign greenlet that has ended in this one. It goes on to the parent.
 
 
+def _work_once() -> object:
+    """Iterate a loop until it is to stop."""
+    runner: Any = getcurrent()
+    return runner.charge.iterate()
+
+
 def _of_this_greenlet() -> Any:
     runner: Any = getcurrent()
     return runner.charge
 
 
+_DEEP = 100  # frames; the recursion limit is 1,000 unless the program changes it
 _NO_CHARGE = Charge()
 _of_thread: Any = original("_thread", "_local")()  # ``idle``: the runner that the thread keeps
 

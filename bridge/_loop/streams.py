@@ -51,6 +51,7 @@ class StreamLoop(BridgeLoop):
     """A loop that holds the callback of a descriptor while a stack is blocked in it."""
 
     _ready: Any
+    _selector: Any
 
     def __init__(self, selector: BaseSelector | None = None) -> None:
         super().__init__(selector or native.original("selectors", "DefaultSelector")())
@@ -132,7 +133,25 @@ class StreamLoop(BridgeLoop):
         it would be told of all events that nobody has handled yet once more: of n connections that are read, each in a
         stack that blocks, n times.
         """
-        self._selector = _NoEvents(self, self._ours.streams.selector)
+        selector = self._selector  # not always our own: a program may have put another one round it
+        if type(selector) is not _NoEvents:
+            self._selector = _NoEvents(self, selector)
+
+    def _count_events(self) -> None:
+        """Count the events in the loop's queue. Called before a run if an earlier one has left any.
+
+        Ctrl-C may have ended that between the line that takes an event's callback out of the queue and the one that
+        calls it. Such an event is to be reported again.
+        """
+        streams = self._ours.streams
+        queued = {each for each in self._ready if isinstance(each, WatchHandle) and each.is_queued}
+        for key in streams.selector.get_map().values():
+            for each in key.data:
+                if isinstance(each, WatchHandle):
+                    each.is_queued = each in queued
+        for each in streams.paused.values():
+            each.is_queued = each in queued
+        streams.queued = len(queued)
 
     # Overridden methods of asyncio's loop.
 
@@ -145,12 +164,15 @@ class StreamLoop(BridgeLoop):
                 return
             if handle.is_queued:  # by an iteration of another runner, while a callback of this one was blocked
                 return
-            handle.is_queued = True
-            self._ours.streams.queued += 1
         if self._ours.streams.waits:
             # The handle of a listening socket or a signal runs at each event in the same context, which a blocked stack
             # may have entered.
             handle._context = handle._context.copy()
+        if isinstance(handle, WatchHandle):
+            # No call may come between these lines and the next one: after a signal handler that raised there the event
+            # would count as queued for ever, and not be reported again.
+            handle.is_queued = True
+            self._ours.streams.queued += 1
         if add is None:
             self._ready.append(handle)
         else:

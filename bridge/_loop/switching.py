@@ -141,6 +141,8 @@ class SwitchingLoop(BlockingLoop):
         self._adopt_stacks(root)
         stacks = self._stacks
         stacks.root = root
+        if self._ours.streams.queued:
+            self._count_events()
         if deferreds.tracker is not None:
             stacks.tracker = deferreds.tracker()
         # A signal handler sees the variables of the thread, also if it runs between two callbacks.

@@ -143,6 +143,36 @@ def test_what_a_foreign_greenlet_sends_to_a_kept_runner_goes_to_who_runs(loop: A
     assert loop.run_until_complete(blocks()) == 3
 
 
+def test_callbacks_have_the_stack_of_their_run_though_an_earlier_run_was_deep_in_one(loop: Any) -> None:
+    def down(frames: int) -> int:
+        return down(frames - 1) + 1 if frames else 0
+
+    async def go_down(frames: int) -> int:
+        return down(frames)
+
+    def from_below(frames: int) -> int:
+        return from_below(frames - 1) if frames else loop.run_until_complete(go_down(1))
+
+    assert in_a_thread(lambda: (from_below(800), loop.run_until_complete(go_down(800)))) == (1, 800)
+
+
+def test_a_loop_runs_in_a_foreign_greenlet_whose_parent_is_the_kept_runner(loop: Any) -> None:
+    other: Any = bridge.new_event_loop()
+
+    def foreign() -> int:
+        getcurrent().parent.switch("begun")  # type: ignore[union-attr]
+        return other.run_until_complete(blocks())  # type: ignore[no-any-return]
+
+    async def begin() -> greenlet:
+        each = greenlet(foreign)
+        assert each.switch() == "begun"
+        return each
+
+    assert loop.run_until_complete(begin()).switch() == 3
+    assert loop.run_until_complete(blocks()) == 3
+    other.close()
+
+
 def test_an_error_of_a_callback_ends_the_runner_but_not_the_thread(loop: Any) -> None:
     def leave() -> None:
         raise SystemExit(3)
@@ -194,6 +224,24 @@ def test_a_closed_loop_adds_no_signal_handler(loop: Any) -> None:
     loop.close()
     with pytest.raises(RuntimeError, match="closed"):
         loop.add_signal_handler(signal.SIGUSR1, print)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_loop_that_got_no_sockets_may_get_them_later_and_closes(
+    loop: Any, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    def refuse() -> None:
+        raise OSError("too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("socket.socketpair", refuse)
+        with pytest.raises(OSError, match="too many"):
+            loop.add_signal_handler(signal.SIGUSR1, print)
+    if again:
+        loop.add_signal_handler(signal.SIGUSR1, print)
+        assert loop.remove_signal_handler(signal.SIGUSR1)
+    loop.close()
+    assert loop.is_closed()
 
 
 def test_call_soon_threadsafe_wakes_a_loop_that_sleeps(loop: Any) -> None:

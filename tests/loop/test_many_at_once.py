@@ -10,10 +10,12 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from points import interrupt
 
 import bridge._loop.switching as switching
 from bridge import block_on
 from bridge._loop.forwarding import start_runner
+from bridge._loop.streams import ReaderHandle
 from bridge._loop.switching import SwitchingLoop
 
 MANY = 100
@@ -85,6 +87,48 @@ def test_an_event_is_reported_once_though_each_callback_blocks(
     monkeypatch.setattr(selector, "select", counting)
     loop.run_until_complete(answered(loop, pairs, 3))
     assert 3 * MANY <= reported <= 6 * MANY  # if it were for each block: some 3 * MANY * MANY / 2
+    assert loop._ours.streams.queued == 0
+
+
+class Counting:
+    """A selector round another one, as a program may put in the place of a loop's."""
+
+    def __init__(self, selector: Any) -> None:
+        self.selector = selector
+        self.reported = 0
+
+    def select(self, timeout: float | None = None) -> Any:
+        events = self.selector.select(timeout)
+        self.reported += len(events)
+        return events
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.selector, name)
+
+
+def test_a_selector_that_the_program_has_set_stays(loop: SwitchingLoop, pairs: list[Any]) -> None:
+    loop._selector = counting = Counting(loop._selector)
+    loop.run_until_complete(answered(loop, pairs, 3))
+    assert loop._selector is counting
+    assert counting.reported >= 3 * MANY
+
+
+def test_an_event_that_ctrl_c_cut_off_is_reported_again(loop: SwitchingLoop, pairs: list[Any]) -> None:
+    read: list[object] = []
+    for here, there in pairs[:3]:
+        loop.add_reader(here, lambda here=here: (here.recv(1), read.append(here), block_on(asyncio.sleep(0))))
+        there.send(b"x")
+
+    async def until_read() -> None:
+        while len(read) < 3:
+            await asyncio.sleep(0)
+
+    work = until_read()
+    # As the handle's method is called, which the loop has taken out of its queue.
+    assert interrupt(lambda: loop.run_until_complete(work), 1, ReaderHandle._run)
+    loop.run_until_complete(asyncio.wait_for(until_read(), 10))
+    assert len(set(read)) == len(read) == 3
+    loop.run_until_complete(asyncio.sleep(0))
     assert loop._ours.streams.queued == 0
 
 
