@@ -100,7 +100,7 @@ def stands_still(what: str) -> DeadlockError:
     return DeadlockError(
         f"{what} bound to the loop that runs in this very thread, and that loop stands still while the thread waits; "
         f"write 'await' in a coroutine of that loop instead, or let the bridge make it on its own loop: {_form()}"
-        + at("loop-of-this-thread")
+        + at("loop-of-this-thread", "\n")
     )
 
 
@@ -113,7 +113,7 @@ def does_not_run(what: str, loop: asyncio.AbstractEventLoop) -> BridgeError:
     return BridgeError(
         f"{what} bound to a loop that {state}, so it can never finish; let the bridge make it on its own loop: "
         + _form()
-        + at("loop-not-running")
+        + at("loop-not-running", "\n")
     )
 
 

@@ -79,7 +79,7 @@ def test_work_of_a_loop_that_does_not_run_is_refused_with_the_form_that_works(
     ):
         with pytest.raises(BridgeError, match="bound to a loop that does not run") as caught:
             call()
-        assert str(caught.value).endswith(f"let the bridge make it on its own loop: {form} [bridge: loop-not-running]")
+        assert str(caught.value).endswith(f"let the bridge make it on its own loop: {form}\n[bridge: loop-not-running]")
     deferred = crawl(idle)
     with pytest.raises(
         BridgeError, match=r"<Deferred .* waits for <Future pending.* is bound to .*block_on\(coroutine"

@@ -37,7 +37,7 @@ def test_a_pool_of_asyncpg(bridge: Bridge, idle: asyncio.AbstractEventLoop, post
     folder, user = postgres.folder, postgres.user
     with pytest.raises(BridgeError, match=r"Pool object .* is bound to a loop that does not run") as caught:
         bridge.block_on(asyncpg.create_pool(host=folder, user=user, min_size=1), timeout=30)
-    form = str(caught.value).partition("on its own loop: ")[2]
+    form = str(caught.value).partition("on its own loop: ")[2].removesuffix("\n[bridge: loop-not-running]")
     assert form.startswith("bridge.block_on(lambda: asyncpg.create_pool(")
     pool = eval(form, {"bridge": bridge, "asyncpg": asyncpg, "folder": folder, "user": user})
     assert bridge.block_on(pool.fetchval("select 1")) == 1
@@ -78,7 +78,8 @@ def test_a_crawl_of_scrapy() -> None:
     ended = subprocess.run(
         [sys.executable, "-P", program], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
     )
-    refusal, crawled = ended.stdout.splitlines()
+    refusal, section, crawled = ended.stdout.splitlines()
     assert re.search(r"<Deferred .* waits for <Task .* is bound to a loop that does not run", refusal), ended
     assert refusal.endswith("on its own loop: bridge.block_on(lambda: runner.crawl(Pages), timeout=30)")
+    assert section == "[bridge: loop-not-running]"
     assert crawled == "crawled on the bridge's loop: [True]"
