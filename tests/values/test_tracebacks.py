@@ -17,7 +17,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Generator, Iterator
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any
 
 import anyio
@@ -31,6 +31,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from bridge import Bridge, DeadlockError, as_completed, as_deferred, as_future, block_on, in_thread, wait
+from bridge._calls import mapping
 
 
 @pytest.fixture(params=usable(), scope="module")
@@ -848,10 +849,21 @@ def test_ctrl_c_in_a_wait_for_several_shows_where_the_caller_stood(bridge: Bridg
     bridge.block_on(lambda: [each.cancel() for each in work])
 
 
+def _stands_in(code: CodeType) -> bool:
+    """Return whether the main thread is in a call of a function."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back
+    return frame is not None
+
+
 def test_the_second_ctrl_c_in_map_shows_the_callers_line_twice(bridge: Bridge) -> None:
     cleans_up = threading.Event()
 
     async def interrupting(_: int) -> None:
+        # Where a call begins, Ctrl-C would cancel it, and map would not know of it.
+        while not _stands_in(mapping._Calls.wait.__code__):
+            await asyncio.sleep(0.001)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         try:
             await for_ever()
