@@ -97,7 +97,7 @@ def _things(loops: list[SharedLoop]) -> dict[Hashable, Thing]:
     for shared in loops:
         loop: Any = shared.loop
         if not loop.is_closed():
-            found |= _tasks(loop) | _timers(loop) | _descriptors(loop, shared.own_descriptors)
+            found |= _tasks(loop) | _timers(loop) | _descriptors(loop)
     return found | _threads()
 
 
@@ -128,7 +128,7 @@ def _is_machinery(callback: Any) -> bool:
     return module.partition(".")[0] in _MACHINERY
 
 
-def _descriptors(loop: Any, own: frozenset[int]) -> dict[Hashable, Thing]:
+def _descriptors(loop: Any) -> dict[Hashable, Thing]:
     """Return Twisted's ports and connections by themselves, and what asyncio watches by the names of the sockets."""
     found: dict[Hashable, Thing] = {}
     of_reactor: set[int] = set()
@@ -141,7 +141,7 @@ def _descriptors(loop: Any, own: frozenset[int]) -> dict[Hashable, Thing]:
             ends = [getattr(each, name, None) for name in ("stopListening", "abortConnection", "loseConnection")]
             words = "port: {!s}" if ends[0] else "connection: {!s}"
             found[each] = Thing(partial(words.format, each), next(filter(None, ends), _nothing))
-    selector = getattr(loop, "_selector", None)
+    selector, own = getattr(loop, "_selector", None), loop.own_descriptors()
     for fd in () if selector is None else selector.get_map():
         if fd not in of_reactor and fd not in own:
             with suppress(OSError):
