@@ -182,6 +182,11 @@ class BridgeLoop(asyncio.SelectorEventLoop):
             self._ours.has_pair = True
         super().add_signal_handler(sig, callback, *args)
 
+    def own_descriptors(self) -> set[int]:
+        """Return the descriptors that the loop watches for itself: the alarm and asyncio's pair."""
+        pair: Any = getattr(self, "_ssock", None)
+        return {each.fileno() for each in (self._ours.alarm, pair) if each is not None}
+
     def _check_thread(self) -> None:
         # In debug mode. In a process that gevent has patched the identifier that asyncio compares is a greenlet's.
         if get_running_loop() is not self:

@@ -79,9 +79,9 @@ def _leave_if_unused(run: LoopThread) -> None:
 
 
 def _watches_more(loop: Any, reactor: Any) -> bool:
-    """Return whether the loop watches descriptors besides its own two and those of the reactor: asyncio's clients."""
+    """Return whether the loop watches descriptors besides its own and those of the reactor: asyncio's clients."""
     selector = getattr(loop, "_selector", None)
     if selector is None:
         return True
     watched = {each.fileno() for each in (*reactor.getReaders(), *reactor.getWriters())}
-    return len(selector.get_map()) - 2 > len(watched)
+    return len(selector.get_map()) > len(watched | loop.own_descriptors())

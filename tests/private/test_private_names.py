@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,14 +147,22 @@ def test_the_import_of_the_package_loads_no_rows() -> None:
 
 def test_rows_are_compared_in_little_time() -> None:
     """In 2 ms at the most, or on a busy machine in what a few loops of asyncio's take to be made."""
-    abilities.compare_again()
-    began = time.perf_counter()
-    assert not abilities.lost(SWITCHING)
-    compared = time.perf_counter() - began
-    began = time.perf_counter()
-    asyncio.SelectorEventLoop().close()
-    made = time.perf_counter() - began
-    assert compared < max(0.002, 5 * made)
+
+    def seconds(function: Callable[[], object]) -> float:
+        began = time.perf_counter()
+        function()
+        return time.perf_counter() - began
+
+    def compare() -> None:
+        assert not abilities.lost(SWITCHING)
+
+    compared: list[float] = []
+    made: list[float] = []
+    for _ in range(5):  # of each the shortest: another process may have had the core
+        abilities.compare_again()
+        compared.append(seconds(compare))
+        made.append(seconds(lambda: asyncio.SelectorEventLoop().close()))
+    assert min(compared) < max(0.002, 5 * min(made))
 
 
 def _trees() -> dict[Path, ast.AST]:

@@ -246,7 +246,8 @@ def test_run_after_the_first_call_says_what_to_write() -> None:
     # The function that react() calls, before it runs the reactor, needs the reactor's thread.
     message = refused(lambda: react(lambda reactor: deferLater(reactor, 0.001, lambda: "deferred")))
     lines = message.splitlines()
-    assert len(lines) == 2, message
+    assert len(lines) == 3, message
+    assert lines[2] == "[bridge: wrong-thread]"
     assert lines[1].startswith("    block_on(lambda: main(reactor))  "), message
     assert lines[1].endswith("# instead of react(main): calls main and waits for its result"), message
     message = refused(lambda: react(lambda reactor: Deferred()))

@@ -155,7 +155,8 @@ class Leftovers:
         found: dict[Hashable, Thing] = {}
         for shared in self._loops():
             loop: Any = shared.loop
-            found |= _tasks(loop) | _timers(loop) | _descriptors(loop, shared.own_descriptors)
+            if not loop.is_closed():
+                found |= _tasks(loop) | _timers(loop) | _descriptors(loop)
         for thread in threading.enumerate():
             if not _is_idle(thread):
                 words = partial("thread: {!r}".format, thread)
@@ -209,7 +210,7 @@ def _is_machinery(callback: Any) -> bool:
     return module.partition(".")[0] in _MACHINERY
 
 
-def _descriptors(loop: Any, own: frozenset[int]) -> dict[Hashable, Thing]:
+def _descriptors(loop: Any) -> dict[Hashable, Thing]:
     """Return Twisted's ports and connections by themselves, and what asyncio watches by the names of the sockets."""
     found: dict[Hashable, Thing] = {}
     of_reactor: set[int] = set()
@@ -226,6 +227,7 @@ def _descriptors(loop: Any, own: frozenset[int]) -> dict[Hashable, Thing]:
             made_by = next(map(_maker_of_handle, _handles(watched.get(each.fileno()))), None)
             end = next(filter(None, ends), _nothing)
             found[each] = Thing(made_by, partial(words.format, each), end, (each,), ends[0] is not None)
+    own = loop.own_descriptors()
     for fd, key in list(watched.items()):
         if fd not in of_reactor and fd not in own:
             handles = _handles(key)

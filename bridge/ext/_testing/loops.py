@@ -35,8 +35,6 @@ class SharedLoop:
         self.loop = loop = new_driven_loop()
         self.bridge = driven_bridge(loop)
         self._runner = asyncio.Runner(loop_factory=lambda: loop)
-        selector: Any = getattr(loop, "_selector", None)
-        self.own_descriptors = frozenset[int](() if selector is None else selector.get_map())
 
     def reactor(self) -> Any:
         """Return the reactor on the loop, which is made and started if need be."""

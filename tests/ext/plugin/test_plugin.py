@@ -104,7 +104,7 @@ def test_leftovers_fail_the_test_that_left_them(pytester: pytest.Pytester) -> No
         ended.stdout.re_match_lines(
             [rf"_+ ERROR at teardown of {name} _+", rf"{name} has left 1 thing behind:", f"  {pattern}"]
         )
-    ended.assert_outcomes(passed=len(left) + 5, failed=1, errors=len(left))
+    ended.assert_outcomes(passed=len(left) + 6, failed=1, errors=len(left))
     ended.stdout.re_match_lines(
         [r"-+ Captured leftovers teardown -+", "test_fails_and_leaves has .*", r"  .*late\(\)>"]
     )

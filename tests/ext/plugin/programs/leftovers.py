@@ -1,6 +1,7 @@
 """Tests that leave something, and others that do not."""
 
 import asyncio
+import signal
 import threading
 import time
 
@@ -47,6 +48,12 @@ def test_port():
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_server():
     test_server.kept = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+
+
+async def test_signal_handler_is_removed():
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, late)  # for the first one, the loop gets a pair of sockets
+    loop.remove_signal_handler(signal.SIGUSR1)
 
 
 def test_thread():
