@@ -161,20 +161,30 @@ def wait_for_cell(function: Callable[[], Coroutine[Any, Any, T]], filename: str)
 
     try:
         return default_bridge().block_on(cell)
-    except KeyboardInterrupt:
-        _interrupt_if_it_computes(filename)
+    except KeyboardInterrupt as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            error.__context__ = None  # the first Ctrl-C, which tells nothing more
+        of_cell = _interrupt_if_it_computes(filename)
+        if of_cell is not None:
+            error.__traceback__ = of_cell
         raise
 
 
-def _interrupt_if_it_computes(filename: str) -> None:
+def _interrupt_if_it_computes(filename: str) -> TracebackType | None:
+    """Raise KeyboardInterrupt in the cell's code if that computes. Return a traceback from the cell to there."""
     # Should the cell's code end just now, the loop itself is hit and dies of it, and the next call starts another.
     run = default_bridge().last_run
     ident = None if run is None else run.ident
     frame = current_frames().get(ident) if ident is not None else None
-    while frame is not None and frame.f_code.co_filename != filename:
+    traceback = of_cell = None
+    while frame is not None:
+        traceback = TracebackType(traceback, frame, frame.f_lasti, frame.f_lineno)
+        if frame.f_code.co_filename == filename:
+            of_cell = traceback
         frame = frame.f_back
-    if frame is not None and ident is not None:
+    if of_cell is not None and ident is not None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(KeyboardInterrupt))
+    return of_cell
 
 
 def is_blocked_on(value: Any) -> bool:

@@ -451,6 +451,7 @@ def test_what_computes_on_the_loop_is_stopped() -> None:
     import itertools
     import signal
     import threading
+    import traceback
 
     from bridge import block_on, default_bridge
     from bridge.ext._cell import wait_for_cell
@@ -475,10 +476,12 @@ def test_what_computes_on_the_loop_is_stopped() -> None:
     loop = default_bridge().loop
     try:
         wait_for_cell(compute, __file__)
-    except KeyboardInterrupt:
-        pass
+    except KeyboardInterrupt as error:
+        shown = traceback.format_exception(error)
     else:
         raise AssertionError("it went on")
+    assert any("in compute" in line for line in shown)
+    assert sum("KeyboardInterrupt" in line for line in shown) == 1
     assert ended.wait(5)
     assert block_on(lambda: 42) == 42
     assert default_bridge().loop is loop  # which has not died of it
