@@ -142,7 +142,7 @@ def _is_of_all(x: object) -> bool:
 
 
 def _referents(x: Any) -> list[Any]:
-    kind = type(x)
+    kind: type[object] = type(x)
     if kind is FunctionType:
         return [x.__closure__, x.__defaults__, x.__kwdefaults__, x.__dict__]
     if issubclass(kind, asyncio.Task):

@@ -11,6 +11,7 @@ import gc
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ class UnseenErrors:
         """
         if after_failure:
             for name in _LAST:
-                vars(sys).pop(name, None)
+                with suppress(AttributeError):
+                    delattr(sys, name)
             gc.collect()
         self._test = test
         self._texts.clear()
@@ -91,7 +93,7 @@ class UnseenErrors:
 
     def _watch(self, loop: Any) -> None:
         """Note what the default exception handler of the loop gets. A handler that a test sets has seen its errors."""
-        default = type(loop).default_exception_handler
+        cls: Any = type(loop)
 
         def handle(context: dict[str, Any]) -> None:
             error, made_by = context.get("exception"), _maker_in(context)
@@ -99,7 +101,7 @@ class UnseenErrors:
                 text = _formatted(error)
                 of = f", in what {made_by} has made" if made_by is not None and made_by.fixture is not None else ""
                 self._texts.append(f"{context.get('message')}{of}:\n{text}")
-            default(loop, context)
+            cls.default_exception_handler(loop, context)
 
         loop.default_exception_handler = handle
 
