@@ -194,8 +194,7 @@ def _timers(loop: Any) -> dict[Hashable, Thing]:
     if reactor is not None:
         from ..._twisted.makers import maker_of
 
-        cls: Any = type(reactor)  # its method, since trial is shown fewer
-        for call in cls.getDelayedCalls(reactor):
+        for call in reactor.__class__.getDelayedCalls(reactor):  # not the instance's, by which trial is shown fewer
             if call.active():
                 words = partial("delayed call: {!s}".format, call)
                 found[call] = Thing(maker_of(call), words, call.cancel, (call,))

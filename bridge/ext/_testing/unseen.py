@@ -93,7 +93,6 @@ class UnseenErrors:
 
     def _watch(self, loop: Any) -> None:
         """Note what the default exception handler of the loop gets. A handler that a test sets has seen its errors."""
-        cls: Any = type(loop)
 
         def handle(context: dict[str, Any]) -> None:
             error, made_by = context.get("exception"), _maker_in(context)
@@ -101,7 +100,7 @@ class UnseenErrors:
                 text = _formatted(error)
                 of = f", in what {made_by} has made" if made_by is not None and made_by.fixture is not None else ""
                 self._texts.append(f"{context.get('message')}{of}:\n{text}")
-            cls.default_exception_handler(loop, context)
+            loop.__class__.default_exception_handler(loop, context)
 
         loop.default_exception_handler = handle
 
