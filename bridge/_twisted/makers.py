@@ -47,6 +47,14 @@ def keep_maker(call: Any) -> None:
         call.func = Made(call.func, made_by)
 
 
+def maker_of_error(error: BaseException) -> object:
+    """Return who has made the delayed call that has failed with this error; None if that is not known."""
+    each = error.__traceback__
+    while each is not None and each.tb_frame.f_code is not Made.__call__.__code__:
+        each = each.tb_next
+    return None if each is None else each.tb_frame.f_locals["self"].made_by
+
+
 def maker_of(call: Any) -> object:
     """Return who has made a delayed call; None if that is not known."""
     function = getattr(call, "func", None)

@@ -85,7 +85,7 @@ def describe_pending(x: object) -> str:
     """Return a short name of x as it was while it was waited for. It may have been cancelled since, and says so."""
     kind = _awaitable_kind(x)
     if isinstance(x, asyncio.Task):
-        return describe(x.get_coro())
+        return describe(cast(Any, x).get_coro())
     if kind in (Kind.DEFERRED, Kind.FUTURE, Kind.CONCURRENT):
         return f"<{type(x).__name__} at {id(x):#x}>"
     return describe(x)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from ..._errors import at
 from ..._private.cpython import get_running_loop, idle_workers
+from ..._values.context import maker
 from .loops import CLEAN_UP, SharedLoop
 from .makers import Maker, Threads, held_by, maker_in, maker_of_task, now_for
 from .runners import is_of_anyio
@@ -48,6 +49,7 @@ class Leftovers:
         self._fixtures: list[Maker] = []  # of wider scopes, and set up
         self._before: set[Hashable] = set()
         self._threads = Threads()
+        self._outer: Any = maker.get()  # of another session, of which a test runs this one in its process
 
     def begin(self) -> None:
         """Note that a test begins, and what is there before."""
@@ -63,7 +65,7 @@ class Leftovers:
     def end(self) -> None:
         """Note that the test has ended."""
         self._before.clear()
-        self.now_for(None)
+        self.now_for(self._outer)
 
     def unload(self) -> None:
         """Note nothing more."""
@@ -114,7 +116,7 @@ class Leftovers:
             thing.made_by.was_told = True
             with suppress(Exception):
                 thing.end()
-        tasks = [key for key in left if isinstance(key, asyncio.Task)]
+        tasks: list[Any] = [key for key in left if isinstance(key, asyncio.Task)]
         if tasks:
             shared.run_until(lambda: all(task.done() for task in tasks), CLEAN_UP)
         return sorted(lines)
@@ -189,11 +191,11 @@ def _timers(loop: Any) -> dict[Hashable, Thing]:
         for timer in getattr(loop, "_scheduled", ())
         if not timer.cancelled() and not _is_machinery(getattr(timer, "_callback", None))
     }
-    if loop.reactor is not None:
+    reactor = loop.reactor
+    if reactor is not None:
         from ..._twisted.makers import maker_of
 
-        # Of the class, since trial is shown fewer.
-        for call in type(loop.reactor).getDelayedCalls(loop.reactor):
+        for call in reactor.__class__.getDelayedCalls(reactor):  # not the instance's, by which trial is shown fewer
             if call.active():
                 words = partial("delayed call: {!s}".format, call)
                 found[call] = Thing(maker_of(call), words, call.cancel, (call,))
@@ -215,7 +217,7 @@ def _descriptors(loop: Any) -> dict[Hashable, Thing]:
     found: dict[Hashable, Thing] = {}
     of_reactor: set[int] = set()
     selector = getattr(loop, "_selector", None)
-    watched = {} if selector is None else selector.get_map()
+    watched: dict[int, Any] = {} if selector is None else selector.get_map()
     reactor = loop.reactor
     if reactor is not None:
         from ..._twisted.reactor import connections_of

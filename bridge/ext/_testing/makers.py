@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from contextvars import Context
 from types import FrameType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 from ..._values.context import maker
 from ..._values.deferreds import is_deferred_type
@@ -142,7 +142,7 @@ def _is_of_all(x: object) -> bool:
 
 
 def _referents(x: Any) -> list[Any]:
-    kind = type(x)
+    kind = cast("type[object]", type(x))
     if kind is FunctionType:
         return [x.__closure__, x.__defaults__, x.__kwdefaults__, x.__dict__]
     if issubclass(kind, asyncio.Task):

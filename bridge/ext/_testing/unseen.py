@@ -2,7 +2,8 @@
 
 These are what Twisted logs of a Deferred that is dropped with its failure and of functions that the reactor calls; what
 asyncio hands to the default exception handler of the loop; and what ``submit`` logs of a Future that nobody has asked.
-An error that a library, or the tested code, has caught and logs itself is not one of them.
+An error that a library, or the tested code, has caught and logs itself is not one of them. One in what a fixture of a
+wider scope has made is not the test's.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import gc
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..._calls.unseen import Unseen, watchers
 from ..._errors import at
+from ..._values.context import maker
 from .loops import SharedLoop
 from .makers import Maker, maker_in, maker_of_task
 
@@ -44,7 +47,8 @@ class UnseenErrors:
         """
         if after_failure:
             for name in _LAST:
-                vars(sys).pop(name, None)
+                with suppress(AttributeError):
+                    delattr(sys, name)
             gc.collect()
         self._test = test
         self._texts.clear()
@@ -78,7 +82,9 @@ class UnseenErrors:
         self._is_observing = True
 
     def _logged(self, namespace: str, what: str, failure: Any) -> None:
-        if namespace.startswith(_NAMESPACES):
+        from ..._twisted.makers import maker_of_error
+
+        if namespace.startswith(_NAMESPACES) and self._is_charged(maker_of_error(failure.value)):
             if namespace == "twisted.internet.defer":
                 what = "Unhandled error in Deferred"
             is_clean = failure.value.__traceback__ is None  # Twisted has taken the frames out of it
@@ -86,20 +92,22 @@ class UnseenErrors:
             self._texts.append(f"{what or 'Unhandled error'}:\n{text}")
 
     def _submitted(self, unseen: Unseen) -> None:
-        text = _formatted(unseen.error)
-        self._texts.append(f"submit({unseen.what}) failed, and nobody asked its Future for the error:\n{text}")
+        if self._is_charged(None):
+            text = _formatted(unseen.error)
+            self._texts.append(f"submit({unseen.what}) failed, and nobody asked its Future for the error:\n{text}")
+
+    def _is_charged(self, made_by: object) -> bool:
+        """Return whether an error is the test's, or nobody's who is known; and not a fixture's or an earlier test's."""
+        return (made_by or maker.get()) in (None, self._test)
 
     def _watch(self, loop: Any) -> None:
         """Note what the default exception handler of the loop gets. A handler that a test sets has seen its errors."""
-        default = type(loop).default_exception_handler
 
         def handle(context: dict[str, Any]) -> None:
-            error, made_by = context.get("exception"), _maker_in(context)
-            if error is not None and (made_by is None or made_by is self._test or made_by.fixture is not None):
-                text = _formatted(error)
-                of = f", in what {made_by} has made" if made_by is not None and made_by.fixture is not None else ""
-                self._texts.append(f"{context.get('message')}{of}:\n{text}")
-            default(loop, context)
+            error = context.get("exception")
+            if error is not None and self._is_charged(_maker_in(context)):
+                self._texts.append(f"{context.get('message')}:\n{_formatted(error)}")
+            loop.__class__.default_exception_handler(loop, context)
 
         loop.default_exception_handler = handle
 

@@ -53,10 +53,23 @@ def test_submitted():
 @pytest.fixture(scope="module")
 async def broken():
     asyncio.get_running_loop().call_later(0.01, failing)
+    reactor.callLater(0.01, failing)
+
+    async def refusing(reader, writer):
+        failing()
+
+    async with await asyncio.start_server(refusing, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()
 
 
-async def test_fixture(broken):
+async def test_errors_of_a_fixture_are_not_the_tests(broken):
+    _, writer = await asyncio.open_connection(*broken)
     await asyncio.sleep(0.05)
+    writer.close()
+
+
+def test_nor_of_the_next(broken):
+    block_on(asyncio.sleep(0.01))
 
 
 @pytest.mark.bridge(unseen="ignore")
