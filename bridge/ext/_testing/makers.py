@@ -146,7 +146,8 @@ def _referents(x: Any) -> list[Any]:
     if kind is FunctionType:
         return [x.__closure__, x.__defaults__, x.__kwdefaults__, x.__dict__]
     if issubclass(kind, asyncio.Task):
-        return [x.get_coro()]
+        # CPython 3.12.1's get_coro() reads from address 0 if the task was eager and has ended.
+        return [] if x.done() else [x.get_coro()]
     if issubclass(kind, asyncio.Future) or is_deferred_type(kind):
         return []  # whoever waits for it is not part of it
     return gc.get_referents(x)
