@@ -249,7 +249,8 @@ def test_an_interrupt_at_every_point_of_a_wait_leaves_a_future_as_it_is(way: str
         each.cancel()
 
 
-@isolated
+# A signal handler may run in the callback of a weak reference, as when a task is freed: CPython prints its exception.
+@isolated(stderr=r"(Exception ignored in: <function WeakSet\.__init__.*)?")
 def test_two_signals_at_once_leave_no_work_running() -> None:
     """Both are pending as the thread wakes: the second raises before the first line of what handles the first."""
     import asyncio
