@@ -71,7 +71,8 @@ def test_ctrl_c_ends_it_at_once_and_without_noise(url: str, how: str) -> None:
     assert (status, output) == (-signal.SIGINT, "half\n"), errors  # 130 in a shell
     text = errors[errors.index("Traceback") :].strip().splitlines()
     assert text[-1] == "KeyboardInterrupt", errors
-    assert all(line.startswith((" ", "Traceback", "KeyboardInterrupt")) for line in text), errors
+    # A frame that has just begun, as of tqdm's, has an empty line.
+    assert all(line.startswith((" ", "Traceback", "KeyboardInterrupt")) for line in text if line), errors
     assert took < 2, "0.5 seconds are the aim on an idle machine"
 
 
