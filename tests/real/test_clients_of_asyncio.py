@@ -15,6 +15,9 @@ import httpx
 import pytest
 from lives_of_loops import in_lives
 from pages import Pages, pages
+
+pytest.importorskip("redis", reason="needs redis: pip install --group real")
+
 from redis.asyncio import Redis
 
 Use = Callable[[Any], Awaitable[Any]]

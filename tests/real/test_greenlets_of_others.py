@@ -20,18 +20,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import greenback
 import greenlet as greenlets
 import httpx
 import pytest
 from greenlet import getcurrent, greenlet
+
+from bridge import Bridge, block_on
+from bridge._loop.switching import SwitchingLoop
+
+pytest.importorskip("greenback", reason="needs greenback: pip install --group real")
+pytest.importorskip("sqlalchemy", reason="needs sqlalchemy: pip install --group real")
+
+import greenback
 from sqlalchemy import Integer, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.types import TypeDecorator
 from sqlalchemy.util import await_only
-
-from bridge import Bridge, block_on
-from bridge._loop.switching import SwitchingLoop
 
 # How long the stress test runs.
 SECONDS = float(os.environ.get("BRIDGE_STRESS_SECONDS", "10"))

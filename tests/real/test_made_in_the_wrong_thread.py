@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import asyncpg
 import pytest
 from pages import pages
 from paths import ENVIRONMENT
 
 from bridge import Bridge, BridgeError, DeadlockError
+
+pytest.importorskip("asyncpg", reason="needs asyncpg: pip install --group real")
+
+import asyncpg
 
 
 @pytest.fixture

@@ -10,10 +10,13 @@ from typing import Any
 import anyio
 import pytest
 import sniffio
-import trio
 
 import bridge
 from bridge import block_on, submit
+
+pytest.importorskip("trio", reason="needs trio: pip install --group real")
+
+import trio
 
 VERBS: list[Callable[[Coroutine[Any, Any, Any]], Any]] = [block_on, lambda coro: submit(coro).result(10)]
 
