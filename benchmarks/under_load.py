@@ -29,7 +29,7 @@ from bridge._cli.bench.results import ONE_CORE, Results
 HERE = Path(__file__).parent / "servers"
 sys.path.append(str(HERE))
 
-import store  # noqa: E402
+import store  # noqa: E402 - it is found by now
 
 CLIENTS = [1, 64, 1_024]
 NAME = b"ann"

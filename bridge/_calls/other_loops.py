@@ -78,11 +78,11 @@ def loop_of(x: Any) -> asyncio.AbstractEventLoop | None:
     if asyncio.isfuture(x):
         return x.get_loop()
     cls: type[object] = x.__class__
-    attributes: dict[str, Any] = {}
-    with contextlib.suppress(Exception):  # one with slots has none, and a proxy of werkzeug's may refuse it
-        attributes = dict(x.__dict__)
+    get: Any = None
+    with contextlib.suppress(Exception):  # one with slots has no attributes, and a proxy of werkzeug's may refuse them
+        get = x.__dict__.get
     for name in ("_loop", "loop"):
-        loop: Any = attributes.get(name)
+        loop: Any = None if get is None else get(name)
         slot = getattr(cls, name, None)
         if loop is None and isinstance(slot, MemberDescriptorType):
             with contextlib.suppress(AttributeError):  # it has no value
