@@ -6,12 +6,17 @@ import contextlib
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+# uvicorn closes a connection that was idle for 5 seconds, unless told otherwise. httpx keeps one for as long and counts
+# from a moment later: on a busy machine it could send a request on a connection that the server has just closed.
+UVICORN = [sys.executable, "-W", "error", "-m", "uvicorn", "--timeout-keep-alive=60", "--log-level=warning"]
 
 
 def free_port() -> int:

@@ -7,7 +7,6 @@ import importlib.util
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from paths import ENVIRONMENT, PACKAGES
-from servers import free_port, is_open
+from servers import UVICORN, free_port, is_open
 
 pytest.importorskip("fastapi")
 pytest.importorskip("asyncpg")
@@ -56,10 +55,9 @@ def test_sync_endpoints_use_the_applications_pool(loop: str, attached: str, post
     variables = {"LOOP": loop, "ATTACHED": attached, "DATABASE": database}
     paths = {"PYTHONPATH": os.pathsep.join([PACKAGES, str(PROGRAMS)])}
     port = free_port()
-    command = [sys.executable, "-W", "error", "-m", "uvicorn", "application_of_fastapi:app", "--loop", loop]
     with tempfile.TemporaryFile("w+") as printed:
         server = subprocess.Popen(
-            [*command, "--port", str(port), "--log-level", "warning"],
+            [*UVICORN, "application_of_fastapi:app", "--loop", loop, "--port", str(port)],
             env=ENVIRONMENT | variables | paths,
             stdout=printed,
             stderr=printed,

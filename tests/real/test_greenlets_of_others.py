@@ -11,7 +11,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -24,6 +23,7 @@ import greenlet as greenlets
 import httpx
 import pytest
 from greenlet import getcurrent, greenlet
+from servers import UVICORN
 
 from bridge import Bridge, block_on
 from bridge._loop.switching import SwitchingLoop
@@ -281,13 +281,12 @@ def test_no_portal_no_await(bridge: Bridge) -> None:
 def test_a_server_with_an_endpoint_of_sqlalchemys_and_one_that_blocks(url: str) -> None:
     with tempfile.TemporaryDirectory(prefix="bridge-", dir="/tmp") as folder:
         address = os.path.join(folder, "socket")
-        command = [sys.executable, "-W", "error", "-m", "uvicorn", "served:app", "--loop", "bridge:new_event_loop"]
         paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
         environment = {"SERVED_DATABASE": url, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         with (
             tempfile.TemporaryFile("w+") as printed,
             subprocess.Popen(
-                [*command, "--uds", address, "--log-level", "warning"],
+                [*UVICORN, "served:app", "--loop", "bridge:new_event_loop", "--uds", address],
                 env=os.environ | environment,
                 stdout=printed,
                 stderr=printed,

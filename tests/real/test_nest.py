@@ -18,6 +18,7 @@ import httpx
 import pytest
 from isolated import isolated
 from paths import PACKAGES
+from servers import UVICORN
 from sockets import socket_folder
 
 pytest.importorskip("fastapi")
@@ -32,9 +33,8 @@ class Server:
         address = str(folder / "socket")
         self._printed = tempfile.TemporaryFile("w+")  # noqa: SIM115 - end() closes it
         paths = os.pathsep.join([str(Path(__file__).parent / "programs"), PACKAGES])
-        command = [sys.executable, "-W", "error", "-m", "uvicorn", "nesting:app", "--loop", loop, "--uds", address]
         self._process = subprocess.Popen(
-            [*command, "--log-level", "warning"],
+            [*UVICORN, "nesting:app", "--loop", loop, "--uds", address],
             env=os.environ | {"PYTHONPATH": paths},
             stdout=self._printed,
             stderr=self._printed,
