@@ -76,7 +76,8 @@ NEWEST = FOUND[-1] if FOUND else None
 # GUI, uvloop, twistd, gunicorn, what the benchmarks compare with, the clients that get a sync twin, Sphinx; and
 # Twisted's guarded methods, its clients over several lives, and its modules.
 # The rest is about the project's own programs: the command line, the shell, both demos, pytest's settings, and parts of
-# chaos, all of which runs on each Python.
+# chaos, all of which runs on each Python. Those marked newest run on the newest only: each row of the benchmarks, and
+# each web server under load. On every Python they run when its figures are published.
 ENDS = {*FOUND[:1], *FOUND[-1:]}
 # The session engines runs on this one only: each engine comes to block_on from its own worker, as to any sync code, so
 # that another Python would find little more. It is the newest that Celery, Dask and gevent all name among those that
@@ -159,8 +160,9 @@ def _pytest(session: nox.Session, paths: list[str], marked: str = "", workers: i
     given = [str(ROOT / each) if each.startswith("tests/") else each for each in session.posargs]
     if given != session.posargs:
         paths, marked = [], ""
-    elif session.python not in {None, False, *ENDS}:
-        marked = " and ".join(filter(None, [marked, "not any_python"]))
+    else:
+        left_out = ["any_python"] * (session.python not in ENDS) + ["newest"] * (session.python != NEWEST)
+        marked = " and ".join(filter(None, [marked, *(f"not {mark}" for mark in left_out)]))
     # Workers, though it be one: a test that hangs ends its worker, and the next one goes on with the others.
     options = [f"-n{1 if BUILT in os.environ else workers}", "--max-worker-restart=20"]
     if marked:
@@ -278,7 +280,8 @@ def real(session: nox.Session) -> None:
 
     Such as Django, trial and uWSGI, and crochet and asgiref.
     """
-    _build_uwsgi(session)
+    if session.python in ENDS:  # whose tests are marked any_python
+        _build_uwsgi(session)
     marked = "not measures" if BUILT in os.environ else ""  # check runs the others alone
     groups = [*_group("test"), *_group("real"), *_group("bench")]
     _test_in(session, *groups, paths=[REAL_TESTS, *BENCH_TESTS], marked=marked, workers=1)
@@ -381,7 +384,8 @@ def _build_pygobject(session: nox.Session) -> None:
 @nox.session(python=TESTED, requires=["build"])
 def gui(session: nox.Session) -> None:
     """Test the shells with the newest IPython and ipykernel, GUIs, in them too, and gevent. Arguments go to pytest."""
-    _build_pygobject(session)
+    if session.python in ENDS:  # as tests/strategies/gui/conftest.py marks its tests
+        _build_pygobject(session)
     _test_in(session, *_group("shell"), *_group("gui"), paths=[*SHELL_TESTS, *GUI_TESTS])
 
 

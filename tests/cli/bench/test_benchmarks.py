@@ -51,10 +51,10 @@ def worker(process: str) -> Worker:
     return Worker([sys.executable, str(BENCHMARKS / "worker.py")], process, None)
 
 
-# --- the rows, on the oldest and the newest Python: what they compare with is other libraries
+# --- the rows, on the newest Python: what they compare with is other libraries
 
 
-@pytest.mark.any_python
+@pytest.mark.newest
 @pytest.mark.process
 @pytest.mark.parametrize("process", PROCESSES)
 def test_rows_of_a_process_run_and_it_ends(process: str) -> None:
@@ -67,7 +67,7 @@ def test_rows_of_a_process_run_and_it_ends(process: str) -> None:
                 assert min(values) > 0
 
 
-@pytest.mark.any_python
+@pytest.mark.newest
 @pytest.mark.process
 @pytest.mark.parametrize("name", [name for name in HERE if not TOO_MANY.match(name)])
 def test_row_runs_and_leaves_no_thread(name: str) -> None:

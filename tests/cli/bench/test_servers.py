@@ -33,7 +33,7 @@ def machine() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-@pytest.mark.any_python
+@pytest.mark.newest
 @pytest.mark.process
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("server", under_load.SERVERS, ids=lambda server: server.name)
