@@ -141,10 +141,10 @@ def _in_the_loop() -> list[Target]:
                ("task_suspends_once/plain",), 1.09),
         Target("a task that suspends five times, of a plain one's time", "task_suspends_five_times/bridge",
                ("task_suspends_five_times/plain",), 1.05),
-        Target("an iteration of the loop, of a plain one's time", "iteration/bridge", ("iteration/plain",), 1.03),
+        Target("an iteration of the loop, of a plain one's time", "iteration/bridge", ("iteration/plain",), 1.02),
         Target("a loop made, run and closed, of a plain one's time", "loop_life/bridge", ("loop_life/plain",),
                2.5),
-        Target("10,000 calls blocked at once, memory for each", "blocked_memory_10000/block_on", at_most=12_000),
+        Target("10,000 calls blocked at once, memory for each", "blocked_memory_10000/block_on", at_most=9_000),
         # Linear: twelve times the whole for ten times the number.
         Target("10,000 calls blocked at once, time for each, of that with 1,000", "blocked_10000/block_on",
                ("blocked_1000/block_on",), 1.2),
@@ -166,6 +166,6 @@ def _memory_and_lives() -> list[Target]:
         Target("memory for each open call, beyond its thread", "memory/block_on", at_most=3_000),
         Target("start of a bridge, after imports", "life/start", at_most=0.005),
         Target("import of bridge, of that of its parts", "import/bridge", ("import/parts",), 1.05),
-        Target("a process with one coroutine, of asyncio.Runner's time", "process/block_on", ("process/runner",), 1.6),
+        Target("a process with one coroutine, of asyncio.Runner's time", "process/block_on", ("process/runner",), 1.4),
         Target("a process that imports bridge, of one with asyncio", "process/package", ("process/asyncio",), 1.0),
     ]
