@@ -64,7 +64,7 @@ EFFORTS = {"quick": QUICK, "standard": STANDARD, "thorough": THOROUGH}
 def main() -> int:
     here = "{}.{}".format(*sys.version_info)
     parser = argparse.ArgumentParser(description="Compare the ways to call async code from sync code.")
-    parser.add_argument("--effort", choices=list(EFFORTS), default="standard", help="standard takes below ten minutes")
+    parser.add_argument("--effort", choices=list(EFFORTS), default="standard", help="standard takes some ten minutes")
     parser.add_argument("--only", choices=list(STANDARD), action="append", help="measure this group of rows only")
     parser.add_argument("--check", action="store_true", help="fail if a target is missed")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="show what changed since, and if by chance")
