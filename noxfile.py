@@ -73,7 +73,7 @@ OLDEST = FOUND[0] if FOUND else None
 NEWEST = FOUND[-1] if FOUND else None
 # Tests that are marked any_python run on these only: with more Pythons between them they would find nothing more.
 # They are about other software: the GUI toolkits (but for what tests/strategies/gui/conftest.py lists), IPython with a
-# GUI, uvloop, twistd, gunicorn, what the benchmarks compare with, the clients that get a sync twin, Sphinx; and
+# GUI, uvloop, twistd, gunicorn, the programs of the benchmarks, the clients that get a sync twin, Sphinx; and
 # Twisted's guarded methods, its clients over several lives, and its modules.
 # The rest is about the project's own programs: the command line, the shell, both demos, pytest's settings, and parts of
 # chaos, all of which runs on each Python. Those marked newest run on the newest only: each row of the benchmarks, and

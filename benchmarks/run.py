@@ -29,7 +29,7 @@ from bridge._cli.bench.way import versions
 ROOT = Path(__file__).resolve().parent.parent
 
 # By group: processes, rounds, seconds of a batch, of the warm-up, and the most for all in one placement. The last ones
-# of all placements are less than ten minutes, with a minute for the rounds that are made even without time left.
+# of all placements are less than eight minutes; the rounds that are made even without time left take two or three more.
 STANDARD = {
     name: Effort(*effort, with_start=True)
     for name, effort in {

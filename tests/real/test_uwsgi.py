@@ -31,7 +31,10 @@ def _has_uwsgi() -> bool:
 
 @pytest.mark.process
 @pytest.mark.any_python
-@pytest.mark.skipif(not _has_uwsgi(), reason="no wheels of uWSGI; nox builds it on the oldest and newest Python")
+@pytest.mark.skipif(
+    not _has_uwsgi(),
+    reason="no uWSGI: pip install uwsgi, with gcc and Python's headers; nox does so on the oldest and newest Python",
+)
 @pytest.mark.parametrize("options", [[], ["--py-call-osafterfork"], ["--enable-threads", "--threads", "4"]])
 def test_each_worker_starts_afresh(options: list[str], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
