@@ -236,7 +236,14 @@ def _is_deep() -> bool:
 
 
 def _work() -> object:
-    """Iterate a loop until it is to stop, wait for the next loop, and so on. A runner that may be kept runs this."""
+    """Iterate a loop until it is to stop, wait for the next loop, and so on. A runner that may be kept runs this.
+
+    A traceback may keep the frame of this call for longer than the thread lasts. So when the call ends, no variable
+    refers to the thread's main greenlet: when a thread has ended, greenlet asks the garbage collector what refers to
+    its main greenlet, and if there is one reference and the collector finds none, greenlet drops it. A collector that
+    is running finalizers does not find what is in its garbage. It would then visit the freed greenlet in the frame,
+    and the process would crash.
+    """
     while True:
         runner: Any = getcurrent()
         charge = runner.charge
@@ -244,13 +251,17 @@ def _work() -> object:
         parent = runner.parent
         # If this is not the main greenlet of the thread, a runner that waits would keep it alive.
         if getattr(_of_thread, "idle", None) is not None or parent is not charge.root or parent.parent is not None:
+            runner = charge = parent = None
             return False
         # No call may stand between these lines: a signal handler that blocked there would block a runner that the
         # thread gives to another loop. The variables would keep the loop alive, and the runner itself.
         runner.charge, runner.own_context = _NO_CHARGE, None
         charge.active, _of_thread.idle = parent, runner
         runner = charge = None
-        sent: object = switch(parent, False)
+        try:
+            sent: object = switch(parent, False)
+        finally:
+            parent = None
         if _of_this_greenlet() is _NO_CHARGE:
             return sent  # by a foreign greenlet that has ended in this one. It goes on to the parent.
 

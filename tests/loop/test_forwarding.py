@@ -10,6 +10,7 @@ import io
 import random
 import threading
 from collections.abc import Awaitable, Callable, Generator
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -17,6 +18,7 @@ import greenlet as greenlets
 import pytest
 from greenlet import GreenletExit, getcurrent, greenlet
 from points import interrupt
+from scripts import python
 from twisted.internet.defer import Deferred
 
 from bridge import Bridge, BridgeClosed, DeadlockError, block_on, dump, serialized
@@ -526,6 +528,51 @@ def test_nothing_of_a_closed_loop_is_kept() -> None:
     loop.close()
     del loop
     assert count() <= before
+
+
+@pytest.mark.process
+def test_a_thread_that_ends_while_a_frame_of_its_loop_is_collected(tmp_path: Path) -> None:
+    # The garbage collector is in a finalizer of what refers to the frame, and meanwhile the thread ends. A frame that
+    # refers to the thread's main greenlet makes greenlet free that under the collector, and the process crashes.
+    result = python(
+        """
+import asyncio, gc, sys, threading, time
+from bridge import new_event_loop
+from bridge._loop import forwarding
+
+class Slow:
+    def __del__(self):
+        may_end.set()
+        thread.join()
+        time.sleep(0.1)  # threading's thread has ended; now the system's does
+
+async def frame_of_the_runner():
+    frame = sys._getframe()
+    while frame.f_code is not forwarding._work.__code__:
+        frame = frame.f_back
+    return frame
+
+def work():
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        garbage = [runner.run(frame_of_the_runner()), Slow()]
+    forwarding._of_thread.idle = None  # the call ends, as at the end of the thread
+    garbage.append(garbage)
+    del garbage
+    is_garbage.set()
+    assert may_end.wait(20)
+
+gc.disable()
+is_garbage, may_end = threading.Event(), threading.Event()
+thread = threading.Thread(target=work)
+thread.start()
+assert is_garbage.wait(20)
+gc.collect()
+assert may_end.is_set()
+print("collected")
+""",
+        where=tmp_path,
+    )
+    assert (result.stdout, result.stderr, result.returncode) == ("collected\n", "", 0)
 
 
 def test_closing_ends_what_is_blocked_inside(loop: SwitchingLoop) -> None:
