@@ -38,9 +38,10 @@ def abandon(loop: Any, kept: Iterable[Any]) -> None:
         with contextlib.suppress(AttributeError):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
     # Of a loop such as uvloop's, or without the names of asyncio's, the descriptors stay open until the child exits or
-    # calls exec(). At least no code of the parent's loop runs.
+    # calls exec(). If its own thread has forked, what is ready runs before it ends.
     if not hasattr(loop, "_ready") or lost(FORK):
         _kept.append([loop, *kept, tasks])
+        loop.stop()
         if isinstance(loop, BridgeLoop):
             loop.abandon_alarm()
         return

@@ -268,6 +268,7 @@ def test_an_attached_loop_that_stops_fails_the_open_calls() -> None:
 def test_a_fork_prints_nothing_and_a_forked_child_starts_afresh() -> None:
     import asyncio
     import os
+    from collections.abc import Callable
 
     import uvloop
 
@@ -296,11 +297,12 @@ def test_a_fork_prints_nothing_and_a_forked_child_starts_afresh() -> None:
     assert block_on(child()) == (b"child\n", 0)
     assert ends_with(3) == 3
 
-    def on_the_loop() -> int:
+    def on_the_loop(end: Callable[[], int]) -> int:
         forked = os.fork()
         if not forked:
-            os._exit(5)
+            return end()
         return os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1])
 
-    assert block_on(on_the_loop) == 5
+    assert block_on(lambda: on_the_loop(lambda: os._exit(5))) == 5
+    assert block_on(lambda: on_the_loop(lambda: 6)) == 0  # the child's loop has ended as the callback returned
     assert block_on(child()) == (b"child\n", 0)
