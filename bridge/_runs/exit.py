@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from .._errors import BridgeClosed, at
 from .._threads.imports import AfterImport
 from .._threads.native import Thread
-from .runs import registered
+from .runs import engine, registered
 from .states import REFUSE, REFUSING
 
 if TYPE_CHECKING:
@@ -176,6 +176,7 @@ class Exit:
                 is_patient = False
 
     def _end_calls(self, is_patient: bool) -> None:
+        engine.renew()  # in a forked child that has called no hooks, and made no call since
         self.be_quiet()
         runs: list[tuple[float, Run]] = []
         begun = time.monotonic()
@@ -241,6 +242,8 @@ class Exit:
         lost a call.
         """
         self._phase = _CLOSING
+        with contextlib.suppress(KeyboardInterrupt):
+            engine.renew()  # for a program in C that calls the handlers of atexit only
         begun = time.monotonic()
         runs: list[tuple[float, Any]] = []
         for each in registered():

@@ -73,6 +73,34 @@ def test_its_calls_start_afresh(strategy: str, first: str) -> None:
         calls()
 
 
+@pytest.mark.parametrize("how", ["Python exits", "the handlers of atexit are called"])
+@isolated(options=FORKS, forks=True)
+def test_it_ends_at_once_without_a_call(how: str) -> None:
+    import asyncio
+    import atexit
+    import ctypes
+    import os
+    import sys
+    import tempfile
+
+    import bridge
+
+    assert bridge.block_on(asyncio.sleep(0.001, "value")) == "value"
+    bridge.submit(asyncio.sleep(1000))
+    with tempfile.TemporaryFile() as said:
+        child = ctypes.PyDLL(None).fork()
+        if child == 0:
+            os.dup2(said.fileno(), 2)
+            if how == "Python exits":
+                sys.exit(3)
+            atexit._run_exitfuncs()
+            os._exit(3)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        said.seek(0)
+        assert (status, said.read()) == (3, b"")
+    assert bridge.block_on(asyncio.sleep(0.001, "value")) == "value"
+
+
 @isolated(options=FORKS, forks=True)
 def test_a_bridge_that_is_attached_to_the_parents_loop_says_so() -> None:
     import asyncio
