@@ -130,9 +130,14 @@ WHERE = {
     "start and close": starts_and_closes,
     "wait": waits,
 }
+# What each of them imports is there; see above.
 bridge.block_on(work(0))
-with bridge.iterate(numbers()) as items, bridge.enter(context()):  # what it imports is there
+bridge.block_on(lambda: deferLater(reactor, 0, lambda: None))
+with bridge.iterate(numbers()) as items, bridge.enter(context()):
     next(items)
+bridge.run(lambda: list(bridge.as_completed(bridge.wait([bridge.submit(work(0))]).done)))
+bridge.run(lambda: bridge.block_on(work(0.001)))
+imported = set(sys.modules)
 code = WHERE[where]
 print("ready", flush=True)
 caught = 0
@@ -159,6 +164,7 @@ def settle():
     return bridge.block_on(left())
 
 
+assert set(sys.modules) == imported, set(sys.modules) - imported
 left = settle()
 assert left == [], left
 run = bridge.default_bridge().current_run()
