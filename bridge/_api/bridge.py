@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from .._diagnostics.dump import dump_on, no_dump_on
 from .._errors import BridgeClosed, BridgeError, at
-from .._runs.runs import Runs, bridge_of_loop
+from .._runs.runs import Runs, bridge_of_loop, engine, run_of_this_process
 from .._values.outcomes import trim
 from .._views.caller import Caller
 from .engine import calls_for, flush_log, when_loaded
@@ -363,7 +363,7 @@ class Bridge(Verbs):
         :raises BridgeError: the bridge is attached to a reactor without an asyncio loop, or its loop does not run.
         :raises ReactorConflict: as for :meth:`block_on`.
         """
-        run = self.current_run()
+        run = run_of_this_process(self)
         if run.calls_here:
             raise BridgeError(f"a bridge has no loop on {run.loop!r}" + at("reactor-without-asyncio"))
         return run.loop
@@ -379,7 +379,7 @@ class Bridge(Verbs):
         :raises ReactorConflict: as for :meth:`block_on`.
         :raises StrategyUnavailable: Twisted lacks a private name that a reactor of ours needs.
         """
-        reactor = self.current_run().needed_reactor()
+        reactor = run_of_this_process(self).needed_reactor()
         if reactor is None:
             raise BridgeError("no Twisted reactor stands on the loop that the bridge is attached to" + at("no-reactor"))
         return reactor
@@ -393,7 +393,7 @@ class Bridge(Verbs):
         :raises BridgeClosed: the bridge is closed.
         :raises ReactorConflict: as for :meth:`block_on`.
         """
-        run = self.current_run()
+        run = run_of_this_process(self)
         if run.portal is None:
             from .._loop.conversion import open_portal
 
@@ -435,7 +435,7 @@ class Bridge(Verbs):
         :raises BridgeClosed: the bridge is closed.
         :raises ReactorConflict: as for :meth:`block_on`.
         """
-        self.current_run()
+        run_of_this_process(self)
 
     def close(self, *, cancel_remaining: bool = True) -> None:
         """End the loop for good. Every open call and every later one raises ``BridgeClosed``.
@@ -448,6 +448,7 @@ class Bridge(Verbs):
         :param cancel_remaining: False waits first, without a time limit, for what :attr:`portal` still runs, as a
             portal of anyio's own does at the end of its ``with`` block. The portal takes no more work meanwhile.
         """
+        engine.renew()  # or a forked child might wait for a thread of its parent's
         try:
             if not cancel_remaining:
                 self._finish_portal()

@@ -9,7 +9,7 @@ from typing import Any
 
 from .._runs import runs
 from .._runs.exit import process_exit
-from .._threads.native import keep_from_frames, new_lock
+from .._threads.native import new_lock
 from ..strategies import renew_after_fork
 
 _lock = new_lock()
@@ -83,7 +83,8 @@ def load() -> ModuleType:
             watchdog.report = _report
             watchdog.is_held_up = _is_held_up
             # After the imports: the fork handlers of those modules have to run before ours.
-            os.register_at_fork(after_in_child=_forked)
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=_forked)
             for use in _users:
                 use(calls)
             _calls = calls
@@ -127,9 +128,10 @@ def _forked() -> None:
 
 
 def _renew() -> None:
+    if _process in (None, os.getpid()):
+        return
     with _renewing:  # a thread that comes second waits until the first has renewed everything
         if _process != os.getpid():
-            keep_from_frames()
             _forked()
 
 

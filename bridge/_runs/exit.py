@@ -176,7 +176,7 @@ class Exit:
                 is_patient = False
 
     def _end_calls(self, is_patient: bool) -> None:
-        engine.renew()  # in a forked child that has called no hooks, and made no call since
+        engine.renew()  # in a forked child that has called no hooks, and made no call yet
         self.be_quiet()
         runs: list[tuple[float, Run]] = []
         begun = time.monotonic()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import gc
 import importlib
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -84,13 +85,18 @@ def new_lock() -> threading.RLock:
     return ThreadRLock() if _WITH_MAY_LEAVE_HELD and not is_patched() else threading.RLock()
 
 
-_has_dead_threads = False
+# The process whose threads CPython knows. A fork that calls hooks, as Python's own do, has CPython forget those of the
+# parent.
+_process = os.getpid()
 
 
-def keep_from_frames() -> None:
-    """Make :func:`current_frames` return nothing from now on: this is a forked child that has called no hooks."""
-    global _has_dead_threads
-    _has_dead_threads = True
+def _note_process() -> None:
+    global _process
+    _process = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_process)
 
 
 def current_frames() -> dict[int, FrameType]:
@@ -103,7 +109,7 @@ def current_frames() -> dict[int, FrameType]:
     In a forked child that has called no hooks the dict is empty. There CPython still has the states of the parent's
     threads. They point into the stacks of these threads, which new threads overwrite.
     """
-    if _has_dead_threads:
+    if _process != os.getpid():
         return {}
     if sys.version_info < (3, 12) and gc.isenabled():
         # In one call of C: no other thread runs and no signal is handled while garbage collection is disabled.

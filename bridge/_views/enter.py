@@ -73,8 +73,7 @@ class Entered(Session, AbstractContextManager[T, "bool | None"], Generic[T]):
                 f"{self!r} was entered before, and serves one 'with' statement only; make another: enter(...)"
                 + at("one-with-statement")
             )
-        self._caller = self._owner.caller()
-        run = self._caller.current_run()
+        self._caller, run = self._choose_bridge()
         check_loop(self._manager, run.loop)
         host = self._server = _Host(run, self._manager)
         try:

@@ -141,8 +141,8 @@ class Items(Session, Iterator[T], Generic[T]):
 
     def _begin(self) -> _Producer:
         """Make the producer. If several threads do, all use the first one: setdefault() is atomic."""
-        caller = self._owner.caller()
-        producer = _Producer(caller.current_run(), self._iterable, self._items, self._prefetch)
+        caller, run = self._choose_bridge()
+        producer = _Producer(run, self._iterable, self._items, self._prefetch)
         self._caller, producer = self._first_producer.setdefault(None, (caller, producer))
         self._server = producer
         return producer

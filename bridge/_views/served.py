@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._calls.variables import Variables
 from .._loop.base import start_task
+from .._runs.runs import engine
 
 if TYPE_CHECKING:
     from .._runs.run import Run
@@ -32,6 +33,12 @@ class Session:
         self._strategy = strategy
         self._caller: Caller
         self._server: Any = None  # a Server, once the first call has made it
+
+    def _choose_bridge(self) -> tuple[Caller, Run]:
+        """Return the bridge that all calls will be made on, and its run. Called before the first of them."""
+        engine.renew()  # later it would be too late: work that has begun goes on in the parent of a forked child only
+        caller = self._owner.caller()
+        return caller, caller.current_run()
 
     def _late(self) -> str:
         """Return what did not happen in time."""

@@ -73,6 +73,69 @@ def test_its_calls_start_afresh(strategy: str, first: str) -> None:
         calls()
 
 
+@pytest.mark.parametrize("first", ["iterate", "enter", "start", "loop", "portal", "close", "a close of the default"])
+@isolated(options=FORKS, forks=True)
+def test_what_comes_before_the_first_call_starts_afresh(first: str) -> None:
+    import asyncio
+    import contextlib
+    import ctypes
+    import os
+    import traceback
+    from collections.abc import AsyncIterator
+
+    import bridge
+
+    own = bridge.Bridge()
+
+    async def items() -> AsyncIterator[str]:
+        yield "item"
+
+    @contextlib.asynccontextmanager
+    async def entered() -> AsyncIterator[str]:
+        yield "entered"
+
+    def work() -> None:
+        match first:
+            case "iterate":
+                assert list(own.iterate(items())) == ["item"]
+            case "enter":
+                with own.enter(entered()) as value:
+                    assert value == "entered"
+            case "start":
+                own.start()
+                assert own.thread is not None
+                assert own.thread.ident != thread.ident
+            case "loop":
+                assert own.loop is not loop
+            case "portal":
+                assert own.portal.call(asyncio.sleep, 0, "value") == "value"
+            case "close":
+                own.close()
+                return
+            case _:
+                bridge.default_bridge().close()
+        assert own.block_on(asyncio.sleep(0.001, "value")) == "value"
+        assert bridge.block_on(asyncio.sleep(0.001, "value")) == "value"
+
+    for each in (own, bridge.default_bridge()):
+        assert each.block_on(asyncio.sleep(0.001, "value")) == "value"
+    loop, thread = own.loop, own.thread
+    assert thread is not None
+    child = ctypes.PyDLL(None).fork()
+    if child == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert own.block_on(asyncio.sleep(0.001, "value")) == "value"
+    own.close()
+
+
 @pytest.mark.parametrize("how", ["Python exits", "the handlers of atexit are called"])
 @isolated(options=FORKS, forks=True)
 def test_it_ends_at_once_without_a_call(how: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,6 +21,9 @@ async def page() -> str:
 
 warm = block_on(asyncio.sleep(0, os.getpid()))
 assert block_on(page()) == "GET /a"
+# By default uWSGI forks without the GIL. If another thread holds it then, such as the loop's, the worker waits for it
+# for ever. Twisted's endpoint has a timer that ends 0.3 seconds after it has begun to connect.
+time.sleep(float(os.environ["SETTLES"]))
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
