@@ -168,7 +168,9 @@ def _pytest(session: nox.Session, paths: list[str], marked: str = "", workers: i
     if marked:
         options.append(f"-m{marked}")
     config = f"--config-file={ROOT / 'pyproject.toml'}"
-    session.run("pytest", config, *options, *given, *paths, env={"BRIDGE_TEST_WHEEL": "1"})
+    # Tests start pytest too, and further sessions of this Python do: they find the modules that pytest has rewritten.
+    environment = {"BRIDGE_TEST_WHEEL": "1", "PYTHONDONTWRITEBYTECODE": ""}
+    session.run("pytest", config, *options, *given, *paths, env=environment)
 
 
 @nox.session(requires=["build"], venv_backend="none")
@@ -396,7 +398,6 @@ def plugin(session: nox.Session) -> None:
     These two run none of our own tests. The session check has this one on the oldest and the newest Python.
     """
     session.env["PYTEST_ADDOPTS"] = "-p no:asyncio -p no:twisted"
-    session.env["PYTHONDONTWRITEBYTECODE"] = ""  # each test starts pytest, which rewrites plugins unless it finds them
     _test_in(session, *_group("plugin"), paths=PLUGIN_TESTS)
 
 

@@ -33,6 +33,7 @@ import sys
 import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context, copy_context
+from importlib import import_module
 from typing import Any, NamedTuple
 
 from .. import DeadlockError, block_on, wait
@@ -90,6 +91,8 @@ def apply(loop: asyncio.AbstractEventLoop | None = None) -> None:
     global _is_applied
     if loop is not None and not isinstance(loop, asyncio.AbstractEventLoop):
         raise TypeError(f"nest.apply() takes an asyncio loop, or nothing, not {loop!r}" + at("wrong-value"))
+    # wait() would import it when a nested run has begun. A Ctrl-C in an import leaves a file open, which Python says.
+    import_module("bridge._calls.completed")
     with _lock:
         _is_applied = True
         for module in (asyncio, asyncio.runners):
