@@ -106,7 +106,6 @@ def _is_held_up(call: Any) -> bool:
 def _forked() -> None:
     """Renew what a forked child has from its parent. Of the parent's threads, only the one that forked exists."""
     global _lock, _process
-    _process = os.getpid()
     _lock = new_lock()  # another thread may have held it
     for renew in _after_fork:
         renew()
@@ -125,6 +124,7 @@ def _forked() -> None:
     deadlock.after_fork()
     errands.after_fork()
     renew_after_fork()
+    _process = os.getpid()  # last: _renew() reads it without a lock
 
 
 def _renew() -> None:

@@ -91,7 +91,7 @@ def apply(loop: asyncio.AbstractEventLoop | None = None) -> None:
     global _is_applied
     if loop is not None and not isinstance(loop, asyncio.AbstractEventLoop):
         raise TypeError(f"nest.apply() takes an asyncio loop, or nothing, not {loop!r}" + at("wrong-value"))
-    # wait() would import it when a nested run has begun. A Ctrl-C in an import leaves a file open, which Python says.
+    # wait() would import it when a nested run has begun. A Ctrl-C in an import leaves a file open, and Python warns.
     import_module("bridge._calls.completed")
     with _lock:
         _is_applied = True

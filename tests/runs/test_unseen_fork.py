@@ -13,11 +13,11 @@ FORKS = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")
 @isolated(options=FORKS, forks=True)
 def test_its_calls_start_afresh(strategy: str, first: str) -> None:
     import asyncio
-    import ctypes
     import os
     import threading
-    import traceback
+    from collections.abc import Callable
 
+    from forks import status_in_unseen_child
     from twisted.internet.task import deferLater
 
     import bridge
@@ -58,18 +58,12 @@ def test_its_calls_start_afresh(strategy: str, first: str) -> None:
 
     calls()
     for work in (calls, in_several_threads):
-        child = ctypes.PyDLL(None).fork()
-        if child == 0:
-            status = 1
-            try:
-                work()
-                assert not hooks
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(status)
-        assert os.waitpid(child, 0)[1] == 0
+
+        def unseen(work: Callable[[], object] = work) -> None:
+            work()
+            assert not hooks
+
+        assert status_in_unseen_child(unseen) == 0
         calls()
 
 
@@ -78,10 +72,9 @@ def test_its_calls_start_afresh(strategy: str, first: str) -> None:
 def test_what_comes_before_the_first_call_starts_afresh(first: str) -> None:
     import asyncio
     import contextlib
-    import ctypes
-    import os
-    import traceback
     from collections.abc import AsyncIterator
+
+    from forks import status_in_unseen_child
 
     import bridge
 
@@ -121,18 +114,41 @@ def test_what_comes_before_the_first_call_starts_afresh(first: str) -> None:
         assert each.block_on(asyncio.sleep(0.001, "value")) == "value"
     loop, thread = own.loop, own.thread
     assert thread is not None
-    child = ctypes.PyDLL(None).fork()
-    if child == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
+    assert status_in_unseen_child(work) == 0
     assert own.block_on(asyncio.sleep(0.001, "value")) == "value"
+    own.close()
+
+
+@isolated(options=FORKS, forks=True)
+def test_a_thread_that_comes_second_waits_until_the_first_has_renewed_everything() -> None:
+    import asyncio
+    import threading
+    import time
+
+    from forks import status_in_unseen_child
+
+    import bridge
+    from bridge._api import engine
+
+    renews = threading.Event()
+
+    def renew() -> None:
+        renews.set()
+        time.sleep(0.2)  # meanwhile the other thread asks
+
+    def work() -> None:
+        first = threading.Thread(target=own.start)
+        first.start()
+        assert renews.wait(20)
+        own.start()
+        assert own.thread is not thread
+        first.join()
+
+    own = bridge.Bridge()
+    assert own.block_on(asyncio.sleep(0.001, "value")) == "value"
+    thread = own.thread
+    engine.after_fork(renew)
+    assert status_in_unseen_child(work) == 0
     own.close()
 
 
@@ -167,11 +183,10 @@ def test_it_ends_at_once_without_a_call(how: str) -> None:
 @isolated(options=FORKS, forks=True)
 def test_a_bridge_that_is_attached_to_the_parents_loop_says_so() -> None:
     import asyncio
-    import ctypes
-    import os
     import threading
 
     import pytest
+    from forks import status_in_unseen_child
 
     import bridge
 
@@ -180,16 +195,12 @@ def test_a_bridge_that_is_attached_to_the_parents_loop_says_so() -> None:
     thread.start()
     attached = bridge.Bridge.attach(loop)
     assert attached.block_on(asyncio.sleep(0.001, "value")) == "value"
-    child = ctypes.PyDLL(None).fork()
-    if child == 0:
-        status = 1
-        try:
-            with pytest.raises(bridge.BridgeClosed, match="forked"):
-                attached.block_on(asyncio.sleep(0.05, "value"))
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
+
+    def work() -> None:
+        with pytest.raises(bridge.BridgeClosed, match="forked"):
+            attached.block_on(asyncio.sleep(0.05, "value"))
+
+    assert status_in_unseen_child(work) == 0
     assert attached.block_on(asyncio.sleep(0.001, "value")) == "value"
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
