@@ -18,6 +18,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,6 +70,32 @@ def _skip(reason: str) -> None:
     import pytest  # not in a child, which imports this module too: to import pytest takes as long as to import the rest
 
     pytest.skip(reason)
+
+
+@contextmanager
+def at_once(
+    commands: dict[str, list[str]], environment: Callable[[str], dict[str, str]]
+) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """Run a Python for each name, all at the same time, for each of them waits for most of its time.
+
+    :param commands: the arguments of each; its two outputs are one.
+    :param environment: what a name's Python has in its environment beside that of the tests.
+    """
+    running: dict[str, subprocess.Popen[str]] = {}
+    try:
+        for name, arguments in commands.items():
+            running[name] = subprocess.Popen(
+                [sys.executable, *arguments],
+                env=os.environ | environment(name),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        yield running
+    finally:
+        for each in running.values():
+            with each:  # which closes its pipe
+                each.kill()
 
 
 @contextmanager

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from guis import TOOLKITS, missing, needs
+from guis import TOOLKITS, at_once, missing, needs
 from paths import ROOT, TESTS
 
 pytestmark = pytest.mark.process
@@ -20,30 +18,24 @@ SUITES = ["strategies/test_conformance.py", "calls/test_in_caller.py"]
 
 @pytest.fixture(scope="module")
 def suites(request: pytest.FixtureRequest, screen: None) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """The suite with each toolkit that is here, at the same time: each of them waits for most of its time."""
+    """The suite with each toolkit that is here."""
     config = [f"--config-file={ROOT / 'pyproject.toml'}", f"--rootdir={ROOT}"]
+    paths = [str(TESTS / each) for each in SUITES]
     items: Any = [item for item in request.session.items if item.path == request.path]
-    running = {}
-    for toolkit in {item.callspec.params["toolkit"] for item in items}:
-        if missing(toolkit):
-            continue
-        # A test of in_caller that needs a process of its own has no strategy.
-        options = ["-q", "-p", "no:cacheprovider", "-k", f"(auto or {strategy_of(toolkit)}) and not moments"]
-        running[toolkit] = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *config, *options, *(str(TESTS / each) for each in SUITES)],
-            env=os.environ | {"BRIDGE_TEST_GUI": toolkit},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-    yield running
-    for each in running.values():
-        with each:  # which closes its pipe
-            each.kill()
+    chosen = {item.callspec.params["toolkit"] for item in items}
+    commands = {
+        each: ["-m", "pytest", *config, "-q", "-p", "no:cacheprovider", "-k", strategies_of(each), *paths]
+        for each in chosen
+        if not missing(each)
+    }
+    with at_once(commands, lambda toolkit: {"BRIDGE_TEST_GUI": toolkit}) as running:
+        yield running
 
 
-def strategy_of(toolkit: str) -> str:
-    return "tk" if toolkit == "tk" else "qt"
+def strategies_of(toolkit: str) -> str:
+    strategy = "tk" if toolkit == "tk" else "qt"
+    # A test of in_caller that needs a process of its own has no strategy.
+    return f"(auto or {strategy}) and not moments"
 
 
 @pytest.mark.timeout(240)

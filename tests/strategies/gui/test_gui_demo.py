@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from guis import missing, needs
+from guis import at_once, missing, needs
 
 pytestmark = [pytest.mark.process, pytest.mark.any_python]  # it is about the toolkits
 
@@ -18,33 +18,26 @@ TOOLKITS = {"tk": "tk", "qt": "PySide6"}
 
 @pytest.fixture(scope="module")
 def demos(screen: None) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """The demo on each toolkit that is here, at the same time: each of them waits for most of its time."""
-    demos = {}
-    for name, toolkit in TOOLKITS.items():
-        if not missing(toolkit):
-            demos[name] = subprocess.Popen(
-                [sys.executable, "-W", "error", "-m", "bridge", "demo", "--gui", name, "--seconds", "12"],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-    yield demos
-    for demo in demos.values():
-        with demo:  # which closes its pipes
-            demo.kill()
+    """The demo on each toolkit that is here."""
+    commands = {
+        name: ["-W", "error", "-m", "bridge", "demo", "--gui", name, "--seconds", "12"]
+        for name, toolkit in TOOLKITS.items()
+        if not missing(toolkit)
+    }
+    path = os.pathsep.join(each for each in sys.path if each)
+    with at_once(commands, lambda name: {"PYTHONPATH": path}) as demos:
+        yield demos
 
 
 @pytest.mark.parametrize("name", TOOLKITS)
 def test_the_demo_runs_and_ends(name: str, demos: dict[str, subprocess.Popen[str]]) -> None:
     needs(TOOLKITS[name])
-    stdout, stderr = demos[name].communicate(timeout=50)
-    shown = stdout + stderr
+    shown, _ = demos[name].communicate(timeout=50)
     assert demos[name].returncode == 0, shown
     assert "Traceback" not in shown
     frames = 0
     for text in ("Ask Twisted: a Deferred's result", "Ask asyncio: a coroutine's result", "Ask in vain: timed out"):
-        drawn = re.search(rf"^{text}.*; (\d+) frames drawn meanwhile$", stdout, re.MULTILINE)
+        drawn = re.search(rf"^{text}.*; (\d+) frames drawn meanwhile$", shown, re.MULTILINE)
         assert drawn, shown
         frames += int(drawn[1])
     assert frames > 0  # one call has none where the GUI's thread stood still all the time
